@@ -1,0 +1,224 @@
+//! The client: one connection to one node.
+
+use std::time::Duration;
+
+use shard_cache_proto::{
+    cache::{
+        DeleteRequest, GetRequest, HealthRequest, HealthResponse, SetRequest,
+        cache_service_client::CacheServiceClient,
+    },
+    cluster::{
+        MembersRequest, MembersResponse, OwnersRequest, OwnersResponse, StatusRequest,
+        StatusResponse, cluster_client::ClusterClient,
+    },
+};
+use tonic::transport::Channel;
+
+use crate::{
+    deadline::{bounded, request},
+    endpoint,
+    error::ClientError,
+    request::{
+        CallOptions, Deleted, KEY_BYTES_MAX_DEFAULT, Read, Ttl, VALUE_BYTES_MAX_DEFAULT, Value,
+        Written,
+    },
+};
+
+/// Room for everything in a message beside key and value, in bytes.
+const MESSAGE_SLACK_BYTES: usize = 64 * 1024;
+
+/// How a client connects and what it accepts.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct ClientOptions {
+    /// How long a connection attempt to one address may take.
+    pub connect_timeout: Duration,
+    /// Deadline of a call that has none of its own.
+    pub timeout: Duration,
+    /// Largest message sent or received, in bytes. Raise it together with the nodes' `max_value_size`.
+    pub message_bytes_max: usize,
+}
+
+impl Default for ClientOptions {
+    fn default() -> Self {
+        Self {
+            connect_timeout: Duration::from_secs(2),
+            timeout: Duration::from_millis(500),
+            message_bytes_max: VALUE_BYTES_MAX_DEFAULT
+                + KEY_BYTES_MAX_DEFAULT
+                + MESSAGE_SLACK_BYTES,
+        }
+    }
+}
+
+/// A client that is connected to one node, and reconnects to it when the connection breaks. Clones share the
+/// connection and are cheap. Every method may be cancelled by dropping its future; a write may then still be applied.
+#[derive(Clone, Debug)]
+pub struct Client {
+    endpoint: String,
+    timeout: Duration,
+    cache: CacheServiceClient<Channel>,
+    cluster: ClusterClient<Channel>,
+}
+
+impl Client {
+    /// Connects to a node at `host:port` or `http://host:port`; port 8080 when none is given. A name with several
+    /// addresses is tried at all of them. Must be called within a tokio runtime.
+    ///
+    /// # Errors
+    /// `InvalidEndpoint` or `Unreachable`.
+    pub async fn connect(endpoint: &str, options: ClientOptions) -> Result<Self, ClientError> {
+        let channel = endpoint::parse(endpoint)?
+            .connect_timeout(options.connect_timeout)
+            .tcp_nodelay(true)
+            .connect()
+            .await
+            .map_err(|error| ClientError::unreachable(endpoint, &error))?;
+        let bytes_max = options.message_bytes_max;
+        Ok(Self {
+            endpoint: endpoint.to_owned(),
+            timeout: options.timeout,
+            cache: CacheServiceClient::new(channel.clone())
+                .max_decoding_message_size(bytes_max)
+                .max_encoding_message_size(bytes_max),
+            // A report of many nodes may be larger than any value; tonic's own limit (4 MiB) is right for it.
+            cluster: ClusterClient::new(channel),
+        })
+    }
+
+    /// Connects to the first of several nodes that can be reached, in the order given.
+    ///
+    /// # Errors
+    /// `InvalidEndpoint` at the first address that is none; otherwise `Unreachable`, naming all addresses.
+    pub async fn connect_any(
+        endpoints: &[String],
+        options: ClientOptions,
+    ) -> Result<Self, ClientError> {
+        let mut causes = Vec::with_capacity(endpoints.len());
+        for endpoint in endpoints {
+            match Self::connect(endpoint, options).await {
+                Err(ClientError::Unreachable { message, .. }) => causes.push(message),
+                result => return result,
+            }
+        }
+        causes.dedup();
+        let message = if causes.is_empty() { "no endpoint given".to_owned() } else { causes.join("; ") };
+        Err(ClientError::Unreachable { endpoint: endpoints.join(", "), message })
+    }
+
+    /// The address that this client is connected to, as it was given.
+    #[must_use]
+    pub fn endpoint(&self) -> &str {
+        &self.endpoint
+    }
+
+    /// Reads a key. A miss is not an error.
+    ///
+    /// # Errors
+    /// See [`ClientError`]; reading again is always safe.
+    pub async fn get(&self, key: &str, options: &CallOptions) -> Result<Read, ClientError> {
+        let message = GetRequest {
+            key: key.to_owned(),
+            consistency: options.consistency.to_wire(),
+            degrade: options.degrade,
+            explain: false,
+        };
+        let timeout = self.timeout(options);
+        let mut cache = self.cache.clone();
+        self.name(bounded(timeout, cache.get(request(message, timeout))).await)?.try_into()
+    }
+
+    /// Stores a value.
+    ///
+    /// # Errors
+    /// See [`ClientError`]; [`ClientError::outcome`] says whether the value may still appear.
+    pub async fn set(
+        &self,
+        key: &str,
+        value: Value,
+        ttl: Ttl,
+        options: &CallOptions,
+    ) -> Result<Written, ClientError> {
+        let message = SetRequest {
+            key: key.to_owned(),
+            data: Some(value.into_wire()),
+            ttl: ttl.to_wire(),
+            consistency: options.consistency.to_wire(),
+            degrade: options.degrade,
+            explain: false,
+        };
+        let timeout = self.timeout(options);
+        let mut cache = self.cache.clone();
+        self.name(bounded(timeout, cache.set(request(message, timeout))).await)?.try_into()
+    }
+
+    /// Deletes a key. Deleting an absent key is not an error.
+    ///
+    /// # Errors
+    /// See [`ClientError`]; [`ClientError::outcome`] says whether the key may still disappear.
+    pub async fn delete(&self, key: &str, options: &CallOptions) -> Result<Deleted, ClientError> {
+        let message = DeleteRequest {
+            key: key.to_owned(),
+            consistency: options.consistency.to_wire(),
+            degrade: options.degrade,
+            explain: false,
+        };
+        let timeout = self.timeout(options);
+        let mut cache = self.cache.clone();
+        self.name(bounded(timeout, cache.delete(request(message, timeout))).await)?.try_into()
+    }
+
+    /// What the node thinks of itself and of its cluster.
+    ///
+    /// # Errors
+    /// See [`ClientError`].
+    pub async fn health(&self) -> Result<HealthResponse, ClientError> {
+        let mut cache = self.cache.clone();
+        let call = cache.health(request(HealthRequest {}, self.timeout));
+        self.name(bounded(self.timeout, call).await)
+    }
+
+    /// The reports of all nodes, gathered by this one, and whether they agree.
+    ///
+    /// # Errors
+    /// See [`ClientError`].
+    pub async fn cluster_status(&self) -> Result<StatusResponse, ClientError> {
+        let mut cluster = self.cluster.clone();
+        let call = cluster.status(request(StatusRequest {}, self.timeout));
+        self.name(bounded(self.timeout, call).await)
+    }
+
+    /// The members as this node sees them.
+    ///
+    /// # Errors
+    /// See [`ClientError`].
+    pub async fn cluster_members(&self) -> Result<MembersResponse, ClientError> {
+        let mut cluster = self.cluster.clone();
+        let call = cluster.members(request(MembersRequest {}, self.timeout));
+        self.name(bounded(self.timeout, call).await)
+    }
+
+    /// The owners of a key, in order of preference.
+    ///
+    /// # Errors
+    /// See [`ClientError`].
+    pub async fn owners(&self, key: &str) -> Result<OwnersResponse, ClientError> {
+        let mut cluster = self.cluster.clone();
+        let message = OwnersRequest { key: key.to_owned() };
+        let call = cluster.owners(request(message, self.timeout));
+        self.name(bounded(self.timeout, call).await)
+    }
+
+    fn timeout(&self, options: &CallOptions) -> Duration {
+        options.timeout.unwrap_or(self.timeout)
+    }
+
+    /// Puts this client's address into an error that does not know it.
+    fn name<T>(&self, result: Result<T, ClientError>) -> Result<T, ClientError> {
+        result.map_err(|error| match error {
+            ClientError::Unreachable { message, .. } => {
+                ClientError::Unreachable { endpoint: self.endpoint.clone(), message }
+            }
+            other => other,
+        })
+    }
+}

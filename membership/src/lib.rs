@@ -1,0 +1,42 @@
+//! SWIM membership for shard-cache: who the members are, as one node believes.
+//!
+//! It knows nothing of keys, slots or rings. The picture, from the socket to the consumer:
+//!
+//! ```text
+//! UDP ─► driver ─► envelope ─► agent ─► foca ─► publication ─► View (watch) ─► handle ─► the node
+//!                                │ ▲
+//!                                │ └─ state (push-pull, over the peer port) ◄─► other nodes
+//!                                └─ records, seeds, push_pull, health, timers: plain values that it owns
+//! ```
+//!
+//! | file | what it is |
+//! |---|---|
+//! | [`view`] | the result: a whole, versioned list of members |
+//! | [`record`], [`identity`] | what a node says of itself, at length and in 45 bytes |
+//! | [`handle`], [`driver`], [`resolver`] | the running thread: commands, socket, clocks, seed names |
+//! | [`agent`] | the machine: inputs with their time in; datagrams, views and push-pull targets out |
+//! | [`envelope`], `codec`, [`state`] | bytes: datagram frame, foca's values, the state of a push-pull |
+//! | `records`, [`seeds`], [`push_pull`], `health`, `publication`, `timers` | the agent's parts, each free of foca |
+//! | [`config`], [`counters`] | profiles with checked values; what is counted |
+//!
+//! foca appears in `agent`, `codec` and `identity` alone; tokio, clocks and sockets in `driver`, `handle` and `resolver`
+//! alone. The simulator and the tests run the same `agent` on virtual time.
+
+pub mod agent;
+mod codec;
+pub mod config;
+pub mod counters;
+pub mod driver;
+pub mod envelope;
+pub mod handle;
+mod health;
+pub mod identity;
+mod publication;
+pub mod push_pull;
+pub mod record;
+mod records;
+pub mod resolver;
+pub mod seeds;
+pub mod state;
+mod timers;
+pub mod view;

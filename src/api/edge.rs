@@ -1,0 +1,107 @@
+//! What both faces of the client interface share: admission before anything else, and a measurement
+//! of every request from its arrival to its end, also when the caller goes away first.
+
+use std::{sync::Arc, time::Duration};
+
+use super::{convert::Limits, status::Refusal};
+use crate::{
+    clock::{Clock, Monotonic},
+    coordinator::Coordinator,
+    overload::Admission,
+    telemetry::{Api, Code, Metrics, Op, ShedReason},
+};
+
+use super::{cluster::ClusterQueries, deadline};
+
+/// The way from a client's request to the coordinator.
+pub struct Edge {
+    /// This node's name.
+    pub node: String,
+    /// Carries out the requests.
+    pub coordinator: Arc<Coordinator>,
+    /// Answers questions about the node and its cluster.
+    pub queries: Arc<dyn ClusterQueries>,
+    /// Bounds the requests in flight.
+    pub admission: Arc<Admission>,
+    /// What is accepted.
+    pub limits: Limits,
+    /// Deadlines and durations are measured by it.
+    pub clock: Arc<dyn Clock>,
+    /// Counters.
+    pub metrics: Arc<Metrics>,
+}
+
+impl Edge {
+    /// Does `work`, if there is room for it, and measures it. Dropping the future counts as
+    /// cancelled.
+    pub(crate) async fn carry_out<T>(
+        &self,
+        api: Api,
+        op: Op,
+        work: impl Future<Output = Result<T, Refusal>>,
+    ) -> Result<T, Refusal> {
+        let mut measurement = Measurement::begin(self, api, op);
+        let outcome = match self.admission.admit() {
+            Ok(_permit) => work.await,
+            Err(overloaded) => {
+                self.metrics
+                    .requests_shed
+                    .get(ShedReason::Concurrency)
+                    .inc();
+                Err(overloaded.into())
+            }
+        };
+        measurement.code = outcome
+            .as_ref()
+            .map_or_else(Refusal::code_label, |_| Code::Ok);
+        outcome
+    }
+
+    /// When a request that arrives now has to be answered.
+    pub(crate) fn deadline(&self, caller: Option<Duration>) -> Monotonic {
+        self.clock
+            .monotonic()
+            .saturating_add(deadline::budget(caller, &self.limits))
+    }
+}
+
+/// One request being worked on; dropping it counts the request.
+struct Measurement<'a> {
+    edge: &'a Edge,
+    api: Api,
+    op: Op,
+    begun: Monotonic,
+    code: Code,
+}
+
+impl<'a> Measurement<'a> {
+    fn begin(edge: &'a Edge, api: Api, op: Op) -> Self {
+        edge.metrics.requests_in_flight.get(api).inc();
+        Self {
+            edge,
+            api,
+            op,
+            begun: edge.clock.monotonic(),
+            code: Code::Cancelled,
+        }
+    }
+}
+
+impl Drop for Measurement<'_> {
+    fn drop(&mut self) {
+        let Self {
+            edge,
+            api,
+            op,
+            begun,
+            code,
+        } = *self;
+        let taken = edge.clock.monotonic().saturating_sub(begun);
+        edge.metrics.requests_in_flight.get(api).dec();
+        edge.metrics.requests.get((api, op, code)).inc();
+        edge.metrics
+            .request_duration
+            .get((api, op))
+            .observe(taken.as_secs_f64());
+    }
+}

@@ -1,0 +1,24 @@
+//! The client interface over gRPC: `cache.CacheService`, `shardcache.v1.Cluster`, `grpc.health.v1`
+//! and reflection.
+//!
+//! - [`edge`]: admission and measurement of every request; the HTTP face uses it too.
+//! - [`convert`]: wire types to the coordinator's and back; every check of what a client sends.
+//! - [`status`]: every refusal and failure as a gRPC status or an HTTP answer.
+//! - [`deadline`]: how long a request may take.
+//! - [`serve`]: the port.
+//! - [`peer`]: what other nodes ask; on a port of its own.
+
+pub mod cache;
+pub mod cluster;
+pub mod convert;
+pub mod deadline;
+pub mod edge;
+pub mod peer;
+pub mod serve;
+pub mod status;
+
+pub use cluster::{ClusterQueries, Condition, NodeHealth};
+pub use convert::{Invalid, Limits};
+pub use edge::Edge;
+pub use serve::{Reflection, ServingSwitch, routes};
+pub use status::Refusal;

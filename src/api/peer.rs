@@ -1,0 +1,296 @@
+//! The peer service: what other nodes ask of this one. On the peer port only.
+//!
+//! A link is served without a task or a lock of its own: each batch that arrives is carried out at once, in order, and
+//! its answers go out in one message.
+
+use std::{
+    collections::VecDeque,
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll},
+    time::Duration,
+};
+
+use bytes::Bytes;
+use futures_core::Stream;
+use shard_cache_proto::peer::{self, peer_server};
+use tonic::{Request, Response, Status, Streaming};
+
+use super::serve::Incoming;
+use crate::{
+    clock::{BoxFuture, Clock},
+    handoff::records,
+    operation::{Answer, Failure},
+    replica::Replica,
+    store::SlotSet,
+    telemetry::{Direction, Metrics},
+    transport::{MESSAGE_BYTES_MAX, PushPull, wire},
+    version::{HybridClock, Stamp},
+};
+
+/// Bytes of values after which a reply batch is closed.
+const REPLY_BYTES_MAX: usize = 1024 * 1024;
+/// Most bytes of keys and values in a page of a bulk pull.
+const PAGE_BYTES_MAX: usize = MESSAGE_BYTES_MAX / 4;
+
+/// What the peer service needs of the node beyond its replica.
+pub trait PeerDesk: Send + Sync + 'static {
+    /// Merges a peer's member state and returns this node's own.
+    fn push_pull(&self, offer: PushPull) -> BoxFuture<Result<PushPull, String>>;
+
+    /// This node's own report, an encoded `shardcache.v1.NodeReport`.
+    fn encoded_report(&self) -> Bytes;
+
+    /// The node's present boot id.
+    fn boot(&self) -> u64;
+}
+
+/// Serves peers.
+pub struct PeerApi {
+    /// The parts of the node that answer.
+    pub parts: Arc<PeerParts>,
+}
+
+/// The parts of the node that answer peers.
+pub struct PeerParts {
+    /// Carries operations out.
+    pub replica: Arc<Replica>,
+    /// Answers for membership and status.
+    pub desk: Arc<dyn PeerDesk>,
+    /// Time.
+    pub clock: Arc<dyn Clock>,
+    /// Hybrid time.
+    pub hybrid: Arc<HybridClock>,
+    /// Counters.
+    pub metrics: Arc<Metrics>,
+    /// The cluster's id: others are refused.
+    pub cluster_id: String,
+    /// Settings that must be equal on all nodes: others are refused.
+    pub parameters: String,
+}
+
+#[tonic::async_trait]
+impl peer_server::Peer for PeerApi {
+    type LinkStream = LinkReplies;
+
+    async fn link(
+        &self,
+        request: Request<Streaming<peer::Batch>>,
+    ) -> Result<Response<Self::LinkStream>, Status> {
+        Ok(Response::new(LinkReplies {
+            batches: request.into_inner(),
+            parts: Arc::clone(&self.parts),
+            ready: VecDeque::new(),
+        }))
+    }
+
+    async fn push_pull(
+        &self,
+        request: Request<peer::PushPullRequest>,
+    ) -> Result<Response<peer::PushPullResponse>, Status> {
+        let parts = &self.parts;
+        let request = request.into_inner();
+        if request.cluster_id != parts.cluster_id {
+            return Err(Status::permission_denied(format!(
+                "cluster id {:?} is not {:?}",
+                request.cluster_id, parts.cluster_id
+            )));
+        }
+        if request.parameters != parts.parameters {
+            return Err(Status::failed_precondition(format!(
+                "cluster-wide settings {:?} differ from {:?}",
+                request.parameters, parts.parameters
+            )));
+        }
+        parts.observe(request.clock);
+        let offer = PushPull {
+            members: request.members,
+            ring: request.ring,
+        };
+        let own = parts
+            .desk
+            .push_pull(offer)
+            .await
+            .map_err(Status::invalid_argument)?;
+        Ok(Response::new(peer::PushPullResponse {
+            members: own.members,
+            ring: own.ring,
+            clock: parts.present_clock(),
+        }))
+    }
+
+    async fn pull_slots(
+        &self,
+        request: Request<peer::PullSlotsRequest>,
+    ) -> Result<Response<peer::PullSlotsResponse>, Status> {
+        let parts = &self.parts;
+        let request = request.into_inner();
+        parts.expect_boot(request.receiver)?;
+        let slots = SlotSet::from_bytes(&request.slots);
+        let bytes_max = (request.bytes_max as usize).clamp(1, PAGE_BYTES_MAX);
+        let page = parts
+            .replica
+            .scan(&slots, request.cursor, bytes_max, parts.clock.now());
+        let records =
+            records::encode(&page.records).map_err(|error| Status::internal(error.to_string()))?;
+        Ok(Response::new(peer::PullSlotsResponse {
+            sender: parts.desk.boot(),
+            clock: parts.present_clock(),
+            records,
+            next_cursor: page.next_cursor,
+        }))
+    }
+
+    async fn deliver(
+        &self,
+        request: Request<peer::DeliverRequest>,
+    ) -> Result<Response<peer::DeliverResponse>, Status> {
+        let parts = &self.parts;
+        let request = request.into_inner();
+        parts.observe(request.clock);
+        let records = records::decode(&request.records)
+            .map_err(|error| Status::invalid_argument(error.to_string()))?;
+        let merged = parts
+            .replica
+            .merge(request.root, records, parts.clock.now())
+            .map_err(|error| Status::failed_precondition(error.to_string()))?;
+        parts.metrics.hlc_rejected.inc_by(merged.drifted);
+        Ok(Response::new(peer::DeliverResponse {
+            sender: parts.desk.boot(),
+            clock: parts.present_clock(),
+        }))
+    }
+
+    async fn report(
+        &self,
+        _request: Request<peer::ReportRequest>,
+    ) -> Result<Response<peer::ReportResponse>, Status> {
+        Ok(Response::new(peer::ReportResponse {
+            report: self.parts.desk.encoded_report(),
+        }))
+    }
+}
+
+impl PeerParts {
+    fn observe(&self, clock: u64) -> bool {
+        let observed = self
+            .hybrid
+            .observe(Stamp::from_raw(clock), self.clock.wall_millis());
+        if observed.is_err() {
+            self.metrics.hlc_rejected.inc();
+        }
+        observed.is_ok()
+    }
+
+    fn present_clock(&self) -> u64 {
+        self.hybrid.now(self.clock.wall_millis()).raw()
+    }
+
+    /// A page of a memory that is gone would look like an empty one.
+    fn expect_boot(&self, receiver: u64) -> Result<(), Status> {
+        let boot = self.desk.boot();
+        if receiver != boot {
+            return Err(Status::unavailable(format!(
+                "boot id {receiver:016x} was asked, this is {boot:016x}"
+            )));
+        }
+        Ok(())
+    }
+
+    /// Carries a batch out and appends its answers, in order.
+    fn answer(&self, batch: peer::Batch, ready: &mut VecDeque<peer::ReplyBatch>) {
+        let trusted = self.observe(batch.clock);
+        self.metrics.link_batches.get(Direction::Received).inc();
+        self.metrics
+            .link_operations
+            .get(Direction::Received)
+            .inc_by(batch.operations.len() as u64);
+        let now = self.clock.now();
+        let mut replies = Vec::with_capacity(batch.operations.len());
+        let mut reply_bytes = 0;
+        for operation in batch.operations {
+            let token = operation.token;
+            let answer = if trusted {
+                match wire::decode_operation(operation, now.monotonic) {
+                    Ok(operation) => self.replica.handle(&operation, now),
+                    Err(error) => {
+                        tracing::warn!(%error, "a peer sent an operation that cannot be read");
+                        Answer::Failed(Failure::Broken)
+                    }
+                }
+            } else {
+                Answer::Failed(Failure::Drift)
+            };
+            let reply = wire::encode_answer(token, answer);
+            reply_bytes += reply.record.as_ref().map_or(0, |record| record.value.len());
+            replies.push(reply);
+            if reply_bytes > REPLY_BYTES_MAX {
+                ready.push_back(self.reply_batch(std::mem::take(&mut replies)));
+                reply_bytes = 0;
+            }
+        }
+        if !replies.is_empty() {
+            ready.push_back(self.reply_batch(replies));
+        }
+    }
+
+    fn reply_batch(&self, replies: Vec<peer::Reply>) -> peer::ReplyBatch {
+        self.metrics.link_batches.get(Direction::Sent).inc();
+        peer::ReplyBatch {
+            sender: self.desk.boot(),
+            clock: self.present_clock(),
+            replies,
+        }
+    }
+}
+
+/// The answering half of a link.
+pub struct LinkReplies {
+    batches: Streaming<peer::Batch>,
+    parts: Arc<PeerParts>,
+    ready: VecDeque<peer::ReplyBatch>,
+}
+
+impl Stream for LinkReplies {
+    type Item = Result<peer::ReplyBatch, Status>;
+
+    fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        loop {
+            if let Some(batch) = self.ready.pop_front() {
+                return Poll::Ready(Some(Ok(batch)));
+            }
+            match Pin::new(&mut self.batches).poll_next(context) {
+                Poll::Pending => return Poll::Pending,
+                Poll::Ready(None) => return Poll::Ready(None),
+                Poll::Ready(Some(Err(status))) => return Poll::Ready(Some(Err(status))),
+                Poll::Ready(Some(Ok(batch))) => {
+                    let this = &mut *self;
+                    this.parts.answer(batch, &mut this.ready);
+                }
+            }
+        }
+    }
+}
+
+/// Serves the peer port until `stopped` completes.
+///
+/// # Errors
+/// When the listener breaks.
+pub async fn serve(
+    listener: tokio::net::TcpListener,
+    parts: Arc<PeerParts>,
+    stopped: impl Future<Output = ()>,
+) -> Result<(), tonic::transport::Error> {
+    let incoming = Incoming::new(listener, Arc::clone(&parts.clock));
+    let service = peer_server::PeerServer::new(PeerApi { parts })
+        .max_decoding_message_size(MESSAGE_BYTES_MAX)
+        .max_encoding_message_size(MESSAGE_BYTES_MAX);
+    tonic::transport::Server::builder()
+        .initial_stream_window_size(8 * 1024 * 1024)
+        .initial_connection_window_size(16 * 1024 * 1024)
+        .http2_keepalive_interval(Some(Duration::from_secs(5)))
+        .http2_keepalive_timeout(Some(Duration::from_secs(5)))
+        .add_service(service)
+        .serve_with_incoming_shutdown(incoming, stopped)
+        .await
+}

@@ -1,0 +1,271 @@
+//! The exchanges of this node's coordinator: where answers arrive, and where an ended exchange is settled, so that every
+//! owner who is not known to hold an acknowledged write is owed a hint.
+
+use std::sync::Arc;
+
+use crate::{
+    clock::{Clock, Monotonic},
+    coordinator::{
+        pending::{PendingFull, PendingTable, Schedule, Token, Woken},
+        quorum::{ReadOutcome, ReadTally, WriteOutcome, WriteTally},
+        request::OwnerAnswer,
+    },
+    handoff::OwedHints,
+    key::{Key, Slot},
+    operation::{Answer, Failure, ReadAnswer, WriteAnswer},
+    ring::Ring,
+    store::Record,
+    telemetry::{Metrics, ReplicaOp, ReplicaOutcome},
+    transport::Completions,
+};
+
+/// Independently locked parts of the table.
+const LANES: usize = 16;
+/// How often deadlines are looked at while exchanges are under way.
+const SWEEP_ACTIVE: Monotonic = Monotonic::from_millis(2);
+/// How often deadlines are looked at while none is.
+const SWEEP_IDLE: Monotonic = Monotonic::from_millis(20);
+
+/// An exchange with the owners of one slot.
+#[derive(Debug)]
+pub(super) enum Exchange {
+    /// Storing a record.
+    Write(WriteExchange),
+    /// Reading a key.
+    Read(ReadExchange),
+}
+
+/// One attempt to store a record.
+#[derive(Debug)]
+pub(super) struct WriteExchange {
+    pub(super) tally: WriteTally,
+    pub(super) key: Key,
+    pub(super) record: Record,
+    pub(super) ring: Arc<Ring>,
+    pub(super) slot: Slot,
+    pub(super) debt: Debt,
+}
+
+/// Whether owners without an answer are owed the record in the end.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Debt {
+    /// If any owner stored it.
+    Owed,
+    /// A later attempt took its place.
+    Replaced,
+}
+
+/// One read.
+#[derive(Debug)]
+pub(super) struct ReadExchange {
+    pub(super) tally: ReadTally,
+    /// The hedging delay has passed.
+    pub(super) hedge_due: bool,
+}
+
+impl super::pending::Exchange for Exchange {
+    type Answer = Answer;
+
+    fn answer(&mut self, position: u8, answer: Answer) {
+        match self {
+            Self::Write(write) => write.tally.answer(position, match answer {
+                Answer::Write(answer) => answer,
+                Answer::Failed(failure) => WriteAnswer::Failed(failure),
+                // An answer to another question: nobody knows what became of this one.
+                Answer::Read(_) => WriteAnswer::Failed(Failure::Broken),
+            }),
+            Self::Read(read) => read.tally.answer(position, match answer {
+                Answer::Read(answer) => answer,
+                Answer::Failed(failure) => ReadAnswer::Failed(failure),
+                Answer::Write(_) => ReadAnswer::Failed(Failure::Broken),
+            }),
+        }
+    }
+
+    fn stall(&mut self, position: u8) {
+        match self {
+            // All owners of a write have been asked already: there is nobody else to turn to.
+            Self::Write(_) => {}
+            Self::Read(read) => read.tally.stall(position),
+        }
+    }
+
+    fn nudge(&mut self) {
+        match self {
+            Self::Write(_) => {}
+            Self::Read(read) => read.hedge_due = true,
+        }
+    }
+
+    fn is_actionable(&self) -> bool {
+        match self {
+            Self::Write(write) => write.tally.outcome() != WriteOutcome::Open,
+            Self::Read(read) => read.hedge_due || read.tally.outcome() != ReadOutcome::Open,
+        }
+    }
+
+    fn is_finished(&self) -> bool {
+        match self {
+            Self::Write(write) => write.tally.open() == 0,
+            Self::Read(_) => false,
+        }
+    }
+
+    fn outlives_caller(&self) -> bool {
+        match self {
+            Self::Write(_) => true,
+            Self::Read(_) => false,
+        }
+    }
+}
+
+/// The exchanges of one node.
+pub struct Ledger {
+    pending: PendingTable<Exchange>,
+    hints: Arc<OwedHints>,
+    clock: Arc<dyn Clock>,
+    metrics: Arc<Metrics>,
+}
+
+impl Ledger {
+    /// An empty ledger whose debts go to `hints`.
+    #[must_use]
+    pub fn new(hints: Arc<OwedHints>, clock: Arc<dyn Clock>, metrics: Arc<Metrics>) -> Self {
+        Self { pending: PendingTable::new(LANES), hints, clock, metrics }
+    }
+
+    /// Ends exchanges whose deadline has passed, for as long as the node runs.
+    pub async fn sweep(self: Arc<Self>) {
+        loop {
+            let pause = if self.pending.is_empty() { SWEEP_IDLE } else { SWEEP_ACTIVE };
+            self.clock.sleep(pause).await;
+            for ended in self.pending.sweep(self.clock.monotonic()) {
+                self.settle(&ended);
+            }
+        }
+    }
+
+    /// Begins an exchange. It is held until the returned value is dropped.
+    pub(super) fn begin(
+        &self,
+        exchange: Exchange,
+        schedule: Schedule,
+    ) -> Result<HeldExchange<'_>, PendingFull> {
+        let token = self
+            .pending
+            .insert(exchange, schedule)
+            .inspect_err(|_full| { self.metrics.pending_full.inc(); })?;
+        Ok(HeldExchange { ledger: self, token })
+    }
+
+    fn settle(&self, exchange: &Exchange) {
+        match exchange {
+            Exchange::Write(write) => {
+                for position in 0..write.ring.owner_count() {
+                    self.count(ReplicaOp::Write, write.tally.explain(position));
+                }
+                if write.debt == Debt::Owed && write.tally.stored() > 0 {
+                    self.owe(write);
+                }
+            }
+            Exchange::Read(read) => {
+                for position in 0..super::quorum::OWNERS_MAX as u8 {
+                    self.count(ReplicaOp::Read, read.tally.explain(position));
+                }
+            }
+        }
+    }
+
+    fn owe(&self, write: &WriteExchange) {
+        let owed: Vec<u8> = write.tally.owed().collect();
+        if owed.is_empty() {
+            return;
+        }
+        let owners: Vec<_> = write.ring.owners(write.slot).iter().collect();
+        for position in owed {
+            if let Some(owner) = owners.get(usize::from(position)) {
+                self.hints.owe(owner.node_id, &write.key, &write.record);
+            }
+        }
+    }
+
+    fn count(&self, operation: ReplicaOp, answer: OwnerAnswer) {
+        let outcome = match answer {
+            OwnerAnswer::Ok => ReplicaOutcome::Ok,
+            OwnerAnswer::Newer => ReplicaOutcome::Newer,
+            OwnerAnswer::WrongConfig => ReplicaOutcome::WrongConfig,
+            OwnerAnswer::Drift => ReplicaOutcome::Drift,
+            OwnerAnswer::Shed => ReplicaOutcome::Shed,
+            OwnerAnswer::Expired => ReplicaOutcome::Expired,
+            OwnerAnswer::Unreachable => ReplicaOutcome::Unreachable,
+            OwnerAnswer::Pending | OwnerAnswer::NotAsked => return,
+        };
+        self.metrics.replica_requests.get((operation, outcome)).inc();
+    }
+}
+
+impl Completions for Ledger {
+    fn complete(&self, token: u64, answer: Answer) {
+        if let Some(ended) = self.pending.answer(Token::from_raw(token), answer) {
+            self.settle(&ended);
+        }
+    }
+
+    fn stall(&self, token: u64) {
+        self.pending.stall(Token::from_raw(token));
+    }
+}
+
+/// An exchange that its caller still looks at. Dropping it lets go: a write goes on until its owners have answered or
+/// its deadline has passed, a read ends.
+pub(super) struct HeldExchange<'a> {
+    ledger: &'a Ledger,
+    token: Token,
+}
+
+impl HeldExchange<'_> {
+    /// The token for the operation sent to the owner at `position`.
+    pub(super) fn token(&self, position: u8) -> u64 {
+        self.token.for_owner(position).raw()
+    }
+
+    /// Waits until there is something to do. Cancel-safe.
+    pub(super) async fn wait(&self) -> Woken {
+        self.ledger.pending.wait(self.token).await
+    }
+
+    /// Notes that an operation was not sent.
+    pub(super) fn not_sent(&self, position: u8) {
+        self.ledger.complete(self.token(position), Answer::Failed(Failure::NotSent));
+    }
+
+    /// Looks at a write.
+    pub(super) fn write<R>(&self, look: impl FnOnce(&mut WriteExchange) -> R) -> Option<R> {
+        self.ledger
+            .pending
+            .inspect(self.token, |exchange| match exchange {
+                Exchange::Write(write) => Some(look(write)),
+                Exchange::Read(_) => None,
+            })
+            .flatten()
+    }
+
+    /// Looks at a read.
+    pub(super) fn read<R>(&self, look: impl FnOnce(&mut ReadExchange) -> R) -> Option<R> {
+        self.ledger
+            .pending
+            .inspect(self.token, |exchange| match exchange {
+                Exchange::Read(read) => Some(look(read)),
+                Exchange::Write(_) => None,
+            })
+            .flatten()
+    }
+}
+
+impl Drop for HeldExchange<'_> {
+    fn drop(&mut self) {
+        if let Some(ended) = self.ledger.pending.release(self.token) {
+            self.ledger.settle(&ended);
+        }
+    }
+}

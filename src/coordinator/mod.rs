@@ -1,0 +1,258 @@
+//! The coordinator: carries a client's request out with the owners of its key. Any node coordinates any request.
+//!
+//! One request is one future. It plans against one ring, submits one operation per owner, and waits on one entry of the
+//! pending table; whatever arrives after its answer is accounted for without it. Decisions are made by pure tallies
+//! (`quorum`); this shell only sends what they ask for.
+//!
+//! - `request`: what is asked and answered, free of any protocol.
+//! - `quorum`: tallies of writes and reads. Pure.
+//! - `pending`: the table of exchanges under way. No I/O.
+//! - `ledger`: where answers arrive and debts are settled.
+//! - `write`, `read`: the two kinds of request.
+
+mod hedge;
+mod ledger;
+pub mod pending;
+pub mod quorum;
+mod read;
+mod request;
+mod write;
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicU64, Ordering},
+    },
+    time::Duration,
+};
+
+use arc_swap::ArcSwapOption;
+use shard_cache_membership::{
+    identity::NodeId,
+    view::View,
+};
+use tokio::sync::{Notify, watch};
+
+pub use ledger::Ledger;
+pub use request::{
+    Consistency, Degrade, Detail, Explanation, Hit, KeyRequest, OwnerAnswer, Read, ReadError,
+    SetRequest, Terms, Ttl, Unavailable, WriteError, Written,
+};
+
+use crate::{
+    clock::Clock,
+    coordinator::{hedge::HedgeBudget, quorum::Need},
+    key::{Key, Slot},
+    ring::{Ring, SlotConfiguration},
+    telemetry::{Metrics, Op, OperationOutcome},
+    transport::{PeerTransport, Reach},
+    version::{HybridClock, Version},
+};
+
+/// How long a request waits for this node's own ring to change before it tries again under the present one.
+const RECONFIGURE_PAUSE: Duration = Duration::from_millis(20);
+/// Attempts of one request after a configuration change.
+const RECONFIGURE_ATTEMPTS_MAX: u32 = 32;
+
+/// The coordinator's settings: cluster-wide, but for the default time to live.
+#[derive(Clone, Copy, Debug)]
+pub struct Policy {
+    /// Owners that answer a quorum read in a ring of at least the replication factor.
+    pub read_quorum: u8,
+    /// Owners that store a quorum write in a ring of at least the replication factor.
+    pub write_quorum: u8,
+    /// Applies when a writer gives no time to live; `None` for no expiry.
+    pub default_ttl: Option<Duration>,
+    /// When a read turns to another owner although nothing has failed; `None` for never.
+    pub hedge_after: Option<Duration>,
+    /// Share of reads that may be hedged, 0 to 1.
+    pub hedge_ratio: f64,
+}
+
+/// The ring in use and news of its changes.
+#[derive(Clone, Default)]
+pub struct RingCell {
+    /// The ring; `None` before the first.
+    pub ring: Arc<ArcSwapOption<Ring>>,
+    /// Notified after every change.
+    pub changed: Arc<Notify>,
+}
+
+/// The parts of a node that the coordinator works with.
+pub struct Surroundings {
+    /// The node's present boot id: the writer in its versions.
+    pub boot: Arc<AtomicU64>,
+    /// The ring in use.
+    pub ring: RingCell,
+    /// Carries operations.
+    pub transport: Arc<dyn PeerTransport>,
+    /// Where exchanges are kept.
+    pub ledger: Arc<Ledger>,
+    /// Time.
+    pub clock: Arc<dyn Clock>,
+    /// Hybrid time.
+    pub hybrid: Arc<HybridClock>,
+    /// Names of members, for explanations.
+    pub view: watch::Receiver<Arc<View>>,
+    /// Counters.
+    pub metrics: Arc<Metrics>,
+}
+
+/// Carries out clients' requests.
+pub struct Coordinator {
+    own: NodeId,
+    boot: Arc<AtomicU64>,
+    policy: Policy,
+    ring: RingCell,
+    transport: Arc<dyn PeerTransport>,
+    ledger: Arc<Ledger>,
+    clock: Arc<dyn Clock>,
+    hybrid: Arc<HybridClock>,
+    view: watch::Receiver<Arc<View>>,
+    metrics: Arc<Metrics>,
+    hedges: HedgeBudget,
+    draining: AtomicBool,
+}
+
+/// What one attempt goes by: one ring, whatever happens to the ring meanwhile.
+#[derive(Clone)]
+struct Plan {
+    ring: Arc<Ring>,
+    slot: Slot,
+    configuration: SlotConfiguration,
+}
+
+impl Coordinator {
+    /// The coordinator of the node `own`.
+    #[must_use]
+    pub fn new(own: NodeId, policy: Policy, surroundings: Surroundings) -> Self {
+        let Surroundings { boot, ring, transport, ledger, clock, hybrid, view, metrics } =
+            surroundings;
+        Self {
+            own,
+            boot,
+            policy,
+            ring,
+            transport,
+            ledger,
+            clock,
+            hybrid,
+            view,
+            metrics,
+            hedges: HedgeBudget::new(policy.hedge_ratio),
+            draining: AtomicBool::new(false),
+        }
+    }
+
+    /// Refuses new requests from now on; those under way go on.
+    pub fn stop_admitting(&self) {
+        self.draining.store(true, Ordering::Release);
+    }
+
+    /// Whether a quorum of the owners of `slot` can be reached, as far as the breakers know.
+    #[must_use]
+    pub fn can_serve(&self, ring: &Ring, slot: Slot) -> bool {
+        let reachable =
+            ring.owners(slot).iter().filter(|owner| self.transport.reach(owner.node_id) != Reach::Down);
+        reachable.count() >= usize::from(self.quorum(ring.owner_count(), self.policy.write_quorum))
+    }
+
+    fn plan(&self, key: &Key) -> Result<Plan, Unavailable> {
+        if self.draining.load(Ordering::Acquire) {
+            return Err(Unavailable::Draining);
+        }
+        let ring = self.ring.ring.load_full().ok_or(Unavailable::Joining)?;
+        let slot = ring.slot(key);
+        let configuration = ring.configuration(slot);
+        Ok(Plan { ring, slot, configuration })
+    }
+
+    /// N, and how many of them `terms` ask for. While the ring is smaller than the replication factor, quorums are
+    /// majorities of what there is.
+    fn need(&self, ring: &Ring, terms: Terms, quorum: u8) -> Need {
+        let owners = ring.owner_count();
+        let required = match terms.consistency {
+            Consistency::One => 1,
+            Consistency::Quorum => self.quorum(owners, quorum),
+            Consistency::All => owners,
+        };
+        let least = match terms.degrade {
+            Degrade::Refuse => required,
+            Degrade::Accept => 1,
+        };
+        Need { owners, required, least }
+    }
+
+    fn quorum(&self, owners: u8, configured: u8) -> u8 {
+        let full_size = self.ring.ring.load().as_ref().map_or(0, |ring| {
+            ring.shape().replication_factor
+        });
+        if owners < full_size { owners / 2 + 1 } else { configured.min(owners) }
+    }
+
+    /// Refuses a request for which too few owners can be reached, before anything is sent.
+    fn check_reach(&self, plan: &Plan, need: Need) -> Result<(), Unavailable> {
+        let reachable = plan
+            .ring
+            .owners(plan.slot)
+            .iter()
+            .filter(|owner| self.transport.reach(owner.node_id) != Reach::Down)
+            .count();
+        // At most OWNERS_MAX.
+        let reachable = u8::try_from(reachable).unwrap_or(u8::MAX);
+        if reachable < need.least {
+            let Need { owners, least: needed, .. } = need;
+            return Err(Unavailable::NoQuorum { reachable, owners, needed });
+        }
+        Ok(())
+    }
+
+    /// Waits a moment for this node's ring to change. Returns whether another attempt is worth making.
+    async fn await_reconfiguration(&self, attempts: u32, terms: Terms) -> bool {
+        if attempts >= RECONFIGURE_ATTEMPTS_MAX {
+            return false;
+        }
+        tokio::select! {
+            biased;
+            () = self.ring.changed.notified() => {}
+            () = self.clock.sleep(RECONFIGURE_PAUSE) => {}
+        }
+        self.clock.monotonic() < terms.deadline
+    }
+
+    fn next_version(&self) -> Version {
+        Version::new(self.hybrid.stamp(self.clock.wall_millis()), self.boot.load(Ordering::Acquire))
+    }
+
+    /// Builds the explanation, if the terms ask for one.
+    fn explain(
+        &self,
+        plan: &Plan,
+        terms: Terms,
+        attempts: u32,
+        answer: impl Fn(u8) -> OwnerAnswer,
+    ) -> Option<Box<Explanation>> {
+        if terms.detail == Detail::Answer {
+            return None;
+        }
+        let view = self.view.borrow().clone();
+        let name = |node_id: NodeId| {
+            let record = view.member(node_id).and_then(|member| member.record.as_ref());
+            record.map_or_else(|| node_id.to_string(), |record| record.name.clone())
+        };
+        let owners = (0u8..)
+            .zip(plan.ring.owners(plan.slot).iter())
+            .map(|(position, owner)| (name(owner.node_id), answer(position)))
+            .collect();
+        Some(Box::new(Explanation {
+            slot: plan.slot,
+            configuration: plan.configuration.owners,
+            owners,
+            attempts,
+        }))
+    }
+
+    fn count(&self, operation: Op, outcome: OperationOutcome) {
+        self.metrics.coordinator_operations.get((operation, outcome)).inc();
+    }
+}

@@ -1,0 +1,451 @@
+//! Quorums as values: built from a plan, fed answers, asked for the outcome. Nothing here sends, waits or reads a clock.
+//!
+//! A quorum is counted by rule 5 of the slot reconfiguration: enough answers under one configuration, at least one of
+//! them from an owner whose data is full. Success and hopelessness are both known as early as the answers allow.
+
+use crate::{
+    coordinator::request::OwnerAnswer,
+    operation::{Failure, Held, ReadAnswer, WriteAnswer},
+    store::Record,
+    version::Version,
+};
+
+/// Most owners that a slot can have, and so the largest replication factor.
+pub const OWNERS_MAX: usize = 8;
+
+/// How many owners there are and how many must take part.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Need {
+    /// Owners of the slot.
+    pub owners: u8,
+    /// Owners that must take part; between 1 and `owners`.
+    pub required: u8,
+    /// Owners that will do when `required` cannot be met; equal to it unless the request may be degraded.
+    pub least: u8,
+}
+
+/// How a write stands.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum WriteOutcome {
+    /// Too early to tell.
+    Open,
+    /// Enough owners stored it.
+    Acknowledged,
+    /// An owner holds something newer: stamp above it and send again.
+    Superseded {
+        /// The newest version seen.
+        by: Version,
+    },
+    /// An owner is in another configuration and the rest are not enough: try again under the present one.
+    Reconfigured,
+    /// Enough owners can no longer store it.
+    Hopeless,
+}
+
+/// What a version that is newer than the written one means for a write.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum OnNewer {
+    /// A client's write must end above everything acknowledged before it.
+    Restamp,
+    /// A write-back only wants its owners to hold this version *or newer*.
+    Satisfied,
+}
+
+/// The tally of one write attempt.
+#[derive(Clone, Debug)]
+pub struct WriteTally {
+    need: Need,
+    on_newer: OnNewer,
+    answers: [Option<WriteAnswer>; OWNERS_MAX],
+}
+
+impl WriteTally {
+    /// A tally without answers.
+    #[must_use]
+    pub const fn new(need: Need, on_newer: OnNewer) -> Self {
+        Self { need, on_newer, answers: [None; OWNERS_MAX] }
+    }
+
+    /// Takes the answer of the owner at `position`. The first answer of an owner stands, except that a late real
+    /// answer replaces a broken link.
+    pub fn answer(&mut self, position: u8, answer: WriteAnswer) {
+        if let Some(held) = self.answers.get_mut(usize::from(position)) {
+            match held {
+                None | Some(WriteAnswer::Failed(Failure::Broken)) => *held = Some(answer),
+                Some(_) => {}
+            }
+        }
+    }
+
+    /// How the write stands.
+    #[must_use]
+    pub fn outcome(&self) -> WriteOutcome {
+        let stored = self.stored();
+        if stored >= self.need.required && self.any_full() {
+            return WriteOutcome::Acknowledged;
+        }
+        if self.on_newer == OnNewer::Restamp
+            && let Some(by) = self.newest_refusal()
+        {
+            return WriteOutcome::Superseded { by };
+        }
+        let open = self.open();
+        if stored + open >= self.need.required && (open > 0 || self.any_full()) {
+            return WriteOutcome::Open;
+        }
+        if self.answered().any(|answer| answer == WriteAnswer::Failed(Failure::WrongConfig)) {
+            return WriteOutcome::Reconfigured;
+        }
+        if open == 0 && stored >= self.need.least {
+            return WriteOutcome::Acknowledged;
+        }
+        if open > 0 && self.need.least < self.need.required {
+            return WriteOutcome::Open;
+        }
+        WriteOutcome::Hopeless
+    }
+
+    /// Owners that hold the version, or a newer one where that satisfies.
+    #[must_use]
+    pub fn stored(&self) -> u8 {
+        self.count(|answer| match answer {
+            WriteAnswer::Stored { .. } => true,
+            WriteAnswer::Newer { .. } => self.on_newer == OnNewer::Satisfied,
+            WriteAnswer::Failed(_) => false,
+        })
+    }
+
+    /// Owners that have not answered.
+    #[must_use]
+    pub fn open(&self) -> u8 {
+        self.need.owners - self.count(|_| true)
+    }
+
+    /// Whether the acknowledgement rests on fewer owners than required.
+    #[must_use]
+    pub fn is_degraded(&self) -> bool {
+        self.stored() < self.need.required
+    }
+
+    /// Whether any owner may have applied the write: it stored it, or the link broke, or it has not answered.
+    #[must_use]
+    pub fn may_be_applied(&self) -> bool {
+        self.open() > 0
+            || self.answered().any(|answer| match answer {
+                WriteAnswer::Stored { .. } | WriteAnswer::Failed(Failure::Broken) => true,
+                WriteAnswer::Newer { .. } => false,
+                // A replica in another configuration of the same root keeps the value without counting.
+                WriteAnswer::Failed(Failure::WrongConfig) => true,
+                WriteAnswer::Failed(
+                    Failure::Drift | Failure::Shed | Failure::Expired | Failure::NotSent,
+                ) => false,
+            })
+    }
+
+    /// Whether an owner held a live value before.
+    #[must_use]
+    pub fn replaced(&self) -> bool {
+        self.answered()
+            .any(|answer| matches!(answer, WriteAnswer::Stored { replaced: true, .. }))
+    }
+
+    /// The owners to whom the write is owed, once no more answers are waited for.
+    pub fn owed(&self) -> impl Iterator<Item = u8> + '_ {
+        (0..self.need.owners).filter(|position| {
+            match self.answers.get(usize::from(*position)).copied().flatten() {
+                None | Some(WriteAnswer::Failed(_)) => true,
+                Some(WriteAnswer::Stored { .. } | WriteAnswer::Newer { .. }) => false,
+            }
+        })
+    }
+
+    /// What the owner at `position` answered, for people.
+    #[must_use]
+    pub fn explain(&self, position: u8) -> OwnerAnswer {
+        match self.answers.get(usize::from(position)).copied().flatten() {
+            None => OwnerAnswer::Pending,
+            Some(WriteAnswer::Stored { .. }) => OwnerAnswer::Ok,
+            Some(WriteAnswer::Newer { .. }) => OwnerAnswer::Newer,
+            Some(WriteAnswer::Failed(failure)) => failure.into(),
+        }
+    }
+
+    fn newest_refusal(&self) -> Option<Version> {
+        self.answered()
+            .filter_map(|answer| match answer {
+                WriteAnswer::Newer { version, .. } => Some(version),
+                WriteAnswer::Stored { .. } | WriteAnswer::Failed(_) => None,
+            })
+            .max()
+    }
+
+    fn any_full(&self) -> bool {
+        self.answered().any(|answer| match answer {
+            WriteAnswer::Stored { full, .. } => full,
+            WriteAnswer::Newer { full, .. } => full && self.on_newer == OnNewer::Satisfied,
+            WriteAnswer::Failed(_) => false,
+        })
+    }
+
+    fn answered(&self) -> impl Iterator<Item = WriteAnswer> + '_ {
+        self.answers.iter().copied().flatten()
+    }
+
+    fn count(&self, matches: impl Fn(&WriteAnswer) -> bool) -> u8 {
+        let count = self.answers.iter().flatten().filter(|answer| matches(answer)).count();
+        // At most OWNERS_MAX.
+        u8::try_from(count).unwrap_or(u8::MAX)
+    }
+}
+
+/// How a read stands.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum ReadOutcome {
+    /// Too early to tell.
+    Open,
+    /// Answers are missing and owners are left to ask: ask this many more.
+    AskMore {
+        /// How many.
+        owners: u8,
+    },
+    /// Enough owners answered.
+    Answered,
+    /// An owner is in another configuration and the rest are not enough.
+    Reconfigured,
+    /// Enough owners can no longer answer.
+    Hopeless,
+}
+
+/// The newest of what a read quorum holds.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Newest {
+    /// No owner knows the key.
+    Nothing,
+    /// The key is gone as of this version.
+    Gone(Version),
+    /// A value.
+    Value {
+        /// The newest version.
+        version: Version,
+        /// The record, if an owner that holds it sent it whole.
+        record: Option<Record>,
+        /// An owner that holds it.
+        holder: u8,
+    },
+}
+
+impl Newest {
+    /// The newest version, if any owner knows one.
+    #[must_use]
+    pub const fn version(&self) -> Option<Version> {
+        match self {
+            Self::Nothing => None,
+            Self::Gone(version) | Self::Value { version, .. } => Some(*version),
+        }
+    }
+}
+
+/// The tally of one read.
+#[derive(Clone, Debug)]
+pub struct ReadTally {
+    need: Need,
+    asked: [bool; OWNERS_MAX],
+    stalled: [bool; OWNERS_MAX],
+    answers: [Option<ReadAnswer>; OWNERS_MAX],
+}
+
+impl ReadTally {
+    /// A tally that nobody has been asked for.
+    #[must_use]
+    pub const fn new(need: Need) -> Self {
+        Self {
+            need,
+            asked: [false; OWNERS_MAX],
+            stalled: [false; OWNERS_MAX],
+            answers: [const { None }; OWNERS_MAX],
+        }
+    }
+
+    /// Notes that the owner at `position` is being asked.
+    pub fn ask(&mut self, position: u8) {
+        if let Some(asked) = self.asked.get_mut(usize::from(position)) {
+            *asked = true;
+        }
+    }
+
+    /// Takes the answer of the owner at `position`. A late real answer replaces a failure.
+    pub fn answer(&mut self, position: u8, answer: ReadAnswer) {
+        if let Some(held) = self.answers.get_mut(usize::from(position)) {
+            match held {
+                None | Some(ReadAnswer::Failed(_)) => *held = Some(answer),
+                Some(ReadAnswer::Holds { .. } | ReadAnswer::Miss { .. }) => {}
+            }
+        }
+    }
+
+    /// Notes that the owner at `position` is late: it may still answer, but another one should be asked.
+    pub fn stall(&mut self, position: u8) {
+        if let Some(stalled) = self.stalled.get_mut(usize::from(position)) {
+            *stalled = true;
+        }
+    }
+
+    /// Marks every owner that was asked and has not answered as late.
+    pub fn stall_all_open(&mut self) {
+        for position in 0..usize::from(self.need.owners) {
+            if self.asked[position] && self.answers[position].is_none() {
+                self.stalled[position] = true;
+            }
+        }
+    }
+
+    /// How the read stands.
+    #[must_use]
+    pub fn outcome(&self) -> ReadOutcome {
+        let (good, prompt, late, unasked) = self.census();
+        if good >= self.need.required && self.any_full() {
+            return ReadOutcome::Answered;
+        }
+        let wanted = if good >= self.need.required { 1 } else { self.need.required - good };
+        if prompt >= wanted {
+            return ReadOutcome::Open;
+        }
+        if unasked > 0 {
+            return ReadOutcome::AskMore { owners: unasked.min(wanted - prompt) };
+        }
+        if prompt + late >= wanted {
+            return ReadOutcome::Open;
+        }
+        if self.answers.iter().flatten().any(|answer| {
+            *answer == ReadAnswer::Failed(Failure::WrongConfig)
+        }) {
+            return ReadOutcome::Reconfigured;
+        }
+        if prompt + late > 0 && self.need.least < self.need.required {
+            return ReadOutcome::Open;
+        }
+        if good >= self.need.least && self.need.least < self.need.required {
+            return ReadOutcome::Answered;
+        }
+        ReadOutcome::Hopeless
+    }
+
+    /// Owners that answered.
+    #[must_use]
+    pub fn answered(&self) -> u8 {
+        self.census().0
+    }
+
+    /// Whether the answer rests on fewer owners than required.
+    #[must_use]
+    pub fn is_degraded(&self) -> bool {
+        self.answered() < self.need.required
+    }
+
+    /// The newest of the answers so far.
+    #[must_use]
+    pub fn newest(&self) -> Newest {
+        let mut newest = Newest::Nothing;
+        for (position, answer) in (0u8..).zip(&self.answers) {
+            let candidate = match answer {
+                Some(ReadAnswer::Holds { held: Held::Whole(record), .. }) => Newest::Value {
+                    version: record.version,
+                    record: Some(record.clone()),
+                    holder: position,
+                },
+                Some(ReadAnswer::Holds { held: Held::Version(version), .. }) => {
+                    Newest::Value { version: *version, record: None, holder: position }
+                }
+                Some(ReadAnswer::Miss { version: Some(version), .. }) => Newest::Gone(*version),
+                Some(ReadAnswer::Miss { version: None, .. } | ReadAnswer::Failed(_)) | None => {
+                    continue;
+                }
+            };
+            if Self::outranks(&candidate, &newest) {
+                newest = candidate;
+            }
+        }
+        newest
+    }
+
+    /// Owners known to hold `version`, or to know that it is gone.
+    #[must_use]
+    pub fn holders(&self, version: Version) -> u8 {
+        let count = self
+            .answers
+            .iter()
+            .flatten()
+            .filter(|answer| match answer {
+                ReadAnswer::Holds { held, .. } => held.version() == version,
+                ReadAnswer::Miss { version: gone, .. } => *gone == Some(version),
+                ReadAnswer::Failed(_) => false,
+            })
+            .count();
+        u8::try_from(count).unwrap_or(u8::MAX)
+    }
+
+    /// Whether the owner at `position` has not been asked.
+    #[must_use]
+    pub fn is_unasked(&self, position: u8) -> bool {
+        self.asked.get(usize::from(position)).is_some_and(|asked| !asked)
+    }
+
+    /// What the owner at `position` answered, for people.
+    #[must_use]
+    pub fn explain(&self, position: u8) -> OwnerAnswer {
+        match self.answers.get(usize::from(position)) {
+            Some(Some(ReadAnswer::Holds { .. } | ReadAnswer::Miss { .. })) => OwnerAnswer::Ok,
+            Some(Some(ReadAnswer::Failed(failure))) => (*failure).into(),
+            Some(None) | None if self.is_unasked(position) => OwnerAnswer::NotAsked,
+            Some(None) | None => OwnerAnswer::Pending,
+        }
+    }
+
+    /// Higher versions first; at equal versions, when in doubt, miss; a whole record before a version alone.
+    fn outranks(candidate: &Newest, held: &Newest) -> bool {
+        let rank = |newest: &Newest| {
+            let weight = match newest {
+                Newest::Nothing => 0,
+                Newest::Value { record: None, .. } => 1,
+                Newest::Value { record: Some(_), .. } => 2,
+                Newest::Gone(_) => 3,
+            };
+            (newest.version(), weight)
+        };
+        rank(candidate) > rank(held)
+    }
+
+    /// Owners that answered; that are asked and in time; that are asked and late; that are not asked.
+    fn census(&self) -> (u8, u8, u8, u8) {
+        let (mut good, mut prompt, mut late, mut unasked) = (0, 0, 0, 0);
+        for position in 0..usize::from(self.need.owners) {
+            match &self.answers[position] {
+                Some(ReadAnswer::Holds { .. } | ReadAnswer::Miss { .. }) => good += 1,
+                Some(ReadAnswer::Failed(_)) => {}
+                None if !self.asked[position] => unasked += 1,
+                None if self.stalled[position] => late += 1,
+                None => prompt += 1,
+            }
+        }
+        (good, prompt, late, unasked)
+    }
+
+    fn any_full(&self) -> bool {
+        self.answers.iter().flatten().any(|answer| match answer {
+            ReadAnswer::Holds { full, .. } | ReadAnswer::Miss { full, .. } => *full,
+            ReadAnswer::Failed(_) => false,
+        })
+    }
+}
+
+impl From<Failure> for OwnerAnswer {
+    fn from(failure: Failure) -> Self {
+        match failure {
+            Failure::WrongConfig => Self::WrongConfig,
+            Failure::Drift => Self::Drift,
+            Failure::Shed => Self::Shed,
+            Failure::Expired => Self::Expired,
+            Failure::NotSent | Failure::Broken => Self::Unreachable,
+        }
+    }
+}

@@ -1,0 +1,324 @@
+//! Reads: ask a read quorum, one owner for the record and the rest for its version; turn to other owners when answers
+//! fail or are late; the newest wins, and unless a write quorum holds it, it is stored on one before the answer, so that
+//! no later read can return something older (Attiya, Bar-Noy and Dolev, "Sharing memory robustly in message-passing
+//! systems", J. ACM 1995, the second phase of a read).
+
+use std::time::Duration;
+
+use crate::{
+    coordinator::{
+        Coordinator, Plan,
+        ledger::{Exchange, HeldExchange, ReadExchange},
+        pending::{Schedule, Woken},
+        quorum::{Need, Newest, OWNERS_MAX, ReadOutcome, ReadTally},
+        request::{Consistency, Hit, KeyRequest, Read, ReadError, Terms, Unavailable},
+    },
+    key::Key,
+    operation::{Kind, Operation, Want},
+    store::{Body, Record},
+    telemetry::{Lookup, Op, OperationOutcome, RepairMode},
+    transport::Reach,
+};
+
+/// Owner positions in the order in which a read turns to them.
+struct Preference {
+    positions: [u8; OWNERS_MAX],
+    owners: usize,
+}
+
+/// What became of asking the owners once.
+enum Asked {
+    /// Enough answered.
+    Answered(ReadTally),
+    /// The configuration has changed.
+    Reconfigured,
+}
+
+/// What became of reading the holder's record after its version was known to be the newest.
+enum Fetched {
+    Record(Record),
+    /// The holder has evicted it, or lost it to expiry, meanwhile.
+    Gone,
+    Failed,
+}
+
+impl Coordinator {
+    /// Reads a key.
+    ///
+    /// Cancel-safe: a read changes nothing but the copies of what it found.
+    ///
+    /// # Errors
+    /// Any [`ReadError`] may be tried again.
+    pub async fn get(&self, request: KeyRequest) -> Result<Read, ReadError> {
+        let read = self.read(&request.key, request.terms).await;
+        self.count(Op::Get, match &read {
+            Ok(Read { degraded: false, .. }) => OperationOutcome::Ok,
+            Ok(Read { degraded: true, .. }) => OperationOutcome::Degraded,
+            Err(ReadError::Unavailable(_) | ReadError::NoQuorum { .. }) => {
+                OperationOutcome::Unavailable
+            }
+            Err(ReadError::DeadlineExceeded { .. }) => OperationOutcome::Timeout,
+        });
+        if let Ok(read) = &read {
+            let found = if read.hit.is_some() { Lookup::Hit } else { Lookup::Miss };
+            self.metrics.lookups.get(found).inc();
+        }
+        read
+    }
+
+    async fn read(&self, key: &Key, terms: Terms) -> Result<Read, ReadError> {
+        self.hedges.earn();
+        let mut attempts = 0;
+        loop {
+            attempts += 1;
+            let plan = self.plan(key)?;
+            let need = self.need(&plan.ring, terms, self.policy.read_quorum);
+            self.check_reach(&plan, need)?;
+            let tally = match self.ask_owners(&plan, need, key, terms).await? {
+                Asked::Answered(tally) => tally,
+                Asked::Reconfigured if self.await_reconfiguration(attempts, terms).await => {
+                    continue;
+                }
+                Asked::Reconfigured => return Err(unanswered(0, need)),
+            };
+            let Some(hit) = self.resolve(&plan, &tally, key, terms).await? else { continue };
+            return Ok(Read {
+                hit,
+                version: tally.newest().version(),
+                degraded: tally.is_degraded(),
+                explain: self
+                    .explain(&plan, terms, attempts, |position| tally.explain(position)),
+            });
+        }
+    }
+
+    /// Turns a read quorum's answers into the answer to the client. `None` asks for another attempt.
+    async fn resolve(
+        &self,
+        plan: &Plan,
+        tally: &ReadTally,
+        key: &Key,
+        terms: Terms,
+    ) -> Result<Option<Option<Hit>>, ReadError> {
+        let newest = tally.newest();
+        let Some(version) = newest.version() else { return Ok(Some(None)) };
+        let record = match newest {
+            Newest::Nothing => return Ok(Some(None)),
+            Newest::Gone(version) => Record { version, expires_at: None, body: Body::Tombstone },
+            Newest::Value { record: Some(record), .. } => record,
+            Newest::Value { record: None, holder, .. } => {
+                match self.fetch(plan, holder, key, terms).await {
+                    Fetched::Record(record) if record.version == version => record,
+                    // Something newer has arrived, or the holder broke off: the quorum is asked again.
+                    Fetched::Record(_) | Fetched::Failed
+                        if self.clock.monotonic() < terms.deadline =>
+                    {
+                        return Ok(None);
+                    }
+                    Fetched::Record(_) | Fetched::Failed => {
+                        let needed = self.need(&plan.ring, terms, self.policy.read_quorum).required;
+                        let answered = tally.answered();
+                        return Err(ReadError::DeadlineExceeded { answered, needed });
+                    }
+                    // When in doubt, miss.
+                    Fetched::Gone => return Ok(Some(None)),
+                }
+            }
+        };
+        if self.must_write_back(plan, tally, &record, terms) {
+            self.metrics.read_repairs.get(RepairMode::Blocking).inc();
+            if !self.write_back(plan, key, &record, terms).await {
+                let need = self.need(&plan.ring, terms, self.policy.write_quorum);
+                return Err(unanswered(tally.holders(version), need));
+            }
+        }
+        Ok(Some(self.hit(record)))
+    }
+
+    /// At QUORUM and ALL, unless a write quorum is known to hold the newest version.
+    fn must_write_back(
+        &self,
+        plan: &Plan,
+        tally: &ReadTally,
+        record: &Record,
+        terms: Terms,
+    ) -> bool {
+        match terms.consistency {
+            Consistency::One => false,
+            Consistency::Quorum | Consistency::All => {
+                let quorum = self.quorum(plan.ring.owner_count(), self.policy.write_quorum);
+                !tally.is_degraded() && tally.holders(record.version) < quorum
+            }
+        }
+    }
+
+    fn hit(&self, record: Record) -> Option<Hit> {
+        let now_millis = self.hybrid.now(self.clock.wall_millis()).millis();
+        if record.is_expired(now_millis) {
+            return None;
+        }
+        let expires_in = record
+            .expires_at
+            .map(|at| Duration::from_millis(at.saturating_sub(now_millis)));
+        match record.body {
+            Body::Value(value) => Some(Hit { value, expires_in }),
+            Body::Tombstone => None,
+        }
+    }
+
+    async fn ask_owners(
+        &self,
+        plan: &Plan,
+        need: Need,
+        key: &Key,
+        terms: Terms,
+    ) -> Result<Asked, ReadError> {
+        let preference = self.preference(plan);
+        let first = preference.first(need.required);
+        let mut tally = ReadTally::new(need);
+        first.iter().for_each(|position| tally.ask(*position));
+        let exchange = Exchange::Read(ReadExchange { tally, hedge_due: false });
+        let nudge_at = self.policy.hedge_after.map(|after| self.clock.monotonic() + after);
+        let schedule = Schedule { deadline: terms.deadline, nudge_at };
+        let held =
+            self.ledger.begin(exchange, schedule).map_err(|_full| Unavailable::Overloaded)?;
+        for (order, position) in first.iter().enumerate() {
+            let want = if order == 0 { Want::Record } else { Want::Version };
+            self.send_read(&held, plan, *position, key, want, terms);
+        }
+        loop {
+            let woken = held.wait().await;
+            let gone = || ReadError::DeadlineExceeded { answered: 0, needed: need.required };
+            if woken == Woken::Expired {
+                let answered = held.read(|read| read.tally.answered()).unwrap_or(0);
+                return Err(ReadError::DeadlineExceeded { answered, needed: need.required });
+            }
+            let outcome = held.read(|read| self.consider_hedge(read)).ok_or_else(gone)?;
+            match outcome {
+                ReadOutcome::Open => {}
+                ReadOutcome::AskMore { owners } => {
+                    let next = held
+                        .read(|read| preference.next(&mut read.tally, owners))
+                        .ok_or_else(gone)?;
+                    for position in next {
+                        self.send_read(&held, plan, position, key, Want::Record, terms);
+                    }
+                }
+                ReadOutcome::Answered => {
+                    let tally = held.read(|read| read.tally.clone()).ok_or_else(gone)?;
+                    return Ok(Asked::Answered(tally));
+                }
+                ReadOutcome::Reconfigured => return Ok(Asked::Reconfigured),
+                ReadOutcome::Hopeless => {
+                    let answered = held.read(|read| read.tally.answered()).unwrap_or(0);
+                    return Err(unanswered(answered, need));
+                }
+            }
+        }
+    }
+
+    /// When the hedging delay has passed without a decision and the budget allows, the owners asked so far count as
+    /// late.
+    fn consider_hedge(&self, read: &mut ReadExchange) -> ReadOutcome {
+        if read.hedge_due {
+            read.hedge_due = false;
+            if read.tally.outcome() == ReadOutcome::Open && self.hedges.spend() {
+                read.tally.stall_all_open();
+            }
+        }
+        read.tally.outcome()
+    }
+
+    async fn fetch(&self, plan: &Plan, holder: u8, key: &Key, terms: Terms) -> Fetched {
+        let need = Need { owners: plan.ring.owner_count(), required: 1, least: 1 };
+        let mut tally = ReadTally::new(need);
+        // Only the holder is asked; the others count as asked and never answer.
+        (0..need.owners).for_each(|position| tally.ask(position));
+        let exchange = Exchange::Read(ReadExchange { tally, hedge_due: false });
+        let deadline = terms.deadline.min(self.clock.monotonic() + FETCH_TIMEOUT);
+        let schedule = Schedule { deadline, nudge_at: None };
+        let Ok(held) = self.ledger.begin(exchange, schedule) else { return Fetched::Failed };
+        for position in (0..need.owners).filter(|position| *position != holder) {
+            held.not_sent(position);
+        }
+        self.send_read(&held, plan, holder, key, Want::Record, terms);
+        held.wait().await;
+        match held.read(|read| (read.tally.outcome(), read.tally.newest())) {
+            Some((ReadOutcome::Answered, Newest::Value { record: Some(record), .. })) => {
+                Fetched::Record(record)
+            }
+            Some((ReadOutcome::Answered, _)) => Fetched::Gone,
+            Some(_) | None => Fetched::Failed,
+        }
+    }
+
+    fn send_read(
+        &self,
+        held: &HeldExchange<'_>,
+        plan: &Plan,
+        position: u8,
+        key: &Key,
+        want: Want,
+        terms: Terms,
+    ) {
+        let Some(owner) = plan.ring.owners(plan.slot).iter().nth(usize::from(position)) else { return };
+        let operation = Operation {
+            token: held.token(position),
+            slot: plan.slot,
+            configuration: plan.configuration,
+            deadline: terms.deadline,
+            kind: Kind::Read { key: key.clone(), want },
+        };
+        if self.transport.submit(owner.node_id, operation).is_err() {
+            held.not_sent(position);
+        }
+    }
+
+    /// This node first if it is an owner, then those that answer, fastest first, then stalled ones, then those without
+    /// a link.
+    fn preference(&self, plan: &Plan) -> Preference {
+        let mut ranked = [(Reach::Down, Duration::MAX, u8::MAX); OWNERS_MAX];
+        let mut owners = 0;
+        for (position, owner) in (0u8..).zip(plan.ring.owners(plan.slot).iter()).take(OWNERS_MAX) {
+            let rank = if owner.node_id == self.own {
+                (Reach::Up, Duration::ZERO)
+            } else {
+                // An unmeasured peer must not look as near as this node itself.
+                let round_trip = self.transport.round_trip(owner.node_id);
+                (self.transport.reach(owner.node_id), round_trip.max(Duration::from_micros(1)))
+            };
+            ranked[usize::from(position)] = (rank.0, rank.1, position);
+            owners += 1;
+        }
+        ranked[..owners].sort_unstable();
+        let mut positions = [0; OWNERS_MAX];
+        for (slot, (_reach, _round_trip, position)) in positions.iter_mut().zip(ranked) {
+            *slot = position;
+        }
+        Preference { positions, owners }
+    }
+}
+
+/// How long reading the holder's record may take before the quorum is asked again.
+const FETCH_TIMEOUT: Duration = Duration::from_millis(250);
+
+impl Preference {
+    fn first(&self, count: u8) -> &[u8] {
+        &self.positions[..usize::from(count).min(self.owners)]
+    }
+
+    /// Marks the next `count` owners that have not been asked as asked and returns them.
+    fn next(&self, tally: &mut ReadTally, count: u8) -> Vec<u8> {
+        let unasked = self.positions[..self.owners].iter().copied();
+        let next: Vec<u8> = unasked
+            .filter(|position| tally.is_unasked(*position))
+            .take(usize::from(count))
+            .collect();
+        next.iter().for_each(|position| tally.ask(*position));
+        next
+    }
+}
+
+const fn unanswered(answered: u8, need: Need) -> ReadError {
+    ReadError::NoQuorum { answered, needed: need.required }
+}

@@ -1,0 +1,246 @@
+//! What the coordinator is asked and what it answers, free of any protocol.
+
+use std::time::Duration;
+
+use thiserror::Error;
+
+use crate::{clock::Monotonic, key::{Key, Slot}, store::Value, version::Version};
+
+/// How many owners must take part before a request is answered.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Consistency {
+    /// One owner.
+    One,
+    /// The configured read or write quorum.
+    Quorum,
+    /// Every owner.
+    All,
+}
+
+/// The terms of one request.
+#[derive(Clone, Copy, Debug)]
+pub struct Terms {
+    /// Owners that must take part.
+    pub consistency: Consistency,
+    /// Whether fewer owners will do when the level cannot be met.
+    pub degrade: Degrade,
+    /// When the caller stops waiting.
+    pub deadline: Monotonic,
+    /// Whether the answer tells how the request was carried out.
+    pub detail: Detail,
+}
+
+/// Whether an answer tells how the request was carried out.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Detail {
+    /// The answer alone; nothing is collected.
+    Answer,
+    /// The answer and an [`Explanation`].
+    Explained,
+}
+
+/// Whether a request may be answered by fewer owners than its level asks for.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Degrade {
+    /// Never: fail instead.
+    Refuse,
+    /// At least one owner will do; the answer says so.
+    Accept,
+}
+
+/// The time to live that a writer asks for.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Ttl {
+    /// None given: the configured default applies.
+    Default,
+    /// An explicit zero: the value never expires.
+    Never,
+    /// Expires after this long.
+    After(Duration),
+}
+
+/// Stores a value.
+#[derive(Clone, Debug)]
+pub struct SetRequest {
+    /// What to store it under.
+    pub key: Key,
+    /// The value.
+    pub value: Value,
+    /// How long it lives.
+    pub ttl: Ttl,
+    /// The terms.
+    pub terms: Terms,
+}
+
+/// Reads or deletes a key.
+#[derive(Clone, Debug)]
+pub struct KeyRequest {
+    /// The key.
+    pub key: Key,
+    /// The terms.
+    pub terms: Terms,
+}
+
+/// A write that was acknowledged.
+#[derive(Clone, Debug)]
+pub struct Written {
+    /// The version it was stored under.
+    pub version: Version,
+    /// Owners known to have stored it.
+    pub stored: u8,
+    /// Whether an answering owner held a live value before.
+    pub replaced: bool,
+    /// Whether fewer owners than the level asks for had to do.
+    pub degraded: bool,
+    /// How it was carried out, when asked for.
+    pub explain: Option<Box<Explanation>>,
+}
+
+/// The answer to a read.
+#[derive(Clone, Debug)]
+pub struct Read {
+    /// The value and what is left of its life; `None` is a miss.
+    pub hit: Option<Hit>,
+    /// The newest version known, also of a deleted or expired value.
+    pub version: Option<Version>,
+    /// Whether fewer owners than the level asks for had to do.
+    pub degraded: bool,
+    /// How it was carried out, when asked for.
+    pub explain: Option<Box<Explanation>>,
+}
+
+/// A value that was found.
+#[derive(Clone, Debug)]
+pub struct Hit {
+    /// The value.
+    pub value: Value,
+    /// Time left; `None` when it never expires.
+    pub expires_in: Option<Duration>,
+}
+
+/// How a request was carried out.
+#[derive(Clone, Debug)]
+pub struct Explanation {
+    /// The key's slot.
+    pub slot: Slot,
+    /// Hash of the owner list that was asked.
+    pub configuration: u64,
+    /// The owners in order of preference and what each answered.
+    pub owners: Vec<(String, OwnerAnswer)>,
+    /// Attempts made.
+    pub attempts: u32,
+}
+
+/// What one owner answered.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum OwnerAnswer {
+    /// Stored it, or answered with what it holds.
+    Ok,
+    /// Holds something newer.
+    Newer,
+    /// Is in another configuration of the slot.
+    WrongConfig,
+    /// Refused the coordinator's clock.
+    Drift,
+    /// Refused for load.
+    Shed,
+    /// Got it too late.
+    Expired,
+    /// Could not be reached, or the link broke before it answered.
+    Unreachable,
+    /// Had not answered when the request was answered.
+    Pending,
+    /// Was not needed.
+    NotAsked,
+}
+
+impl OwnerAnswer {
+    /// The word for people.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Ok => "ok",
+            Self::Newer => "newer",
+            Self::WrongConfig => "wrong_config",
+            Self::Drift => "drift",
+            Self::Shed => "shed",
+            Self::Expired => "expired",
+            Self::Unreachable => "unreachable",
+            Self::Pending => "pending",
+            Self::NotAsked => "not_asked",
+        }
+    }
+}
+
+/// Why a node cannot serve a request at all. Nothing was sent: the request surely had no effect, and another node or a
+/// later attempt may succeed.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Error)]
+pub enum Unavailable {
+    /// Too few owners can be reached.
+    #[error("no_quorum: {reachable} of {owners} owners can be reached, {needed} are needed")]
+    NoQuorum {
+        /// Owners that can be reached.
+        reachable: u8,
+        /// Owners of the slot.
+        owners: u8,
+        /// Owners that the level asks for.
+        needed: u8,
+    },
+    /// This node has too many exchanges under way.
+    #[error("overloaded: too many exchanges with owners are under way at this node")]
+    Overloaded,
+    /// The node has not joined a ring yet.
+    #[error("joining: this node has no ring yet")]
+    Joining,
+    /// The node is leaving.
+    #[error("draining: this node is leaving the cluster")]
+    Draining,
+}
+
+/// Why a write was not acknowledged.
+#[derive(Clone, PartialEq, Eq, Debug, Error)]
+pub enum WriteError {
+    /// Surely not applied.
+    #[error(transparent)]
+    Unavailable(#[from] Unavailable),
+    /// Sent, but too few owners can still store it. It may appear later: the outcome is unknown.
+    #[error("{stored} of {needed} owners stored it and no more can be reached: it may or may not appear later")]
+    Unknown {
+        /// Owners known to have stored it.
+        stored: u8,
+        /// Owners that the level asks for.
+        needed: u8,
+    },
+    /// Sent, but the deadline came first. It may appear later: the outcome is unknown.
+    #[error("deadline exceeded: {stored} of {needed} owners had stored it, it may or may not appear later")]
+    DeadlineExceeded {
+        /// Owners known to have stored it.
+        stored: u8,
+        /// Owners that the level asks for.
+        needed: u8,
+    },
+}
+
+/// Why a read was not answered. Reads change nothing, so trying again is always safe.
+#[derive(Clone, PartialEq, Eq, Debug, Error)]
+pub enum ReadError {
+    /// Nothing was sent.
+    #[error(transparent)]
+    Unavailable(#[from] Unavailable),
+    /// Too few owners can still answer.
+    #[error("no_quorum: {answered} of {needed} owners answered and no more can be reached")]
+    NoQuorum {
+        /// Owners that answered.
+        answered: u8,
+        /// Owners that the level asks for.
+        needed: u8,
+    },
+    /// The deadline came first.
+    #[error("deadline exceeded: {answered} of {needed} owners had answered")]
+    DeadlineExceeded {
+        /// Owners that answered.
+        answered: u8,
+        /// Owners that the level asks for.
+        needed: u8,
+    },
+}

@@ -1,0 +1,255 @@
+//! Writes: stamp, send to all owners at once, answer when enough have stored it. The rest finish in the background, and
+//! owners who do not answer are owed a hint.
+
+use std::time::Duration;
+
+use crate::{
+    coordinator::{
+        Coordinator, Plan,
+        ledger::{Debt, Exchange, HeldExchange, WriteExchange},
+        pending::{Schedule, Woken},
+        quorum::{Need, OnNewer, WriteOutcome, WriteTally},
+        request::{KeyRequest, SetRequest, Terms, Ttl, Unavailable, WriteError, Written},
+    },
+    key::Key,
+    operation::{Kind, Operation},
+    store::{Body, Record},
+    telemetry::{Op, OperationOutcome},
+    version::Version,
+};
+
+/// How often one write is stamped anew after meeting something newer.
+const RESTAMPS_MAX: u32 = 4;
+
+/// What an attempt came to.
+struct Verdict {
+    outcome: Option<WriteOutcome>,
+    tally: WriteTally,
+}
+
+impl Coordinator {
+    /// Stores a value.
+    ///
+    /// Dropping the future gives up waiting; the write may still be applied.
+    ///
+    /// # Errors
+    /// [`WriteError::Unavailable`] means surely not applied; the others mean unknown.
+    pub async fn set(&self, request: SetRequest) -> Result<Written, WriteError> {
+        let ttl = match request.ttl {
+            Ttl::Default => self.policy.default_ttl,
+            Ttl::Never => None,
+            Ttl::After(ttl) => Some(ttl),
+        };
+        let body = Body::Value(request.value);
+        let written = self.mutate(&request.key, body, ttl, request.terms).await;
+        self.count_write(Op::Set, &written);
+        written
+    }
+
+    /// Deletes a key by writing a tombstone.
+    ///
+    /// Dropping the future gives up waiting; the delete may still be applied.
+    ///
+    /// # Errors
+    /// [`WriteError::Unavailable`] means surely not applied; the others mean unknown.
+    pub async fn delete(&self, request: KeyRequest) -> Result<Written, WriteError> {
+        let written = self.mutate(&request.key, Body::Tombstone, None, request.terms).await;
+        self.count_write(Op::Delete, &written);
+        written
+    }
+
+    async fn mutate(
+        &self,
+        key: &Key,
+        body: Body,
+        ttl: Option<Duration>,
+        terms: Terms,
+    ) -> Result<Written, WriteError> {
+        let version = self.next_version();
+        let expires_at = ttl.map(|ttl| {
+            let ttl = u64::try_from(ttl.as_millis()).unwrap_or(u64::MAX);
+            // A time to live below a millisecond still means that the value expires; 0 would mean never.
+            version.stamp.millis().saturating_add(ttl).max(1)
+        });
+        let mut record = Record { version, expires_at, body };
+        let (mut attempts, mut restamps, mut may_be_applied) = (0, 0, false);
+        loop {
+            attempts += 1;
+            let (plan, need) = match self.prepare(key, terms) {
+                Ok(prepared) => prepared,
+                Err(_unavailable) if may_be_applied => {
+                    return Err(WriteError::Unknown { stored: 0, needed: 1 });
+                }
+                Err(unavailable) => return Err(unavailable.into()),
+            };
+            let verdict = self
+                .attempt_write(&plan, need, OnNewer::Restamp, key, &record, terms)
+                .await
+                .map_err(WriteError::Unavailable)?;
+            let stored = verdict.tally.stored();
+            may_be_applied |= verdict.tally.may_be_applied();
+            match verdict.outcome {
+                Some(WriteOutcome::Acknowledged) => {
+                    return Ok(Written {
+                        version: record.version,
+                        stored,
+                        replaced: verdict.tally.replaced(),
+                        degraded: verdict.tally.is_degraded(),
+                        explain: self.explain(&plan, terms, attempts, |position| {
+                            verdict.tally.explain(position)
+                        }),
+                    });
+                }
+                Some(WriteOutcome::Superseded { by }) if restamps < RESTAMPS_MAX => {
+                    restamps += 1;
+                    self.metrics.restamps.inc();
+                    record.version = match self.version_above(by) {
+                        Some(version) => version,
+                        None => return Err(unacknowledged(may_be_applied, stored, need)),
+                    };
+                }
+                Some(WriteOutcome::Reconfigured)
+                    if self.await_reconfiguration(attempts, terms).await => {}
+                Some(WriteOutcome::Open) | None => {
+                    return Err(WriteError::DeadlineExceeded { stored, needed: need.required });
+                }
+                Some(
+                    WriteOutcome::Superseded { .. }
+                    | WriteOutcome::Reconfigured
+                    | WriteOutcome::Hopeless,
+                ) => return Err(unacknowledged(may_be_applied, stored, need)),
+            }
+        }
+    }
+
+    /// Stores what a read found on a write quorum, before the read is answered. A newer version satisfies.
+    pub(super) async fn write_back(
+        &self,
+        plan: &Plan,
+        key: &Key,
+        record: &Record,
+        terms: Terms,
+    ) -> bool {
+        let need = self.need(&plan.ring, terms, self.policy.write_quorum);
+        let need = Need { least: need.required, ..need };
+        let verdict =
+            self.attempt_write(plan, need, OnNewer::Satisfied, key, record, terms).await;
+        verdict.is_ok_and(|verdict| verdict.outcome == Some(WriteOutcome::Acknowledged))
+    }
+
+    fn prepare(&self, key: &Key, terms: Terms) -> Result<(Plan, Need), Unavailable> {
+        let plan = self.plan(key)?;
+        let need = self.need(&plan.ring, terms, self.policy.write_quorum);
+        self.check_reach(&plan, need)?;
+        Ok((plan, need))
+    }
+
+    /// Sends one version to all owners and waits until it is decided. No outcome means that the deadline came first.
+    async fn attempt_write(
+        &self,
+        plan: &Plan,
+        need: Need,
+        on_newer: OnNewer,
+        key: &Key,
+        record: &Record,
+        terms: Terms,
+    ) -> Result<Verdict, Unavailable> {
+        let exchange = Exchange::Write(WriteExchange {
+            tally: WriteTally::new(need, on_newer),
+            key: key.clone(),
+            record: record.clone(),
+            ring: plan.ring.clone(),
+            slot: plan.slot,
+            debt: Debt::Owed,
+        });
+        let schedule = Schedule { deadline: terms.deadline, nudge_at: None };
+        let held =
+            self.ledger.begin(exchange, schedule).map_err(|_full| Unavailable::Overloaded)?;
+        self.send_write(&held, plan, key, record, terms);
+        let woken = held.wait().await;
+        let verdict = held.write(|write| {
+            let outcome = write.tally.outcome();
+            match outcome {
+                // The next attempt carries the debt.
+                WriteOutcome::Superseded { .. } | WriteOutcome::Reconfigured => {
+                    write.debt = Debt::Replaced;
+                }
+                WriteOutcome::Open | WriteOutcome::Acknowledged | WriteOutcome::Hopeless => {}
+            }
+            Verdict {
+                outcome: match woken {
+                    Woken::Actionable => Some(outcome),
+                    Woken::Expired => None,
+                },
+                tally: write.tally.clone(),
+            }
+        });
+        Ok(verdict.unwrap_or_else(|| Verdict {
+            outcome: None,
+            tally: WriteTally::new(need, on_newer),
+        }))
+    }
+
+    /// Peers first, so that they work while this node applies its own copy.
+    fn send_write(
+        &self,
+        held: &HeldExchange<'_>,
+        plan: &Plan,
+        key: &Key,
+        record: &Record,
+        terms: Terms,
+    ) {
+        let submit = |position: u8, node_id| {
+            let operation = Operation {
+                token: held.token(position),
+                slot: plan.slot,
+                configuration: plan.configuration,
+                deadline: terms.deadline,
+                kind: Kind::Write { key: key.clone(), record: record.clone() },
+            };
+            if self.transport.submit(node_id, operation).is_err() {
+                held.not_sent(position);
+            }
+        };
+        let mut own_position = None;
+        for (position, owner) in (0u8..).zip(plan.ring.owners(plan.slot).iter()) {
+            if owner.node_id == self.own {
+                own_position = Some(position);
+            } else {
+                submit(position, owner.node_id);
+            }
+        }
+        if let Some(position) = own_position {
+            submit(position, self.own);
+        }
+    }
+
+    /// A version above one that an owner refused us for; `None` if that one is too far ahead of our clock.
+    fn version_above(&self, refused_for: Version) -> Option<Version> {
+        let wall_millis = self.clock.wall_millis();
+        if self.hybrid.observe(refused_for.stamp, wall_millis).is_err() {
+            self.metrics.hlc_rejected.inc();
+            return None;
+        }
+        Some(self.next_version())
+    }
+
+    fn count_write(&self, operation: Op, written: &Result<Written, WriteError>) {
+        self.count(operation, match written {
+            Ok(Written { degraded: false, .. }) => OperationOutcome::Ok,
+            Ok(Written { degraded: true, .. }) => OperationOutcome::Degraded,
+            Err(WriteError::Unavailable(_)) => OperationOutcome::Unavailable,
+            Err(WriteError::Unknown { .. }) => OperationOutcome::Unknown,
+            Err(WriteError::DeadlineExceeded { .. }) => OperationOutcome::Timeout,
+        });
+    }
+}
+
+fn unacknowledged(may_be_applied: bool, stored: u8, need: Need) -> WriteError {
+    let Need { owners, required: needed, .. } = need;
+    if may_be_applied {
+        WriteError::Unknown { stored, needed }
+    } else {
+        WriteError::Unavailable(Unavailable::NoQuorum { reachable: stored, owners, needed })
+    }
+}

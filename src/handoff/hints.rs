@@ -1,0 +1,328 @@
+//! Hints: records owed to owners that did not answer, bounded. Pure: time is a parameter.
+//!
+//! Per target and key only the newest record is owed, so that delivery takes one write per key,
+//! however many there were. When a cap is reached the oldest hints go, in the order in which their
+//! keys were first owed; a write never fails because of hints. What is dropped is reported with its
+//! key, so that the caller can have the slot repaired.
+//!
+//! Invariants: neither cap is ever exceeded; a key is owed once per target; a hint is removed only
+//! by a confirmation of its version or a newer one, or counted as dropped or moved, so that at any
+//! time `written = pending + delivered + moved + dropped`; the age of a hint counts from the first
+//! undelivered write of its key, so that no record outlives the window and with it the tombstone of
+//! a later delete. Everything is iterated in a fixed order.
+
+use std::collections::BTreeMap;
+
+use shard_cache_membership::identity::NodeId;
+
+use crate::{key::Key, store::Record, version::Version};
+
+mod outcome;
+mod queue;
+
+pub use outcome::{AddOutcome, DroppedHint, Fate, HintDrops, HintStats, MovedHint, TargetHints};
+use queue::{Hint, Place, Queue, cost, payload};
+
+/// What a hint takes beyond its key and value, in bytes; an estimate that rounds up.
+pub const HINT_OVERHEAD_BYTES: usize = 256;
+
+/// The bounds of a [`HintStore`].
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct HintLimits {
+    /// Most bytes for one target: keys, values and [`HINT_OVERHEAD_BYTES`] each.
+    pub target_bytes_max: usize,
+    /// Most bytes for all targets together.
+    pub total_bytes_max: usize,
+    /// How long a hint is kept, in milliseconds from the first undelivered write of its key.
+    pub window_millis: u64,
+}
+
+/// The hints that one node owes.
+#[derive(Debug)]
+pub struct HintStore {
+    limits: HintLimits,
+    /// No target without hints.
+    targets: BTreeMap<NodeId, Queue>,
+    bytes: usize,
+    sequence: u64,
+    /// The time of the last change; hints are never dated after it.
+    latest_millis: u64,
+    written: u64,
+    delivered: u64,
+    moved: u64,
+    dropped: HintDrops,
+}
+
+impl HintStore {
+    /// A store that owes nothing.
+    #[must_use]
+    pub fn new(limits: HintLimits) -> Self {
+        Self {
+            limits,
+            targets: BTreeMap::new(),
+            bytes: 0,
+            sequence: 0,
+            latest_millis: 0,
+            written: 0,
+            delivered: 0,
+            moved: 0,
+            dropped: HintDrops::default(),
+        }
+    }
+
+    /// Owes a record to a target. Key and value are kept as they are: they should not pin a larger
+    /// buffer.
+    pub fn add(&mut self, target: NodeId, key: Key, record: Record, now_millis: u64) -> AddOutcome {
+        self.add_since(
+            target,
+            MovedHint {
+                key,
+                record,
+                since_millis: now_millis,
+            },
+            now_millis,
+        )
+    }
+
+    /// Owes a record that another target was owed. Its age is kept.
+    pub fn add_since(&mut self, target: NodeId, hint: MovedHint, now_millis: u64) -> AddOutcome {
+        self.turn_clock(now_millis);
+        self.written += 1;
+        let MovedHint {
+            key,
+            record,
+            since_millis,
+        } = hint;
+        let owed = self
+            .targets
+            .get(&target)
+            .and_then(|queue| queue.version(&key));
+        if owed.is_some_and(|owed| owed >= record.version) {
+            self.dropped.superseded += 1;
+            return AddOutcome {
+                fate: Fate::Superseded,
+                dropped: Vec::new(),
+            };
+        }
+        if cost(&key, &record)
+            > self
+                .limits
+                .target_bytes_max
+                .min(self.limits.total_bytes_max)
+        {
+            self.dropped.overflow += 1;
+            let dropped = vec![DroppedHint { target, key }];
+            return AddOutcome {
+                fate: Fate::Overflowed,
+                dropped,
+            };
+        }
+        self.sequence += 1;
+        let place = (since_millis.min(now_millis), self.sequence);
+        let queue = self.targets.entry(target).or_default();
+        let before = queue.bytes;
+        queue.insert(key.clone(), record, place, (now_millis, self.sequence));
+        self.bytes = self.bytes - before + queue.bytes;
+        self.dropped.superseded += u64::from(owed.is_some());
+        let dropped = self.make_room(target);
+        let fate = if dropped
+            .iter()
+            .any(|lost| lost.target == target && lost.key == key)
+        {
+            Fate::Overflowed
+        } else if owed.is_some() {
+            Fate::Replaced
+        } else {
+            Fate::Added
+        };
+        AddOutcome { fate, dropped }
+    }
+
+    /// Hints for a target, oldest first, at most `bytes_max` of keys and values, but at least one
+    /// if any is owed. They stay owed until [`delivered`](Self::delivered) confirms them: asking
+    /// again before gives the same ones again. Hints past the window are left out.
+    #[must_use]
+    pub fn take_batch(
+        &self,
+        target: NodeId,
+        bytes_max: usize,
+        now_millis: u64,
+    ) -> Vec<(Key, Record)> {
+        let Some(queue) = self.targets.get(&target) else {
+            return Vec::new();
+        };
+        let mut bytes = 0_usize;
+        queue
+            .hints
+            .iter()
+            .filter(|(place, _)| !self.is_past(place.0, now_millis))
+            .map(|(_, hint)| hint)
+            .take_while(|hint| {
+                let first = bytes == 0;
+                // One more than its bytes, so that an empty record counts as something.
+                bytes = bytes.saturating_add(payload(&hint.key, &hint.record).max(1));
+                first || bytes <= bytes_max
+            })
+            .map(|hint| (hint.key.clone(), hint.record.clone()))
+            .collect()
+    }
+
+    /// The target holds these versions or newer ones. A hint that has become newer since it was
+    /// taken stays owed, from the time of that change on.
+    pub fn delivered(&mut self, target: NodeId, confirmed: &[(Key, Version)]) {
+        let Some(queue) = self.targets.get_mut(&target) else {
+            return;
+        };
+        let before = queue.bytes;
+        for (key, version) in confirmed {
+            match queue.version(key) {
+                Some(owed) if owed <= *version => {
+                    self.delivered += u64::from(queue.remove(key).is_some());
+                }
+                Some(_) => queue.renew(key),
+                None => {}
+            }
+        }
+        self.bytes = self.bytes - before + queue.bytes;
+        self.forget_if_paid(target);
+    }
+
+    /// Drops the hints that are past the window.
+    pub fn expire(&mut self, now_millis: u64) -> Vec<DroppedHint> {
+        self.turn_clock(now_millis);
+        let mut dropped = Vec::new();
+        for target in self.targets() {
+            while self
+                .oldest(target)
+                .is_some_and(|(since, _)| self.is_past(since, now_millis))
+            {
+                dropped.extend(self.drop_oldest(target));
+                self.dropped.expired += 1;
+            }
+        }
+        dropped
+    }
+
+    /// Drops all hints of a target that left for good and that nobody else needs; returns how many
+    /// there were.
+    pub fn drop_target(&mut self, target: NodeId) -> usize {
+        let count = self.take_queue(target).len();
+        self.dropped.target_gone += count as u64;
+        count
+    }
+
+    /// Takes all hints of a target that left for good, oldest first, for the present owners of
+    /// their keys.
+    pub fn drain_target(&mut self, target: NodeId) -> Vec<MovedHint> {
+        let moved: Vec<_> = self
+            .take_queue(target)
+            .into_iter()
+            .map(|((since_millis, _), Hint { key, record, .. })| MovedHint {
+                key,
+                record,
+                since_millis,
+            })
+            .collect();
+        self.moved += moved.len() as u64;
+        moved
+    }
+
+    /// Targets that are owed something, sorted by node id.
+    #[must_use]
+    pub fn targets(&self) -> Vec<NodeId> {
+        self.targets.keys().copied().collect()
+    }
+
+    /// Figures at `now_millis`.
+    #[must_use]
+    pub fn stats(&self, now_millis: u64) -> HintStats {
+        let targets = self.targets.iter().map(|(&target, queue)| TargetHints {
+            target,
+            pending: queue.hints.len(),
+            bytes: queue.bytes,
+            oldest_age_millis: queue
+                .oldest()
+                .map_or(0, |(since, _)| now_millis.saturating_sub(since)),
+        });
+        HintStats {
+            written: self.written,
+            delivered: self.delivered,
+            moved: self.moved,
+            dropped: self.dropped,
+            bytes: self.bytes,
+            targets: targets.collect(),
+        }
+    }
+
+    fn is_past(&self, since_millis: u64, now_millis: u64) -> bool {
+        now_millis.saturating_sub(since_millis) > self.limits.window_millis
+    }
+
+    /// When the wall clock was set back, hints from the time that is now ahead are dated back to
+    /// now: otherwise they would outlive the window.
+    fn turn_clock(&mut self, now_millis: u64) {
+        if now_millis < self.latest_millis {
+            for queue in self.targets.values_mut() {
+                queue.date_back(now_millis);
+            }
+        }
+        self.latest_millis = now_millis;
+    }
+
+    /// Drops the oldest hints of the target, then of all targets, until both caps are kept.
+    fn make_room(&mut self, target: NodeId) -> Vec<DroppedHint> {
+        let mut dropped = Vec::new();
+        while self.target_bytes(target) > self.limits.target_bytes_max {
+            dropped.extend(self.drop_oldest(target));
+        }
+        while self.bytes > self.limits.total_bytes_max {
+            let oldest = self
+                .targets
+                .iter()
+                .filter_map(|(&id, queue)| Some((queue.oldest()?, id)));
+            let Some((_, id)) = oldest.min() else { break };
+            dropped.extend(self.drop_oldest(id));
+        }
+        self.dropped.overflow += dropped.len() as u64;
+        dropped
+    }
+
+    fn target_bytes(&self, target: NodeId) -> usize {
+        self.targets.get(&target).map_or(0, |queue| queue.bytes)
+    }
+
+    fn oldest(&self, target: NodeId) -> Option<Place> {
+        self.targets.get(&target)?.oldest()
+    }
+
+    fn drop_oldest(&mut self, target: NodeId) -> Option<DroppedHint> {
+        let queue = self.targets.get_mut(&target)?;
+        let before = queue.bytes;
+        let hint = queue.pop_oldest()?;
+        self.bytes = self.bytes - before + queue.bytes;
+        self.forget_if_paid(target);
+        Some(DroppedHint {
+            target,
+            key: hint.key,
+        })
+    }
+
+    fn take_queue(&mut self, target: NodeId) -> BTreeMap<Place, Hint> {
+        let queue = self.targets.remove(&target).unwrap_or_default();
+        self.bytes -= queue.bytes;
+        queue.hints
+    }
+
+    fn forget_if_paid(&mut self, target: NodeId) {
+        if self
+            .targets
+            .get(&target)
+            .is_some_and(|queue| queue.hints.is_empty())
+        {
+            self.targets.remove(&target);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

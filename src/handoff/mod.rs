@@ -1,0 +1,108 @@
+//! What is owed between nodes: hints for owners that did not answer, and the slots that a joining node copies.
+//!
+//! - `hints`: who is owed what, bounded. Pure.
+//! - `delivery`: hands hints over when their target is back.
+//! - `pull`: the bulk copy of a joining node.
+//! - `records`: records as bytes.
+
+pub mod delivery;
+mod hints;
+pub mod pull;
+pub mod records;
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use shard_cache_membership::identity::NodeId;
+
+pub use hints::{
+    AddOutcome, DroppedHint, Fate, HINT_OVERHEAD_BYTES, HintDrops, HintLimits, HintStats, HintStore,
+    MovedHint, TargetHints,
+};
+
+use crate::{
+    clock::Clock,
+    key::Key,
+    store::{Body, Record, Value},
+    sync::{Mutex, lock},
+    telemetry::{HintDropReason, Metrics},
+    version::Version,
+};
+
+/// The hints of one node, shared by those who owe and the one who delivers. The lock is held for one map operation or
+/// one bounded batch.
+pub struct OwedHints {
+    store: Mutex<HintStore>,
+    clock: Arc<dyn Clock>,
+    metrics: Arc<Metrics>,
+}
+
+impl OwedHints {
+    /// No hints yet.
+    #[must_use]
+    pub fn new(limits: HintLimits, clock: Arc<dyn Clock>, metrics: Arc<Metrics>) -> Self {
+        Self { store: Mutex::new(HintStore::new(limits)), clock, metrics }
+    }
+
+    /// Keeps a hint. When there is no room, the oldest of the target go: a client's write never fails because of hints.
+    pub fn owe(&self, target: NodeId, key: &Key, record: &Record) {
+        self.metrics.hints_written.inc();
+        let now_millis = self.clock.wall_millis();
+        let (key, record) = unshared(key, record);
+        let AddOutcome { fate, dropped } = lock(&self.store).add(target, key, record, now_millis);
+        let drops = &self.metrics.hints_dropped;
+        drops.get(HintDropReason::Overflow).inc_by(dropped.len() as u64);
+        match fate {
+            Fate::Superseded => { drops.get(HintDropReason::Superseded).inc(); }
+            Fate::Added | Fate::Replaced | Fate::Overflowed => {}
+        }
+    }
+
+    /// Targets that are owed something, in order of their ids.
+    pub fn targets(&self) -> Vec<NodeId> {
+        lock(&self.store).targets()
+    }
+
+    /// Hints for a target, oldest first, at most `bytes_max` of keys and values. They stay owed until
+    /// [`OwedHints::delivered`].
+    pub fn batch(&self, target: NodeId, bytes_max: usize) -> Vec<(Key, Record)> {
+        let now_millis = self.clock.wall_millis();
+        lock(&self.store).take_batch(target, bytes_max, now_millis)
+    }
+
+    /// These have reached the target.
+    pub fn delivered(&self, target: NodeId, paid: &[(Key, Version)]) {
+        self.metrics.hints_replayed.inc_by(paid.len() as u64);
+        lock(&self.store).delivered(target, paid);
+    }
+
+    /// Drops what is past the window.
+    pub fn expire(&self) {
+        let now_millis = self.clock.wall_millis();
+        let dropped = lock(&self.store).expire(now_millis);
+        self.metrics.hints_dropped.get(HintDropReason::Expired).inc_by(dropped.len() as u64);
+    }
+
+    /// The target has left for good: nothing is owed to it any more.
+    pub fn forgive(&self, target: NodeId) {
+        let dropped = lock(&self.store).drop_target(target);
+        self.metrics.hints_dropped.get(HintDropReason::PeerGone).inc_by(dropped as u64);
+    }
+
+    /// Figures for metrics and status.
+    pub fn stats(&self) -> HintStats {
+        let now_millis = self.clock.wall_millis();
+        lock(&self.store).stats(now_millis)
+    }
+}
+
+/// A copy that does not pin the network buffer that key and value were read into: a hint may live for hours.
+fn unshared(key: &Key, record: &Record) -> (Key, Record) {
+    let body = match &record.body {
+        Body::Value(Value { bytes, form }) => {
+            Body::Value(Value { bytes: Bytes::copy_from_slice(bytes), form: *form })
+        }
+        Body::Tombstone => Body::Tombstone,
+    };
+    (Key::new(Bytes::copy_from_slice(key.bytes())), Record { body, ..record.clone() })
+}

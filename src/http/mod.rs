@@ -1,0 +1,81 @@
+//! The HTTP port: health for people and orchestrators, metrics, and keys for curl and load
+//! generators.
+
+mod keys;
+mod parameters;
+mod probes;
+mod scrape;
+
+use std::{io, sync::Arc};
+
+use axum::{
+    Json, Router,
+    extract::DefaultBodyLimit,
+    response::{IntoResponse, Response},
+    routing::get,
+    serve::ListenerExt as _,
+};
+use http::StatusCode;
+use serde_json::json;
+use tokio::net::TcpListener;
+
+use crate::api::Edge;
+
+/// Everything that the HTTP port answers.
+pub fn router(edge: Arc<Edge>) -> Router {
+    let body_size_max = edge.limits.message_size_max();
+    let keys = get(keys::read).put(keys::store).delete(keys::remove);
+    Router::new()
+        .route("/health", get(probes::health))
+        .route("/livez", get(probes::live))
+        .route("/readyz", get(probes::ready))
+        .route("/startupz", get(probes::started))
+        .route("/metrics", get(scrape::metrics))
+        // A key may hold slashes, and an empty one gets its own refusal instead of "not found".
+        .route("/v1/keys/", keys.clone())
+        .route("/v1/keys/{*key}", keys)
+        .fallback(unknown_path)
+        .method_not_allowed_fallback(unknown_method)
+        .layer(DefaultBodyLimit::max(body_size_max))
+        .with_state(edge)
+}
+
+/// Serves `router` until `stop` completes, then finishes what was begun on open connections.
+///
+/// # Errors
+/// Whatever ends the server early; a single connection never does.
+pub async fn serve(
+    listener: TcpListener,
+    router: Router,
+    stop: impl Future<Output = ()> + Send + 'static,
+) -> io::Result<()> {
+    let listener = listener.tap_io(|connection| {
+        if let Err(error) = connection.set_nodelay(true) {
+            tracing::debug!(%error, "TCP_NODELAY refused by an accepted connection");
+        }
+    });
+    axum::serve(listener, router)
+        .with_graceful_shutdown(stop)
+        .await
+}
+
+async fn unknown_path() -> Response {
+    failure(StatusCode::NOT_FOUND, "NOT_FOUND", "no such path")
+}
+
+async fn unknown_method() -> Response {
+    failure(
+        StatusCode::METHOD_NOT_ALLOWED,
+        "METHOD_NOT_ALLOWED",
+        "this path has other methods",
+    )
+}
+
+/// The form of every failure: `{"error": {"code": ..., "message": ...}}`.
+fn failure(status: StatusCode, code: &str, message: &str) -> Response {
+    (
+        status,
+        Json(json!({ "error": { "code": code, "message": message } })),
+    )
+        .into_response()
+}

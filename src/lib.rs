@@ -1,0 +1,38 @@
+//! One node of shard-cache. Read the modules in the order in which a request meets them:
+//!
+//! ```text
+//! client ─► api, http ─► coordinator ─► ring (who?) ─► transport ─► replica ─► store
+//!                            │  └─ quorum (enough? what is owed?) ─► handoff (hints)
+//! UDP ─► membership::driver ─► agent ─► View ─► ring::roster ─► Ring (rebuilt, swapped whole)
+//! View: target is back ─► handoff (delivery) ─► transport ─► replica ─► store
+//! Ring: this node is joining ─► handoff (pull) ─► transport ─► replica ─► store
+//! ```
+//!
+//! A request goes down once and comes up once; nothing below calls back up.
+//!
+//! Pure values, without I/O, tasks or clocks: [`version`], [`key`], [`operation`], [`store`], [`ring`], the tallies of
+//! [`coordinator::quorum`], the hints of [`handoff`]. The asynchronous shell around them: [`coordinator`], [`transport`],
+//! [`handoff`], [`api`], [`http`]. [`node`] is the only file that knows every part.
+//!
+//! Seams: [`clock`] (time, randomness), [`workers`] (tasks), [`transport::PeerTransport`] (peers) and the datagram socket
+//! of the membership driver. Everything else runs the same in production and under simulation.
+
+pub mod api;
+pub mod cli;
+pub mod clock;
+pub mod config;
+pub mod coordinator;
+pub mod handoff;
+pub mod http;
+pub mod key;
+pub mod node;
+pub mod operation;
+pub mod overload;
+pub mod replica;
+pub mod ring;
+pub mod store;
+mod sync;
+pub mod telemetry;
+pub mod transport;
+pub mod version;
+pub mod workers;

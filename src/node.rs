@@ -1,0 +1,606 @@
+//! The composition root: builds a node from its configuration and its seams, starts it, and stops it in order. The only
+//! place that knows every part.
+
+mod addresses;
+mod desk;
+mod keeper;
+
+use std::{
+    future::Future,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicU64, Ordering},
+    },
+    time::Duration,
+};
+
+use rand::{Rng as _, rngs::StdRng};
+use shard_cache_membership::{
+    config::{AgentConfig, Profile},
+    driver::{Driver, DriverError, LEAVE_LINGER, Setup},
+    handle::Handle,
+    identity::{BootId, NodeId, NodeIdentity},
+    record::{NodeRecord, Phase},
+    resolver::{Resolver, SystemResolver},
+};
+use thiserror::Error;
+use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
+
+pub use addresses::{AddressError, Addresses};
+use addresses::{Advertised, Sockets};
+use desk::{Desk, Facts};
+use keeper::{Keeper, KeeperParts};
+
+use crate::{
+    api::{self, ClusterQueries, Edge, Limits, Reflection, ServingSwitch, peer::PeerParts},
+    clock::{Clock, Entropy, SystemClock},
+    config::{Config, GossipProfile},
+    coordinator::{self, Coordinator, Degrade, Ledger, Policy, RingCell},
+    handoff::{HintLimits, OwedHints, delivery::HintDelivery},
+    http,
+    overload::Admission,
+    replica::Replica,
+    ring::{
+        RingMember, Shape,
+        roster::{Roster, RosterConfig},
+    },
+    store::{self, Store},
+    telemetry::Metrics,
+    transport::{self, PeerTransport, StreamTransport, StreamTransportConfig},
+    version::HybridClock,
+    workers::{TokioWorkers, Workers},
+};
+
+/// Protocol between nodes that this build speaks.
+const PROTOCOL: u8 = 1;
+/// How long the candidates of a first ring must stay the same when there must be more than one.
+const FORMATION_WAIT: Duration = Duration::from_millis(500);
+/// How often expired entries are looked for, and how many are removed in one go.
+const EXPIRY_INTERVAL: Duration = Duration::from_millis(100);
+const EXPIRY_BUDGET: usize = 4096;
+/// How often readiness is looked at for `grpc.health.v1`.
+const READINESS_INTERVAL: Duration = Duration::from_millis(200);
+/// Between telling load balancers that this node leaves and refusing their requests.
+const DRAIN_NOTICE: Duration = Duration::from_secs(1);
+/// How long a leaving node tries to hand over what it owes.
+const DRAIN_HINTS_TIMEOUT: Duration = Duration::from_secs(10);
+/// How long requests and connections may take to end.
+const DRAIN_CONNECTIONS_TIMEOUT: Duration = Duration::from_secs(3);
+
+/// What a node takes from its surroundings.
+pub struct Seams {
+    /// Time.
+    pub clock: Arc<dyn Clock>,
+    /// Randomness.
+    pub entropy: Entropy,
+    /// How seed names become addresses.
+    pub resolver: Arc<dyn Resolver>,
+}
+
+impl Seams {
+    /// The machine's clocks, entropy and resolver.
+    #[must_use]
+    pub fn system() -> Self {
+        Self {
+            clock: Arc::new(SystemClock::new()),
+            entropy: Entropy::from_system(),
+            resolver: Arc::new(SystemResolver),
+        }
+    }
+}
+
+/// Why a node did not start. Nothing is left running.
+#[derive(Debug, Error)]
+pub enum StartError {
+    /// An address.
+    #[error(transparent)]
+    Address(#[from] AddressError),
+    /// Membership.
+    #[error(transparent)]
+    Membership(#[from] DriverError),
+}
+
+/// How a drain ended.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Drained {
+    /// Everything was handed over.
+    Clean,
+    /// Something was not.
+    Unsafe {
+        /// What.
+        reason: String,
+    },
+}
+
+/// A running node.
+pub struct Node {
+    addresses: Addresses,
+    clock: Arc<dyn Clock>,
+    membership: Handle,
+    coordinator: Arc<Coordinator>,
+    hints: Arc<OwedHints>,
+    transport: Arc<StreamTransport>,
+    workers: Arc<TokioWorkers>,
+    draining: Arc<AtomicBool>,
+    leaving: CancellationToken,
+    stop_clients: CancellationToken,
+    stop_peers: CancellationToken,
+}
+
+/// The parts that exist before any socket is served.
+struct Core {
+    own: RingMember,
+    boot: Arc<AtomicU64>,
+    clock: Arc<dyn Clock>,
+    hybrid: Arc<HybridClock>,
+    metrics: Arc<Metrics>,
+    store: Arc<Store>,
+    ring: RingCell,
+    hints: Arc<OwedHints>,
+    ledger: Arc<Ledger>,
+    replica: Arc<Replica>,
+    transport: Arc<StreamTransport>,
+    workers: Arc<TokioWorkers>,
+}
+
+impl Node {
+    /// Binds the node's ports and starts it on the present tokio runtime. It serves at once; whether it is ready is for
+    /// `/readyz` to say.
+    ///
+    /// # Errors
+    /// [`StartError`].
+    pub async fn start(config: Config, seams: Seams) -> Result<Self, StartError> {
+        let Seams { clock, entropy, resolver } = seams;
+        let sockets = Sockets::bind(&config).await?;
+        let addresses = sockets.addresses;
+        let advertised = Advertised::of(&config, addresses).await?;
+        let name = config.node_name(addresses.peer.port());
+        let mut boots = entropy.stream("boot ids");
+        let own = RingMember { node_id: NodeId::of_name(&name), boot_id: new_boot(&mut boots) };
+
+        let core = Core::build(&config, own, Arc::clone(&clock));
+        let record = own_record(&config, &name, own, addresses, &advertised, clock.wall_millis());
+        let rng_seed = entropy.stream("gossip").next_u64();
+        let (membership, targets) =
+            start_membership(&config, record, &advertised, rng_seed, sockets.gossip, resolver)?;
+
+        let coordinator = Arc::new(core.coordinator(&config, &membership));
+        let leaving = CancellationToken::new();
+        let parts = KeeperParts {
+            membership: membership.clone(),
+            transport: Arc::clone(&core.transport),
+            ring: core.ring.clone(),
+            store: Arc::clone(&core.store),
+            replica: Arc::clone(&core.replica),
+            clock: Arc::clone(&clock),
+            workers: Arc::clone(&core.workers) as Arc<dyn Workers>,
+            metrics: Arc::clone(&core.metrics),
+            boot: Arc::clone(&core.boot),
+            new_boot: Box::new(move || new_boot(&mut boots)),
+            leaving: leaving.clone(),
+        };
+        let (keeper, keeper_desk) = Keeper::new(parts, Roster::new(roster_config(&config), own), own);
+        let draining = Arc::new(AtomicBool::new(false));
+        let desk = Arc::new(Desk {
+            facts: facts(&config, own, name),
+            membership: membership.clone(),
+            keeper: keeper_desk,
+            ring: core.ring.clone(),
+            store: Arc::clone(&core.store),
+            hints: Arc::clone(&core.hints),
+            coordinator: Arc::clone(&coordinator),
+            transport: Arc::clone(&core.transport) as Arc<dyn PeerTransport>,
+            clock: Arc::clone(&clock),
+            metrics: Arc::clone(&core.metrics),
+            boot: Arc::clone(&core.boot),
+            draining: Arc::clone(&draining),
+            started: clock.monotonic(),
+        });
+
+        let node = Self {
+            addresses,
+            clock,
+            membership,
+            coordinator,
+            hints: Arc::clone(&core.hints),
+            transport: Arc::clone(&core.transport),
+            workers: Arc::clone(&core.workers),
+            draining,
+            leaving,
+            stop_clients: CancellationToken::new(),
+            stop_peers: CancellationToken::new(),
+        };
+        node.serve(&config, &core, &desk, sockets.grpc, sockets.http, sockets.peer).await;
+        core.start_workers();
+        core.workers.spawn("ring keeper", Box::pin(keeper.run(targets)));
+        Ok(node)
+    }
+
+    /// The addresses that the node is bound to.
+    #[must_use]
+    pub const fn addresses(&self) -> Addresses {
+        self.addresses
+    }
+
+    /// Leaves in order: tells the others, stops taking requests, hands over hints, leaves gossip, closes.
+    ///
+    /// Dropping the future leaves the node half stopped; end the process then.
+    pub async fn drain(self) -> Drained {
+        tracing::info!("draining");
+        self.draining.store(true, Ordering::Release);
+        self.leaving.cancel();
+        self.clock.sleep(DRAIN_NOTICE).await;
+        self.coordinator.stop_admitting();
+        self.stop_clients.cancel();
+        let owed = self.hand_over_hints().await;
+        let left = self.membership.leave().await;
+        self.stop_peers.cancel();
+        self.transport.close();
+        tokio::select! {
+            biased;
+            () = self.workers.stop() => {}
+            () = self.clock.sleep(DRAIN_CONNECTIONS_TIMEOUT) => {
+                tracing::warn!("some connections did not end in time");
+            }
+        }
+        self.membership.shutdown().await;
+        if owed > 0 {
+            return Drained::Unsafe { reason: format!("{owed} hints could not be handed over") };
+        }
+        match left {
+            Ok(()) => Drained::Clean,
+            Err(error) => Drained::Unsafe { reason: format!("gossip was not left: {error}") },
+        }
+    }
+
+    /// Waits until nothing is owed to members that can be reached. Returns the number of hints still owed to them.
+    async fn hand_over_hints(&self) -> usize {
+        let deadline = self.clock.monotonic() + DRAIN_HINTS_TIMEOUT;
+        loop {
+            let view = self.membership.view().borrow().clone();
+            let stats = self.hints.stats();
+            let present = |target: NodeId| {
+                view.member(target).is_some_and(|member| member.liveness.is_present())
+            };
+            let owed: usize = stats
+                .targets
+                .iter()
+                .filter(|target| present(target.target))
+                .map(|target| target.pending)
+                .sum();
+            if owed == 0 || self.clock.monotonic() >= deadline {
+                return owed;
+            }
+            self.clock.sleep(EXPIRY_INTERVAL).await;
+        }
+    }
+
+    async fn serve(
+        &self,
+        config: &Config,
+        core: &Core,
+        desk: &Arc<Desk>,
+        grpc: Vec<TcpListener>,
+        http: Vec<TcpListener>,
+        peer: TcpListener,
+    ) {
+        let edge = Arc::new(Edge {
+            coordinator: Arc::clone(&self.coordinator),
+            queries: Arc::clone(desk) as Arc<dyn ClusterQueries>,
+            admission: Admission::new(config.server.limits.max_concurrent_requests),
+            limits: limits(config),
+            clock: Arc::clone(&self.clock),
+            metrics: Arc::clone(&core.metrics),
+            node: desk.facts.name.clone(),
+        });
+        let reflection =
+            if config.server.reflection { Reflection::On } else { Reflection::Off };
+        let (routes, switch) = api::routes(Arc::clone(&edge), reflection).await;
+        for listener in grpc {
+            let (routes, edge) = (routes.clone(), Arc::clone(&edge));
+            let stop = self.stop_clients.clone().cancelled_owned();
+            self.spawn_server("client port", async move {
+                api::serve::serve(listener, routes, &edge, stop).await
+            });
+        }
+        for listener in http {
+            let router = http::router(Arc::clone(&edge));
+            // Health is answered to the end.
+            let stop = self.stop_peers.clone().cancelled_owned();
+            self.spawn_server("HTTP port", http::serve(listener, router, stop));
+        }
+        let parts = Arc::new(PeerParts {
+            replica: Arc::clone(&core.replica),
+            desk: Arc::clone(desk) as Arc<dyn api::peer::PeerDesk>,
+            clock: Arc::clone(&self.clock),
+            hybrid: Arc::clone(&core.hybrid),
+            metrics: Arc::clone(&core.metrics),
+            cluster_id: config.cluster.id.clone(),
+            parameters: parameters(config),
+        });
+        let stop = self.stop_peers.clone().cancelled_owned();
+        self.spawn_server("peer port", api::peer::serve(peer, parts, stop));
+        let readiness = follow_readiness(Arc::clone(desk), switch, Arc::clone(&self.clock));
+        self.workers.spawn("readiness", Box::pin(readiness));
+    }
+
+    /// Runs a server. Its stop signal ends it gently; stopping the workers ends it for good.
+    fn spawn_server<E: std::fmt::Display>(
+        &self,
+        name: &'static str,
+        server: impl Future<Output = Result<(), E>> + Send + 'static,
+    ) {
+        let task = async move {
+            if let Err(error) = server.await {
+                tracing::error!(name, %error, "a port is no longer served");
+            }
+        };
+        self.workers.spawn(name, Box::pin(task));
+    }
+}
+
+impl Core {
+    fn build(config: &Config, own: RingMember, clock: Arc<dyn Clock>) -> Self {
+        let boot = Arc::new(AtomicU64::new(own.boot_id.0));
+        let hybrid = Arc::new(HybridClock::new());
+        let metrics = Arc::new(Metrics::new());
+        let workers = Arc::new(TokioWorkers::current());
+        let store = Arc::new(Store::new(store::Limits {
+            capacity_entries: config.server.cache.capacity,
+            memory_bytes: usize::try_from(config.memory_limit_bytes()).unwrap_or(usize::MAX),
+            tombstone_bytes: config.tombstones.bytes_max,
+            tombstone_life_millis: millis(config.tombstones.life),
+            slots: config.cluster.slots,
+        }));
+        let ring = RingCell::default();
+        let hint_limits = HintLimits {
+            target_bytes_max: config.hints.target_bytes_max,
+            total_bytes_max: config.hints.total_bytes_max,
+            window_millis: millis(config.hints.window),
+        };
+        let hints =
+            Arc::new(OwedHints::new(hint_limits, Arc::clone(&clock), Arc::clone(&metrics)));
+        let ledger =
+            Arc::new(Ledger::new(Arc::clone(&hints), Arc::clone(&clock), Arc::clone(&metrics)));
+        let replica = Arc::new(Replica::new(
+            own.node_id,
+            Arc::clone(&boot),
+            Arc::clone(&store),
+            Arc::clone(&hybrid),
+            Arc::clone(&ring.ring),
+        ));
+        let transport = Arc::new(StreamTransport::new(
+            transport_config(config, own.node_id),
+            transport::Surroundings {
+                boot: Arc::clone(&boot),
+                clock: Arc::clone(&clock),
+                workers: Arc::clone(&workers) as Arc<dyn Workers>,
+                hybrid: Arc::clone(&hybrid),
+                replica: Arc::clone(&replica),
+                completions: Arc::clone(&ledger) as Arc<dyn transport::Completions>,
+                metrics: Arc::clone(&metrics),
+            },
+        ));
+        Self {
+            own,
+            boot,
+            clock,
+            hybrid,
+            metrics,
+            store,
+            ring,
+            hints,
+            ledger,
+            replica,
+            transport,
+            workers,
+        }
+    }
+
+    fn coordinator(&self, config: &Config, membership: &Handle) -> Coordinator {
+        let quorum = config.client.quorum;
+        let hedging = config.client.hedging;
+        let default_ttl = config.server.cache.default_ttl;
+        let policy = Policy {
+            read_quorum: owners(quorum.read_quorum),
+            write_quorum: owners(quorum.write_quorum),
+            default_ttl: (!default_ttl.is_zero()).then_some(default_ttl),
+            hedge_after: hedging.enabled.then_some(hedging.timeout),
+            hedge_ratio: hedging.ratio,
+        };
+        let surroundings = coordinator::Surroundings {
+            boot: Arc::clone(&self.boot),
+            ring: self.ring.clone(),
+            transport: Arc::clone(&self.transport) as Arc<dyn PeerTransport>,
+            ledger: Arc::clone(&self.ledger),
+            clock: Arc::clone(&self.clock),
+            hybrid: Arc::clone(&self.hybrid),
+            view: membership.view(),
+            metrics: Arc::clone(&self.metrics),
+        };
+        Coordinator::new(self.own.node_id, policy, surroundings)
+    }
+
+    fn start_workers(&self) {
+        let spawn = |name, task| self.workers.spawn(name, task);
+        spawn("deadline sweep", Box::pin(Arc::clone(&self.ledger).sweep()));
+        spawn("link monitor", Box::pin(Arc::clone(&self.transport).monitor()));
+        let delivery = HintDelivery::new(
+            Arc::clone(&self.hints),
+            Arc::clone(&self.transport) as Arc<dyn PeerTransport>,
+            Arc::clone(&self.ring.ring),
+            Arc::clone(&self.clock),
+        );
+        spawn("hint delivery", Box::pin(delivery.run()));
+        let expiry =
+            expire(Arc::clone(&self.store), Arc::clone(&self.hybrid), Arc::clone(&self.clock));
+        spawn("expiry", Box::pin(expiry));
+    }
+}
+
+/// Removes what has expired, for as long as the node runs.
+async fn expire(store: Arc<Store>, hybrid: Arc<HybridClock>, clock: Arc<dyn Clock>) {
+    loop {
+        let now_millis = hybrid.now(clock.wall_millis()).millis();
+        let removed = store.expire(now_millis, EXPIRY_BUDGET);
+        // A full budget means that there is more.
+        let pause = if removed < EXPIRY_BUDGET { EXPIRY_INTERVAL } else { Duration::from_millis(1) };
+        clock.sleep(pause).await;
+    }
+}
+
+/// Tells `grpc.health.v1` whether clients should be sent here.
+async fn follow_readiness(desk: Arc<Desk>, switch: ServingSwitch, clock: Arc<dyn Clock>) {
+    let mut told = false;
+    loop {
+        let is_ready = desk.health().condition.is_ready();
+        if is_ready != told {
+            switch.set(is_ready).await;
+            told = is_ready;
+        }
+        clock.sleep(READINESS_INTERVAL).await;
+    }
+}
+
+fn start_membership(
+    config: &Config,
+    record: NodeRecord,
+    advertised: &Advertised,
+    rng_seed: u64,
+    socket: std::net::UdpSocket,
+    resolver: Arc<dyn Resolver>,
+) -> Result<(Handle, tokio::sync::mpsc::Receiver<std::net::SocketAddr>), DriverError> {
+    let profile = match config.server.gossip.profile {
+        GossipProfile::Lan => Profile::Lan,
+        GossipProfile::Wan => Profile::Wan,
+        GossipProfile::Local => Profile::Local,
+    };
+    let mut agent = AgentConfig::of_profile(profile, &config.cluster.id);
+    agent.down_memory = config.server.gossip.down_memory;
+    let identity = NodeIdentity {
+        addr: advertised.peer,
+        node_id: record.node_id,
+        bump: record.bump,
+        renews: 0,
+        boot_id: record.boot_id,
+        peer_port: advertised.peer.port(),
+        protocol_min: PROTOCOL,
+        protocol_max: PROTOCOL,
+    };
+    let setup = Setup {
+        config: agent,
+        identity,
+        record,
+        seeds: config.cluster.seeds.clone(),
+        rng_seed,
+        leave_linger: LEAVE_LINGER,
+    };
+    Driver::from_socket(socket)?.start(setup, resolver)
+}
+
+fn own_record(
+    config: &Config,
+    name: &str,
+    own: RingMember,
+    addresses: Addresses,
+    advertised: &Advertised,
+    bump: u64,
+) -> NodeRecord {
+    NodeRecord {
+        node_id: own.node_id,
+        boot_id: own.boot_id,
+        bump,
+        sequence: 0,
+        name: name.to_owned(),
+        zone: config.node.zone.clone(),
+        grpc_addr: format!("{}:{}", advertised.host, addresses.grpc.port()),
+        http_addr: format!("{}:{}", advertised.host, addresses.http.port()),
+        phase: Phase::Joining,
+        attachment: Vec::new(),
+    }
+}
+
+fn roster_config(config: &Config) -> RosterConfig {
+    let min_members = config.cluster.first_ring_members();
+    RosterConfig {
+        shape: shape(config),
+        min_members,
+        // A node that needs nobody else gives others time to claim it; several only have to agree.
+        formation_wait: if min_members == 1 {
+            config.cluster.bootstrap_wait
+        } else {
+            FORMATION_WAIT
+        },
+        ring_down_grace: config.cluster.ring_down_grace,
+    }
+}
+
+fn shape(config: &Config) -> Shape {
+    Shape {
+        slots: config.cluster.slots,
+        replication_factor: owners(config.cluster.replication_factor),
+    }
+}
+
+fn transport_config(config: &Config, own: NodeId) -> StreamTransportConfig {
+    let peer = config.server.peer;
+    StreamTransportConfig {
+        own,
+        cluster_id: config.cluster.id.clone(),
+        parameters: parameters(config),
+        connect_timeout: peer.connect_timeout,
+        stall_timeout: peer.stall_timeout,
+        queue_bytes_max: peer.queue_bytes_max,
+        reconnect_max: peer.reconnect_max,
+    }
+}
+
+fn limits(config: &Config) -> Limits {
+    let (cache, limits) = (config.server.cache, config.server.limits);
+    Limits {
+        max_key_size: cache.max_key_size,
+        max_value_size: cache.max_value_size,
+        request_timeout: limits.request_timeout,
+        max_request_timeout: limits.max_request_timeout,
+        degrade: if config.quorum.degrade { Degrade::Accept } else { Degrade::Refuse },
+    }
+}
+
+fn facts(config: &Config, own: RingMember, name: String) -> Facts {
+    Facts {
+        own: own.node_id,
+        name,
+        cluster_id: config.cluster.id.clone(),
+        replication_factor: owners(config.cluster.replication_factor),
+        read_quorum: owners(config.client.quorum.read_quorum),
+        write_quorum: owners(config.client.quorum.write_quorum),
+        capacity_entries: config.server.cache.capacity as u64,
+        memory_limit_bytes: config.memory_limit_bytes(),
+    }
+}
+
+/// Settings that must be equal on all nodes, as peers compare them.
+fn parameters(config: &Config) -> String {
+    format!(
+        "protocol={PROTOCOL} slots={} replication_factor={} read_quorum={} write_quorum={}",
+        config.cluster.slots,
+        config.cluster.replication_factor,
+        config.client.quorum.read_quorum,
+        config.client.quorum.write_quorum,
+    )
+}
+
+/// Owner counts are at most 7 by the configuration's checks.
+fn owners(count: usize) -> u8 {
+    u8::try_from(count).unwrap_or(u8::MAX)
+}
+
+fn millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}
+
+/// Zero stands for "unknown" on the wire.
+fn new_boot(boots: &mut StdRng) -> BootId {
+    BootId(boots.next_u64().max(1))
+}

@@ -1,0 +1,427 @@
+//! What the whole node answers about itself: to clients, to peers and to a scrape.
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicU64, Ordering},
+    },
+    time::Duration,
+};
+
+use bytes::Bytes;
+use futures_util::future::join_all;
+use prost::Message as _;
+use shard_cache_membership::{
+    handle::Handle,
+    identity::NodeId,
+    record::Phase,
+    view::{Liveness, Member, View},
+};
+use shard_cache_proto::cluster as pb;
+use xxhash_rust::xxh3::Xxh3;
+
+use crate::{
+    api::{ClusterQueries, Condition, NodeHealth, peer::PeerDesk},
+    clock::{BoxFuture, Clock, Monotonic},
+    coordinator::{Coordinator, RingCell},
+    handoff::OwedHints,
+    key::{Key, Slot},
+    node::keeper::{KeeperDesk, take_state},
+    ring::{Ring, RingMember},
+    store::Store,
+    telemetry::{Lookup, Metrics, Op, OperationOutcome, PeerHints, Snapshot, process::ProcessFigures},
+    transport::{PeerTransport, PushPull},
+};
+
+/// How long gathering the reports of all members may take.
+const STATUS_TIMEOUT: Duration = Duration::from_secs(1);
+
+/// What the node is and was configured for.
+#[derive(Clone, Debug)]
+pub(super) struct Facts {
+    pub(super) own: NodeId,
+    pub(super) name: String,
+    pub(super) cluster_id: String,
+    pub(super) replication_factor: u8,
+    pub(super) read_quorum: u8,
+    pub(super) write_quorum: u8,
+    pub(super) capacity_entries: u64,
+    pub(super) memory_limit_bytes: u64,
+}
+
+/// Answers for the node.
+pub(super) struct Desk {
+    pub(super) facts: Facts,
+    pub(super) membership: Handle,
+    pub(super) keeper: KeeperDesk,
+    pub(super) ring: RingCell,
+    pub(super) store: Arc<Store>,
+    pub(super) hints: Arc<OwedHints>,
+    pub(super) coordinator: Arc<Coordinator>,
+    pub(super) transport: Arc<dyn PeerTransport>,
+    pub(super) clock: Arc<dyn Clock>,
+    pub(super) metrics: Arc<Metrics>,
+    pub(super) boot: Arc<AtomicU64>,
+    pub(super) draining: Arc<AtomicBool>,
+    pub(super) started: Monotonic,
+}
+
+impl Desk {
+    fn view(&self) -> Arc<View> {
+        self.membership.view().borrow().clone()
+    }
+
+    fn uptime(&self) -> Duration {
+        self.clock.monotonic().saturating_sub(self.started)
+    }
+
+    /// The condition and, unless it is ok, the reason.
+    fn condition(&self, view: &View) -> (Condition, String) {
+        let standing = self.keeper.standing.borrow().clone();
+        if self.draining.load(Ordering::Acquire) {
+            return (Condition::Draining, "this node is leaving the cluster".to_owned());
+        }
+        let Some(ring) = self.ring.ring.load_full() else {
+            let reason = standing.refusal.map_or_else(
+                || "waiting for enough members to form a ring, or for a ring to join".to_owned(),
+                |refusal| format!("a peer refuses this node: {refusal}"),
+            );
+            return (Condition::Joining, reason);
+        };
+        if standing.phase == Phase::Joining {
+            return (Condition::Joining, "copying this node's slots before it enters the ring".into());
+        }
+        let absent: Vec<String> = ring
+            .members()
+            .iter()
+            .filter(|member| !is_present(view, **member))
+            .map(|member| name_of(view, member.node_id))
+            .collect();
+        if absent.is_empty() {
+            return (Condition::Ok, String::new());
+        }
+        let unserved = self.unserved_ratio(&ring);
+        let share = if unserved > 0.0 {
+            format!("; {:.1} % of the slots lack a quorum", unserved * 100.0)
+        } else {
+            String::new()
+        };
+        (Condition::Degraded, format!("absent: {}{share}", absent.join(", ")))
+    }
+
+    /// Share of the slots for which no quorum can be reached.
+    fn unserved_ratio(&self, ring: &Ring) -> f64 {
+        let slots = ring.shape().slots;
+        let unserved =
+            (0..slots).map(Slot).filter(|slot| !self.coordinator.can_serve(ring, *slot)).count();
+        unserved as f64 / f64::from(slots)
+    }
+
+    fn owned_ratio(&self) -> f64 {
+        self.ring.ring.load().as_deref().map_or(0.0, |ring| {
+            f64::from(ring.owned_slots(self.facts.own)) / f64::from(ring.shape().slots)
+        })
+    }
+
+    fn operations_total(&self) -> u64 {
+        let mut total = 0;
+        for operation in [Op::Get, Op::Set, Op::Delete] {
+            for outcome in [
+                OperationOutcome::Ok,
+                OperationOutcome::Degraded,
+                OperationOutcome::Unavailable,
+                OperationOutcome::Unknown,
+                OperationOutcome::Timeout,
+            ] {
+                total += self.metrics.coordinator_operations.get((operation, outcome)).get();
+            }
+        }
+        total
+    }
+
+    fn shown(&self, member: &Member) -> pb::Member {
+        let ring = self.ring.ring.load();
+        let in_ring = ring.as_deref().is_some_and(|ring| {
+            let shown = RingMember { node_id: member.node_id, boot_id: member.boot_id };
+            ring.members().contains(&shown)
+        });
+        let record = member.record.as_deref();
+        pb::Member {
+            name: record.map_or_else(|| member.node_id.to_string(), |record| record.name.clone()),
+            node_id: member.node_id.0,
+            boot_id: member.boot_id.0,
+            liveness: member.liveness.as_str().to_owned(),
+            phase: record.map(|record| record.phase.as_str().to_owned()).unwrap_or_default(),
+            peer_address: member.peer_addr.to_string(),
+            grpc_address: record.map(|record| record.grpc_addr.clone()).unwrap_or_default(),
+            http_address: record.map(|record| record.http_addr.clone()).unwrap_or_default(),
+            zone: record.map(|record| record.zone.clone()).unwrap_or_default(),
+            in_ring,
+        }
+    }
+
+    /// Asks every present member for its report, all at once.
+    fn gather(&self, view: &View) -> Vec<BoxFuture<pb::NodeStatus>> {
+        view.members
+            .iter()
+            .map(|member| {
+                let shown = self.shown(member);
+                if member.node_id == self.facts.own {
+                    let report = self.report();
+                    return ready(pb::NodeStatus {
+                        member: Some(shown),
+                        report: Some(report),
+                        error: String::new(),
+                    });
+                }
+                if member.liveness == Liveness::Down {
+                    return ready(unreported(shown, "down".to_owned()));
+                }
+                let call = self.transport.report(member.node_id);
+                let timeout = self.clock.sleep(STATUS_TIMEOUT);
+                let asked = async move {
+                    let answer = tokio::select! {
+                        biased;
+                        answer = call => answer,
+                        () = timeout => {
+                            return unreported(shown, format!("no answer in {STATUS_TIMEOUT:?}"));
+                        }
+                    };
+                    let report = answer.map_err(|error| error.to_string()).and_then(|bytes| {
+                        pb::NodeReport::decode(bytes).map_err(|error| error.to_string())
+                    });
+                    match report {
+                        Ok(report) => pb::NodeStatus {
+                            member: Some(shown),
+                            report: Some(report),
+                            error: String::new(),
+                        },
+                        Err(error) => unreported(shown, error),
+                    }
+                };
+                Box::pin(asked) as BoxFuture<pb::NodeStatus>
+            })
+            .collect()
+    }
+
+    fn gossip(&self, snapshot: &mut Snapshot) {
+        let counters = self.membership.counters();
+        let rejected = counters.rejected_junk
+            + counters.rejected_foreign_cluster
+            + counters.rejected_protocol
+            + counters.rejected_oversize;
+        snapshot.gossip_sent = vec![("datagram", counters.datagrams_sent)];
+        let understood = counters.datagrams_received.saturating_sub(rejected);
+        snapshot.gossip_received = vec![("datagram", understood)];
+        snapshot.gossip_rejected = vec![
+            ("junk", counters.rejected_junk),
+            ("foreign_cluster", counters.rejected_foreign_cluster),
+            ("protocol", counters.rejected_protocol),
+            ("oversize", counters.rejected_oversize),
+        ];
+        snapshot.gossip_sent_bytes = counters.bytes_sent;
+        snapshot.gossip_received_bytes = counters.bytes_received;
+    }
+}
+
+impl ClusterQueries for Desk {
+    fn health(&self) -> NodeHealth {
+        let view = self.view();
+        let (condition, reason) = self.condition(&view);
+        NodeHealth {
+            condition,
+            reason,
+            node: self.facts.name.clone(),
+            version: env!("CARGO_PKG_VERSION"),
+            members_alive: count(view.present().count()),
+            members_known: count(view.members.len()),
+            ring_hash: self.ring.ring.load().as_deref().map(Ring::hash),
+            entries: self.store.stats().entries as u64,
+            uptime_seconds: self.uptime().as_secs(),
+        }
+    }
+
+    fn report(&self) -> pb::NodeReport {
+        let view = self.view();
+        let health = self.health();
+        let stats = self.store.stats();
+        let hints = self.hints.stats();
+        pb::NodeReport {
+            status: health.condition.as_str().to_owned(),
+            version: health.version.to_owned(),
+            uptime_seconds: health.uptime_seconds,
+            entries: stats.entries as u64,
+            memory_bytes: stats.memory_bytes as u64,
+            memory_limit_bytes: self.facts.memory_limit_bytes,
+            hints_pending: hints.targets.iter().map(|target| target.pending as u64).sum(),
+            members_alive: health.members_alive,
+            view_hash: format!("{:016x}", view_hash(&view)),
+            ring_hash: health.ring_hash_shown(),
+            owned_ratio: self.owned_ratio(),
+            operations_total: self.operations_total(),
+            hits_total: self.metrics.lookups.get(Lookup::Hit).get(),
+            misses_total: self.metrics.lookups.get(Lookup::Miss).get(),
+            evictions_total: stats.evictions_capacity + stats.evictions_memory,
+        }
+    }
+
+    fn status(&self) -> BoxFuture<pb::StatusResponse> {
+        let view = self.view();
+        let asked = self.gather(&view);
+        let Facts { name, cluster_id, replication_factor, read_quorum, write_quorum, .. } =
+            self.facts.clone();
+        Box::pin(async move {
+            let mut nodes = join_all(asked).await;
+            nodes.sort_by(|a, b| sort_key(a).cmp(&sort_key(b)));
+            let reports = || nodes.iter().filter_map(|node| node.report.as_ref());
+            let rings_agree = agree(reports().map(|report| report.ring_hash.as_str()));
+            let views_agree = agree(reports().map(|report| report.view_hash.as_str()));
+            pb::StatusResponse {
+                cluster_id,
+                asked: name,
+                rings_agree,
+                views_agree,
+                replication_factor: u32::from(replication_factor),
+                read_quorum: u32::from(read_quorum),
+                write_quorum: u32::from(write_quorum),
+                nodes,
+            }
+        })
+    }
+
+    fn members(&self) -> pb::MembersResponse {
+        let view = self.view();
+        pb::MembersResponse {
+            members: view.members.iter().map(|member| self.shown(member)).collect(),
+            view_version: view.version,
+        }
+    }
+
+    fn owners(&self, key: &Key) -> Option<pb::OwnersResponse> {
+        let ring = self.ring.ring.load_full()?;
+        let view = self.view();
+        let slot = ring.slot(key);
+        let owners = ring.owners(slot).iter().map(|owner| pb::Owner {
+            member: Some(view.member(owner.node_id).map_or_else(
+                || pb::Member { name: owner.node_id.to_string(), ..Default::default() },
+                |member| self.shown(member),
+            )),
+            score: Ring::score(owner.node_id, slot),
+        });
+        Some(pb::OwnersResponse {
+            slot: u32::from(slot.0),
+            owners: owners.collect(),
+            ring_hash: format!("{:016x}", ring.hash()),
+        })
+    }
+
+    fn snapshot(&self) -> Snapshot {
+        let view = self.view();
+        let stats = self.store.stats();
+        let liveness = |wanted: Liveness| {
+            view.members.iter().filter(|member| member.liveness == wanted).count() as u64
+        };
+        let owed = self.hints.stats();
+        let others = view.members.iter().filter(|member| member.node_id != self.facts.own);
+        let mut hints: Vec<_> = others
+            .map(|member| {
+                let target = owed.targets.iter().find(|target| target.target == member.node_id);
+                PeerHints {
+                    peer: name_of(&view, member.node_id),
+                    pending: target.map_or(0, |target| target.pending as u64),
+                    pending_bytes: target.map_or(0, |target| target.bytes as u64),
+                    oldest_age_seconds: target
+                        .map_or(0.0, |target| target.oldest_age_millis as f64 / 1000.0),
+                }
+            })
+            .collect();
+        hints.sort_by(|a, b| a.peer.cmp(&b.peer));
+        let mut snapshot = Snapshot {
+            version: env!("CARGO_PKG_VERSION"),
+            uptime_seconds: self.uptime().as_secs_f64(),
+            entries: stats.entries as u64,
+            capacity_entries: self.facts.capacity_entries,
+            memory_used_bytes: stats.memory_bytes as u64,
+            memory_limit_bytes: self.facts.memory_limit_bytes,
+            tombstones: stats.tombstones as u64,
+            evictions_capacity: stats.evictions_capacity,
+            evictions_memory: stats.evictions_memory,
+            expired: stats.expired,
+            members_alive: liveness(Liveness::Alive),
+            members_suspect: liveness(Liveness::Suspect),
+            members_down: liveness(Liveness::Down),
+            membership_view_hash: view_hash(&view),
+            ring_owned_ratio: self.owned_ratio(),
+            ring_changes: self.keeper.standing.borrow().ring_changes,
+            hints,
+            process: ProcessFigures::read(),
+            ..Snapshot::default()
+        };
+        self.gossip(&mut snapshot);
+        snapshot
+    }
+}
+
+impl PeerDesk for Desk {
+    fn push_pull(&self, offer: PushPull) -> BoxFuture<Result<PushPull, String>> {
+        let membership = self.membership.clone();
+        let keeper = self.keeper.clone();
+        Box::pin(async move {
+            take_state(&offer, &membership, &keeper.adoptions).await?;
+            let members = membership.export_state().await.map_err(|error| error.to_string())?;
+            Ok(PushPull { members: members.into(), ring: Bytes::clone(&keeper.offer.load()) })
+        })
+    }
+
+    fn encoded_report(&self) -> Bytes {
+        ClusterQueries::report(self).encode_to_vec().into()
+    }
+
+    fn boot(&self) -> u64 {
+        self.boot.load(Ordering::Acquire)
+    }
+}
+
+/// Hash of the members seen present, with their boot ids; equal on nodes that agree.
+fn view_hash(view: &View) -> u64 {
+    let mut hash = Xxh3::new();
+    for member in view.present() {
+        hash.update(&member.node_id.0.to_le_bytes());
+        hash.update(&member.boot_id.0.to_le_bytes());
+    }
+    hash.digest()
+}
+
+fn is_present(view: &View, wanted: RingMember) -> bool {
+    view.member(wanted.node_id).is_some_and(|member| {
+        member.liveness.is_present() && member.boot_id == wanted.boot_id
+    })
+}
+
+fn name_of(view: &View, node_id: NodeId) -> String {
+    let record = view.member(node_id).and_then(|member| member.record.as_deref());
+    record.map_or_else(|| node_id.to_string(), |record| record.name.clone())
+}
+
+fn unreported(member: pb::Member, error: String) -> pb::NodeStatus {
+    pb::NodeStatus { member: Some(member), report: None, error }
+}
+
+fn ready<T: Send + 'static>(value: T) -> BoxFuture<T> {
+    Box::pin(std::future::ready(value))
+}
+
+fn agree<'a>(mut values: impl Iterator<Item = &'a str>) -> bool {
+    let first = values.next();
+    first.is_some_and(|first| !first.is_empty() && values.all(|value| value == first))
+}
+
+fn sort_key(node: &pb::NodeStatus) -> (String, String) {
+    let member = node.member.as_ref();
+    let zone = member.map(|member| member.zone.clone()).unwrap_or_default();
+    (zone, member.map(|member| member.name.clone()).unwrap_or_default())
+}
+
+fn count(members: usize) -> u32 {
+    u32::try_from(members).unwrap_or(u32::MAX)
+}

@@ -1,0 +1,403 @@
+//! Keeps the ring: follows the view, forms or adopts the first ring, copies this node's slots before it enters one, and
+//! tells the others where it stands. One task owns the roster.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    net::SocketAddr,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
+
+use arc_swap::ArcSwap;
+use bytes::Bytes;
+use shard_cache_membership::{
+    handle::Handle,
+    identity::{BootId, NodeId},
+    record::Phase,
+    view::View,
+};
+use tokio::sync::{mpsc, watch};
+use tokio_util::sync::CancellationToken;
+
+use crate::{
+    clock::Clock,
+    coordinator::RingCell,
+    handoff::pull::{Pull, PullPlan},
+    replica::Replica,
+    ring::{
+        Ring, RingMember,
+        roster::{AdoptError, Roster, RosterEffect, RosterState},
+    },
+    store::Store,
+    telemetry::Metrics,
+    transport::{CallError, PeerTarget, PeerTransport, PushPull, StreamTransport},
+    workers::Workers,
+};
+
+/// The roster is looked at this often even if nothing happens, so that ages in the offered state stay fresh.
+const TICK: Duration = Duration::from_millis(500);
+/// Push-pulls under way at most; further targets are skipped, and come up again.
+const PUSH_PULLS_MAX: usize = 8;
+/// Adopted states that wait at most.
+pub(super) const ADOPTIONS_MAX: usize = 16;
+
+/// Where this node stands, for health and readiness.
+#[derive(Clone, Debug)]
+pub(super) struct Standing {
+    pub(super) phase: Phase,
+    /// What the last peer that refused us said; `None` once one has not.
+    pub(super) refusal: Option<String>,
+    /// Rings that this node has used.
+    pub(super) ring_changes: u64,
+}
+
+/// What other parts of the node see of the keeper.
+#[derive(Clone)]
+pub(super) struct KeeperDesk {
+    /// The roster's state, encoded for push-pull; empty before the first ring.
+    pub(super) offer: Arc<ArcSwap<Bytes>>,
+    /// States of other nodes.
+    pub(super) adoptions: mpsc::Sender<RosterState>,
+    pub(super) standing: watch::Receiver<Standing>,
+}
+
+/// The parts of the node that the keeper works with.
+pub(super) struct KeeperParts {
+    pub(super) membership: Handle,
+    pub(super) transport: Arc<StreamTransport>,
+    pub(super) ring: RingCell,
+    pub(super) store: Arc<Store>,
+    pub(super) replica: Arc<Replica>,
+    pub(super) clock: Arc<dyn Clock>,
+    pub(super) workers: Arc<dyn Workers>,
+    pub(super) metrics: Arc<Metrics>,
+    pub(super) boot: Arc<AtomicU64>,
+    /// Where new boot ids come from.
+    pub(super) new_boot: Box<dyn FnMut() -> BootId + Send + Sync>,
+    /// Cancelled when this node is to leave.
+    pub(super) leaving: CancellationToken,
+}
+
+/// Keeps the ring of one node.
+pub(super) struct Keeper {
+    parts: KeeperParts,
+    roster: Roster,
+    own: RingMember,
+    view: watch::Receiver<Arc<View>>,
+    standing: watch::Sender<Standing>,
+    offer: Arc<ArcSwap<Bytes>>,
+    adoptions: mpsc::Receiver<RosterState>,
+    present: watch::Sender<Arc<BTreeSet<NodeId>>>,
+    push_pulls: PushPulls,
+    pull: PullState,
+    pulled_tx: mpsc::Sender<u64>,
+    pulled_rx: mpsc::Receiver<u64>,
+}
+
+/// How far the bulk pull of a joining node is.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum PullState {
+    NotStarted,
+    /// Under way, for this attempt.
+    Running(u64),
+    Done,
+}
+
+impl Keeper {
+    pub(super) fn new(parts: KeeperParts, roster: Roster, own: RingMember) -> (Self, KeeperDesk) {
+        let view = parts.membership.view();
+        let (standing, standing_rx) =
+            watch::channel(Standing { phase: Phase::Joining, refusal: None, ring_changes: 0 });
+        let offer = Arc::new(ArcSwap::from_pointee(Bytes::new()));
+        let (adoptions_tx, adoptions) = mpsc::channel(ADOPTIONS_MAX);
+        let (pulled_tx, pulled_rx) = mpsc::channel(1);
+        let (present, _present_rx) = watch::channel(Arc::default());
+        let push_pulls = PushPulls {
+            membership: parts.membership.clone(),
+            transport: Arc::clone(&parts.transport) as Arc<dyn PeerTransport>,
+            workers: Arc::clone(&parts.workers),
+            offer: Arc::clone(&offer),
+            adoptions: adoptions_tx.clone(),
+            standing: standing.clone(),
+            places: Arc::new(tokio::sync::Semaphore::new(PUSH_PULLS_MAX)),
+        };
+        let desk = KeeperDesk {
+            offer: Arc::clone(&offer),
+            adoptions: adoptions_tx,
+            standing: standing_rx,
+        };
+        let keeper = Self {
+            parts,
+            roster,
+            own,
+            view,
+            standing,
+            offer,
+            adoptions,
+            present,
+            push_pulls,
+            pull: PullState::NotStarted,
+            pulled_tx,
+            pulled_rx,
+        };
+        (keeper, desk)
+    }
+
+    /// Follows the view for as long as the node runs. `targets` are the push-pulls that membership asks for.
+    pub(super) async fn run(mut self, mut targets: mpsc::Receiver<SocketAddr>) {
+        let mut attempt = 0;
+        loop {
+            self.step(&mut attempt).await;
+            let wait = self.until_next();
+            tokio::select! {
+                biased;
+                () = self.parts.leaving.cancelled(), if self.phase() != Phase::Leaving => {
+                    self.announce(Phase::Leaving).await;
+                }
+                Some(state) = self.adoptions.recv() => self.adopt(&state),
+                Some(finished) = self.pulled_rx.recv() => self.pulled(finished),
+                Some(address) = targets.recv() => self.push_pulls.start(address),
+                changed = self.view.changed() => {
+                    if changed.is_err() {
+                        tracing::error!("membership has stopped");
+                        return;
+                    }
+                }
+                () = self.parts.clock.sleep(wait) => {}
+            }
+        }
+    }
+
+    fn until_next(&self) -> Duration {
+        let now = self.parts.clock.monotonic();
+        let due = self.roster.next_deadline().map(|due| due.saturating_sub(now));
+        due.map_or(TICK, |due| due.min(TICK)).max(Duration::from_millis(1))
+    }
+
+    /// Brings everything in line with the view as it is now.
+    async fn step(&mut self, attempt: &mut u64) {
+        let view = self.view.borrow_and_update().clone();
+        self.connect(&view);
+        let now = self.parts.clock.now();
+        match self.roster.update(&view, now.monotonic, now.wall_millis) {
+            Some(RosterEffect::Adopt { from }) => {
+                if let Some(member) = view.member(from) {
+                    self.push_pulls.start(member.peer_addr);
+                }
+            }
+            Some(RosterEffect::Formed { bootstrap }) => {
+                tracing::info!(?bootstrap, "formed the first ring");
+            }
+            Some(RosterEffect::Superseded { by }) => self.start_over(by).await,
+            None => {}
+        }
+        self.publish().await;
+        self.enter(&view, attempt).await;
+    }
+
+    fn connect(&self, view: &View) {
+        let others = view.members.iter().filter(|member| member.node_id != view.own);
+        let targets: BTreeMap<_, _> = others
+            .map(|member| {
+                let target = PeerTarget { address: member.peer_addr, boot_id: member.boot_id };
+                (member.node_id, target)
+            })
+            .collect();
+        self.parts.transport.retarget(&targets);
+        let present: BTreeSet<_> = view.present().map(|member| member.node_id).collect();
+        self.present.send_if_modified(|held| {
+            let changed = **held != present;
+            if changed {
+                *held = Arc::new(present);
+            }
+            changed
+        });
+    }
+
+    /// Publishes the ring and what others may adopt.
+    async fn publish(&mut self) {
+        let state = self.roster.state(self.parts.clock.monotonic());
+        let encoded = state.map(|state| state.encode()).unwrap_or_default();
+        self.offer.store(Arc::new(Bytes::from(encoded)));
+        let ring = self.roster.ring();
+        let held = self.parts.ring.ring.load_full();
+        let same = match (&ring, &held) {
+            (Some(ring), Some(held)) => Arc::ptr_eq(ring, held),
+            (None, None) => true,
+            (Some(_), None) | (None, Some(_)) => false,
+        };
+        if same {
+            return;
+        }
+        if let Some(ring) = &ring {
+            let members = ring.members().len();
+            tracing::info!(hash = format!("{:016x}", ring.hash()), members, "ring changed");
+        }
+        self.parts.ring.ring.store(ring);
+        self.parts.ring.changed.notify_waiters();
+        self.standing.send_modify(|standing| standing.ring_changes += 1);
+        self.announce(self.phase()).await;
+    }
+
+    /// A node that the ring does not name copies its slots first, and then asks to be let in.
+    async fn enter(&mut self, view: &View, attempt: &mut u64) {
+        let Some(ring) = self.roster.ring() else { return };
+        match self.phase() {
+            Phase::Leaving | Phase::Active => {}
+            Phase::Joining if self.roster.is_member(self.own) || self.pull == PullState::Done => {
+                self.announce(Phase::Active).await;
+                tracing::info!("this node is active");
+                for member in view.present().filter(|member| member.node_id != view.own) {
+                    self.push_pulls.start(member.peer_addr);
+                }
+            }
+            Phase::Joining if self.pull == PullState::NotStarted => {
+                *attempt += 1;
+                self.pull = PullState::Running(*attempt);
+                self.start_pull(&ring, *attempt);
+            }
+            Phase::Joining => {}
+        }
+    }
+
+    fn start_pull(&self, ring: &Ring, attempt: u64) {
+        let plan = PullPlan::new(ring, self.own);
+        let sources = plan.sources().count();
+        tracing::info!(sources, "joining: copying this node's slots");
+        let pull = Pull {
+            replica: Arc::clone(&self.parts.replica),
+            transport: Arc::clone(&self.parts.transport) as Arc<dyn PeerTransport>,
+            clock: Arc::clone(&self.parts.clock),
+            metrics: Arc::clone(&self.parts.metrics),
+            present: self.present.subscribe(),
+        };
+        let (root, done) = (ring.root(), self.pulled_tx.clone());
+        let task = async move {
+            let records = pull.run(plan, root).await;
+            tracing::info!(records, "joining: copied");
+            if done.send(attempt).await.is_err() {
+                tracing::debug!("the node stopped while it was joining");
+            }
+        };
+        self.parts.workers.spawn("bulk pull", Box::pin(task));
+    }
+
+    fn pulled(&mut self, attempt: u64) {
+        if self.pull == PullState::Running(attempt) {
+            self.pull = PullState::Done;
+        }
+    }
+
+    fn adopt(&mut self, state: &RosterState) {
+        match self.roster.adopt(state, self.parts.clock.monotonic()) {
+            Ok(()) => tracing::info!(bootstrap = ?state.bootstrap(), "adopted a ring"),
+            Err(AdoptError::HaveRing) => {}
+            Err(error @ AdoptError::ShapeDiffers { .. }) => {
+                tracing::error!(%error, "a ring was not adopted");
+                self.standing.send_modify(|held| held.refusal = Some(error.to_string()));
+            }
+        }
+    }
+
+    /// Another, older cluster exists: this node's ring and data are void.
+    async fn start_over(&mut self, by: NodeId) {
+        let boot_id = (self.parts.new_boot)();
+        tracing::warn!(%by, "another ring is older: discarding this node's ring and store");
+        self.parts.ring.ring.store(None);
+        self.parts.boot.store(boot_id.0, Ordering::Release);
+        self.parts.store.clear();
+        self.own = RingMember { boot_id, ..self.own };
+        self.roster.reboot(boot_id);
+        self.pull = PullState::NotStarted;
+        if let Err(error) = self.parts.membership.change_boot(boot_id).await {
+            tracing::error!(%error, "membership did not take the new boot id");
+        }
+        self.announce(Phase::Joining).await;
+    }
+
+    /// Tells the others where this node stands and which ring it has.
+    async fn announce(&self, phase: Phase) {
+        let bootstrap = self.roster.bootstrap();
+        let attachment = bootstrap.map(|held| held.to_bytes().to_vec()).unwrap_or_default();
+        self.standing.send_modify(|standing| standing.phase = phase);
+        if let Err(error) = self.parts.membership.update_record(phase, attachment).await {
+            tracing::error!(%error, "membership did not take this node's record");
+        }
+    }
+
+    fn phase(&self) -> Phase {
+        self.standing.borrow().phase
+    }
+}
+
+/// Exchanges member state with other nodes.
+struct PushPulls {
+    membership: Handle,
+    transport: Arc<dyn PeerTransport>,
+    workers: Arc<dyn Workers>,
+    offer: Arc<ArcSwap<Bytes>>,
+    adoptions: mpsc::Sender<RosterState>,
+    standing: watch::Sender<Standing>,
+    places: Arc<tokio::sync::Semaphore>,
+}
+
+impl PushPulls {
+    /// Starts an exchange with the node at `address`, if there is room for one more.
+    fn start(&self, address: SocketAddr) {
+        let Ok(place) = Arc::clone(&self.places).try_acquire_owned() else { return };
+        let membership = self.membership.clone();
+        let transport = Arc::clone(&self.transport);
+        let offer = Arc::clone(&self.offer);
+        let adoptions = self.adoptions.clone();
+        let standing = self.standing.clone();
+        let task = async move {
+            let _place = place;
+            let exchanged = exchange(address, &membership, &*transport, &offer, &adoptions).await;
+            match exchanged {
+                Ok(()) => standing.send_modify(|standing| standing.refusal = None),
+                Err(CallError::Refused { reason }) => {
+                    tracing::error!(%address, reason, "a peer refuses this node");
+                    standing.send_modify(|standing| standing.refusal = Some(reason));
+                }
+                Err(error) => tracing::debug!(%address, %error, "no push-pull"),
+            }
+        };
+        self.workers.spawn("push-pull", Box::pin(task));
+    }
+}
+
+async fn exchange(
+    address: SocketAddr,
+    membership: &Handle,
+    transport: &dyn PeerTransport,
+    offer: &ArcSwap<Bytes>,
+    adoptions: &mpsc::Sender<RosterState>,
+) -> Result<(), CallError> {
+    let malformed = |reason: String| CallError::Malformed { reason };
+    let members = membership.export_state().await.map_err(|error| malformed(error.to_string()))?;
+    let ring = Bytes::clone(&offer.load());
+    let theirs =
+        transport.push_pull(address, PushPull { members: members.into(), ring }).await?;
+    take_state(&theirs, membership, adoptions).await.map_err(malformed)
+}
+
+/// Takes a peer's member state, and its ring if this node has none.
+pub(super) async fn take_state(
+    state: &PushPull,
+    membership: &Handle,
+    adoptions: &mpsc::Sender<RosterState>,
+) -> Result<(), String> {
+    membership
+        .merge_state(state.members.to_vec())
+        .await
+        .map_err(|error| error.to_string())?;
+    if !state.ring.is_empty() {
+        let ring = RosterState::decode(&state.ring).map_err(|error| error.to_string())?;
+        // A full queue means that a ring is being adopted already.
+        drop(adoptions.try_send(ring));
+    }
+    Ok(())
+}

@@ -1,0 +1,290 @@
+//! The roster: which members the ring is built from, as a pure state machine.
+//!
+//! Views go in, the ring and a few requests to the shell come out. Without a ring a node adopts the
+//! one that somebody announces or, where nobody has one, the member with the lowest id forms the
+//! first. With a ring the roster follows the views, damped: who is down stays as an absent owner
+//! for a grace, and a ring of no more members than owners per slot never shrinks by failure, so
+//! that a blip moves nothing and a lost node does not lower a quorum.
+//!
+//! Invariants: the outcome depends on the inputs alone; a ring once there never becomes empty; only
+//! members that announce our bootstrap are added; a node with a ring never forms another, and gives
+//! its own up only for an older.
+//!
+//! Rings of different nodes agree when their views do, with one exception: when members went down
+//! in different order in two views and not all of them may be removed, each node keeps those that
+//! it missed last, until they are back.
+
+use std::{sync::Arc, time::Duration};
+
+use shard_cache_membership::{
+    identity::{BootId, NodeId},
+    record::NodeRecord,
+    view::{Member, View},
+};
+use thiserror::Error;
+
+use crate::{
+    clock::Monotonic,
+    ring::{Bootstrap, Ring, RingMember, Shape},
+};
+
+mod following;
+mod seeking;
+mod state;
+
+use following::{Following, duration, nanos};
+use seeking::{Seeking, Sought};
+use state::StateMember;
+pub use state::{RosterState, STATE_BYTES_MAX, StateError};
+
+/// How long to wait for an answer to a push-pull before asking for the next one.
+pub const ADOPT_INTERVAL: Duration = Duration::from_millis(500);
+
+/// The terms of a roster.
+#[derive(Clone, Copy, Debug)]
+pub struct RosterConfig {
+    /// The shape of the rings.
+    pub shape: Shape,
+    /// Members that must be present before one of them forms the first ring.
+    pub min_members: usize,
+    /// How long these members must stay the same before.
+    pub formation_wait: Duration,
+    /// How long a member that is down stays in the ring.
+    pub ring_down_grace: Duration,
+}
+
+/// What the shell should do after an update.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum RosterEffect {
+    /// Do a push-pull with this member and call [`Roster::adopt`] with the state that it has.
+    /// Repeated, at most once per [`ADOPT_INTERVAL`] and to each in turn, while there is somebody
+    /// to adopt from and we have no ring.
+    Adopt {
+        /// Who announces a ring.
+        from: NodeId,
+    },
+    /// We formed the first ring. Announce its bootstrap.
+    Formed {
+        /// The new ring's bootstrap.
+        bootstrap: Bootstrap,
+    },
+    /// There is an older cluster, and our ring is void. Discard the store, take a new boot id
+    /// ([`Roster::reboot`]) and go back to joining.
+    Superseded {
+        /// Who announces the older bootstrap.
+        by: NodeId,
+    },
+}
+
+/// Why a state was not adopted. Nothing was changed.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Error)]
+pub enum AdoptError {
+    /// We have a ring by now, and keep it.
+    #[error("this node has a ring already")]
+    HaveRing,
+    /// The other node is configured otherwise; one of the two has to be corrected.
+    #[error("the cluster's rings are {theirs:?}, this node is configured for {ours:?}")]
+    ShapeDiffers {
+        /// The shape of the state.
+        theirs: Shape,
+        /// The shape that we are configured for.
+        ours: Shape,
+    },
+}
+
+/// Follows the views and keeps the ring.
+#[derive(Debug)]
+pub struct Roster {
+    config: RosterConfig,
+    own: RingMember,
+    standing: Standing,
+}
+
+#[derive(Debug)]
+enum Standing {
+    Seeking(Seeking),
+    Following(Following),
+}
+
+impl Roster {
+    /// A roster without a ring.
+    #[must_use]
+    pub fn new(config: RosterConfig, own: RingMember) -> Self {
+        Self {
+            config,
+            own,
+            standing: Standing::Seeking(Seeking::default()),
+        }
+    }
+
+    /// Takes note of a view. Call it for every new view, at [`next_deadline`](Self::next_deadline),
+    /// and with the latest view after [`adopt`](Self::adopt) and [`reboot`](Self::reboot).
+    /// `wall_millis` becomes the age of a ring that is formed.
+    pub fn update(
+        &mut self,
+        view: &View,
+        now: Monotonic,
+        wall_millis: u64,
+    ) -> Option<RosterEffect> {
+        let (config, own) = (&self.config, self.own);
+        match &mut self.standing {
+            Standing::Seeking(seeking) => match seeking.update(config, own, view, now)? {
+                Sought::Holder(from) => Some(RosterEffect::Adopt { from }),
+                Sought::Quiet(members) => {
+                    let bootstrap = Bootstrap {
+                        formed_millis: wall_millis,
+                        former: own.boot_id,
+                    };
+                    let entries = members.into_iter().map(|member| (member, None));
+                    self.follow(bootstrap, entries);
+                    Some(RosterEffect::Formed { bootstrap })
+                }
+            },
+            Standing::Following(following) => {
+                if let Some(by) = older_holder(view, own.node_id, following.bootstrap) {
+                    // Due at once: the older ring waits to be adopted.
+                    self.standing = Standing::Seeking(Seeking::due(now));
+                    return Some(RosterEffect::Superseded { by });
+                }
+                following.update(config, own, view, now);
+                None
+            }
+        }
+    }
+
+    /// When the next update is due if no view comes before; `None` when only a view changes
+    /// anything.
+    #[must_use]
+    pub fn next_deadline(&self) -> Option<Monotonic> {
+        match &self.standing {
+            Standing::Seeking(seeking) => seeking.next_deadline(),
+            Standing::Following(following) => following.next_deadline(&self.config),
+        }
+    }
+
+    /// Takes another node's ring. Whether we are in it already is for
+    /// [`is_member`](Self::is_member) to say.
+    ///
+    /// # Errors
+    /// [`AdoptError`]; nothing was changed.
+    pub fn adopt(&mut self, state: &RosterState, now: Monotonic) -> Result<(), AdoptError> {
+        if let Standing::Following(_) = self.standing {
+            return Err(AdoptError::HaveRing);
+        }
+        if state.shape != self.config.shape {
+            return Err(AdoptError::ShapeDiffers {
+                theirs: state.shape,
+                ours: self.config.shape,
+            });
+        }
+        let entries = state.members.iter().map(|entry| {
+            (
+                entry.member,
+                entry
+                    .absent_for
+                    .map(|age| nanos(now).saturating_sub(nanos(age))),
+            )
+        });
+        self.follow(state.bootstrap, entries);
+        Ok(())
+    }
+
+    /// What another node adopts; `None` without a ring.
+    #[must_use]
+    pub fn state(&self, now: Monotonic) -> Option<RosterState> {
+        let following = self.following()?;
+        let members = following
+            .entries
+            .iter()
+            .map(|(&node_id, entry)| StateMember {
+                member: RingMember {
+                    node_id,
+                    boot_id: entry.boot_id,
+                },
+                absent_for: entry
+                    .absent_since
+                    .map(|since| duration(nanos(now).saturating_sub(since))),
+            });
+        Some(RosterState {
+            shape: self.config.shape,
+            bootstrap: following.bootstrap,
+            members: members.collect(),
+        })
+    }
+
+    /// The ring. The same `Arc` until the members change.
+    #[must_use]
+    pub fn ring(&self) -> Option<Arc<Ring>> {
+        self.following()
+            .map(|following| Arc::clone(&following.ring))
+    }
+
+    /// The ring's bootstrap: what this node announces in its record's attachment.
+    #[must_use]
+    pub fn bootstrap(&self) -> Option<Bootstrap> {
+        self.following().map(|following| following.bootstrap)
+    }
+
+    /// Whether the ring has this member under this boot id.
+    #[must_use]
+    pub fn is_member(&self, member: RingMember) -> bool {
+        self.following()
+            .and_then(|following| following.entries.get(&member.node_id))
+            .is_some_and(|entry| entry.boot_id == member.boot_id)
+    }
+
+    /// Starts over without a ring and with a new boot id, because the store was discarded.
+    pub fn reboot(&mut self, boot_id: BootId) {
+        let own = RingMember {
+            boot_id,
+            ..self.own
+        };
+        *self = Self::new(self.config, own);
+    }
+
+    fn following(&self) -> Option<&Following> {
+        match &self.standing {
+            Standing::Seeking(_) => None,
+            Standing::Following(following) => Some(following),
+        }
+    }
+
+    fn follow(
+        &mut self,
+        bootstrap: Bootstrap,
+        members: impl Iterator<Item = (RingMember, Option<i64>)>,
+    ) {
+        let following = Following::start(self.config.shape, bootstrap, members);
+        self.standing = Standing::Following(following);
+    }
+}
+
+/// The record, if it speaks of the member's present boot. One of an earlier life says nothing about
+/// this one.
+fn current_record(member: &Member) -> Option<&NodeRecord> {
+    member
+        .record
+        .as_deref()
+        .filter(|record| record.boot_id == member.boot_id)
+}
+
+/// Present members but us that announce a ring, with its bootstrap, in rising node id.
+fn holders(view: &View, own: NodeId) -> impl Iterator<Item = (Bootstrap, NodeId)> {
+    view.present()
+        .filter(move |member| member.node_id != own)
+        .filter_map(|member| {
+            let bootstrap = Bootstrap::from_bytes(&current_record(member)?.attachment)?;
+            Some((bootstrap, member.node_id))
+        })
+}
+
+/// The first with the oldest ring, if it is older than ours.
+fn older_holder(view: &View, own: NodeId, ours: Bootstrap) -> Option<NodeId> {
+    holders(view, own)
+        .min()
+        .filter(|&(bootstrap, _)| bootstrap < ours)
+        .map(|(_, node_id)| node_id)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,197 @@
+//! A node with a ring: how the members follow the views.
+
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
+
+use shard_cache_membership::{
+    identity::{BootId, NodeId},
+    record::Phase,
+    view::{Member, View},
+};
+
+use super::{RosterConfig, current_record};
+use crate::{
+    clock::Monotonic,
+    ring::{Bootstrap, MEMBERS_MAX, Ring, RingMember, Shape},
+};
+
+/// A node with a ring.
+#[derive(Debug)]
+pub(super) struct Following {
+    pub(super) bootstrap: Bootstrap,
+    pub(super) entries: BTreeMap<NodeId, Entry>,
+    pub(super) ring: Arc<Ring>,
+}
+
+#[derive(Debug)]
+pub(super) struct Entry {
+    pub(super) boot_id: BootId,
+    /// Nanoseconds on our monotonic clock; below zero when the absence was adopted and is older
+    /// than the clock.
+    pub(super) absent_since: Option<i64>,
+}
+
+impl Following {
+    /// From the members and since when each is absent.
+    pub(super) fn start(
+        shape: Shape,
+        bootstrap: Bootstrap,
+        members: impl Iterator<Item = (RingMember, Option<i64>)>,
+    ) -> Self {
+        let entries: BTreeMap<_, _> = members
+            .take(MEMBERS_MAX)
+            .map(|(RingMember { node_id, boot_id }, absent_since)| {
+                (
+                    node_id,
+                    Entry {
+                        boot_id,
+                        absent_since,
+                    },
+                )
+            })
+            .collect();
+        let ring = build(shape, bootstrap, &entries);
+        Self {
+            bootstrap,
+            entries,
+            ring,
+        }
+    }
+
+    pub(super) fn update(
+        &mut self,
+        config: &RosterConfig,
+        own: RingMember,
+        view: &View,
+        now: Monotonic,
+    ) {
+        // Who joins comes first, so that the last old member can leave when a new one is there.
+        for member in view.present() {
+            self.admit(member);
+        }
+        for member in &view.members {
+            self.release(member);
+        }
+        self.note_absences(own, view, now);
+        self.remove_absent(config, now);
+        if !self
+            .entries
+            .iter()
+            .map(ring_member)
+            .eq(self.ring.members().iter().copied())
+        {
+            self.ring = build(config.shape, self.bootstrap, &self.entries);
+        }
+    }
+
+    /// Adds an active member, or replaces the boot id under which it was in the ring. Only when it
+    /// announces our bootstrap: another one's data descends from another ring, and it is about to
+    /// discard it or we ours.
+    fn admit(&mut self, member: &Member) {
+        let admissible = current_record(member).is_some_and(|record| {
+            record.phase == Phase::Active
+                && Bootstrap::from_bytes(&record.attachment) == Some(self.bootstrap)
+        });
+        if !admissible {
+            return;
+        }
+        let known = self.entries.get(&member.node_id);
+        let full = known.is_none() && self.entries.len() >= MEMBERS_MAX;
+        if !full && known.is_none_or(|entry| entry.boot_id != member.boot_id) {
+            let entry = Entry {
+                boot_id: member.boot_id,
+                absent_since: None,
+            };
+            self.entries.insert(member.node_id, entry);
+        }
+    }
+
+    /// Removes a member that leaves in order, unless it is the last.
+    fn release(&mut self, member: &Member) {
+        let leaves = current_record(member).is_some_and(|record| record.phase == Phase::Leaving);
+        if leaves && self.entries.len() > 1 {
+            self.entries.remove(&member.node_id);
+        }
+    }
+
+    /// An owner is absent while the view does not show it present under its boot id. We ourselves
+    /// never are.
+    fn note_absences(&mut self, own: RingMember, view: &View, now: Monotonic) {
+        for (&node_id, entry) in &mut self.entries {
+            let own_entry = RingMember {
+                node_id,
+                boot_id: entry.boot_id,
+            } == own;
+            let present = own_entry
+                || view.member(node_id).is_some_and(|member| {
+                    member.liveness.is_present() && member.boot_id == entry.boot_id
+                });
+            if present {
+                entry.absent_since = None;
+            } else {
+                entry.absent_since.get_or_insert(nanos(now));
+            }
+        }
+    }
+
+    /// Removes members that have been absent for the grace, the longest absent first, while more
+    /// members are left than a slot has owners.
+    fn remove_absent(&mut self, config: &RosterConfig, now: Monotonic) {
+        let spare = self.entries.len().saturating_sub(owners_max(config));
+        if spare == 0 {
+            return;
+        }
+        let grace = nanos(config.ring_down_grace);
+        let mut overdue: Vec<(i64, NodeId)> = self
+            .entries
+            .iter()
+            .filter_map(|(&node_id, entry)| Some((entry.absent_since?, node_id)))
+            .filter(|&(since, _)| nanos(now).saturating_sub(since) >= grace)
+            .collect();
+        overdue.sort_unstable();
+        for (_, node_id) in overdue.into_iter().take(spare) {
+            self.entries.remove(&node_id);
+        }
+    }
+
+    pub(super) fn next_deadline(&self, config: &RosterConfig) -> Option<Monotonic> {
+        if self.entries.len() <= owners_max(config) {
+            return None;
+        }
+        let oldest = self
+            .entries
+            .values()
+            .filter_map(|entry| entry.absent_since)
+            .min()?;
+        Some(duration(
+            oldest.saturating_add(nanos(config.ring_down_grace)),
+        ))
+    }
+}
+
+fn build(shape: Shape, bootstrap: Bootstrap, entries: &BTreeMap<NodeId, Entry>) -> Arc<Ring> {
+    Arc::new(Ring::build(
+        shape,
+        bootstrap,
+        entries.iter().map(ring_member).collect(),
+    ))
+}
+
+fn ring_member((&node_id, entry): (&NodeId, &Entry)) -> RingMember {
+    RingMember {
+        node_id,
+        boot_id: entry.boot_id,
+    }
+}
+
+fn owners_max(config: &RosterConfig) -> usize {
+    usize::from(config.shape.replication_factor)
+}
+
+/// Signed, so that an absence can be older than the clock.
+pub(super) fn nanos(time: Duration) -> i64 {
+    i64::try_from(time.as_nanos()).unwrap_or(i64::MAX)
+}
+
+pub(super) fn duration(nanos: i64) -> Duration {
+    Duration::from_nanos(u64::try_from(nanos).unwrap_or(0))
+}

@@ -1,0 +1,214 @@
+//! What a node hands over to one that has no ring yet: the bootstrap and the members, as it travels
+//! in push-pull.
+//!
+//! Decoding trusts nothing: length, member count, order and trailing bytes are checked, and junk is
+//! an error.
+
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+use shard_cache_membership::identity::{BootId, NodeId};
+
+use crate::ring::{Bootstrap, MEMBERS_MAX, RingMember, Shape};
+
+/// Longest encoded state, in bytes: every integer at its longest.
+pub const STATE_BYTES_MAX: usize = 64 + 32 * MEMBERS_MAX;
+
+const CODEC: bincode::config::Configuration<
+    bincode::config::LittleEndian,
+    bincode::config::Varint,
+    bincode::config::Limit<STATE_BYTES_MAX>,
+> = bincode::config::standard().with_limit::<STATE_BYTES_MAX>();
+
+/// A roster as one node hands it to another.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct RosterState {
+    pub(super) shape: Shape,
+    pub(super) bootstrap: Bootstrap,
+    /// Sorted by node id; at least one, at most [`MEMBERS_MAX`].
+    pub(super) members: Vec<StateMember>,
+}
+
+/// One member of the ring. Its absence travels as an age, because monotonic clocks have no common
+/// origin.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) struct StateMember {
+    pub(super) member: RingMember,
+    pub(super) absent_for: Option<Duration>,
+}
+
+/// Bytes that are no roster state.
+#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
+pub enum StateError {
+    /// Longer than any state can be.
+    #[error("a roster state of {length} bytes, more than the {STATE_BYTES_MAX} allowed")]
+    TooLong {
+        /// Bytes given.
+        length: usize,
+    },
+    /// Cut off, or not an encoding of a state.
+    #[error("a malformed roster state: {reason}")]
+    Malformed {
+        /// What the codec says.
+        reason: String,
+    },
+    /// A state, and something behind it.
+    #[error("{count} bytes behind a roster state")]
+    TrailingBytes {
+        /// Bytes left over.
+        count: usize,
+    },
+    /// A shape that no ring has.
+    #[error("a roster state of {slots} slots and replication factor {replication_factor}")]
+    Shape {
+        /// Its number of slots.
+        slots: u16,
+        /// Its replication factor.
+        replication_factor: u8,
+    },
+    /// No members, or more than a ring has.
+    #[error("a roster state of {count} members, not 1 to {MEMBERS_MAX}")]
+    MemberCount {
+        /// Members named.
+        count: usize,
+    },
+    /// Members that do not rise strictly by node id.
+    #[error("a roster state whose members are not in order")]
+    MemberOrder,
+}
+
+impl RosterState {
+    /// The bootstrap that it descends from.
+    #[must_use]
+    pub const fn bootstrap(&self) -> Bootstrap {
+        self.bootstrap
+    }
+
+    /// The members of its ring, sorted by node id.
+    pub fn members(&self) -> impl ExactSizeIterator<Item = RingMember> {
+        self.members.iter().map(|entry| entry.member)
+    }
+
+    /// The form in which it travels; at most [`STATE_BYTES_MAX`] bytes.
+    #[must_use]
+    pub fn encode(&self) -> Vec<u8> {
+        bincode::serde::encode_to_vec(Wire::from(self), CODEC)
+            .expect("integers and vectors of known length always encode")
+    }
+
+    /// Reads the travelling form.
+    ///
+    /// # Errors
+    /// [`StateError`] for anything but exactly one well-formed state.
+    pub fn decode(bytes: &[u8]) -> Result<Self, StateError> {
+        if bytes.len() > STATE_BYTES_MAX {
+            return Err(StateError::TooLong {
+                length: bytes.len(),
+            });
+        }
+        let (wire, read): (Wire, usize) =
+            bincode::serde::decode_from_slice(bytes, CODEC).map_err(|error| {
+                StateError::Malformed {
+                    reason: error.to_string(),
+                }
+            })?;
+        if read < bytes.len() {
+            return Err(StateError::TrailingBytes {
+                count: bytes.len() - read,
+            });
+        }
+        wire.try_into()
+    }
+}
+
+/// The encoded fields, in order.
+#[derive(Serialize, Deserialize)]
+struct Wire {
+    slots: u16,
+    replication_factor: u8,
+    formed_millis: u64,
+    former: BootId,
+    members: Vec<WireMember>,
+}
+
+#[derive(Serialize, Deserialize)]
+struct WireMember {
+    node_id: NodeId,
+    boot_id: BootId,
+    absent_for_nanos: Option<u64>,
+}
+
+impl From<&RosterState> for Wire {
+    fn from(state: &RosterState) -> Self {
+        Self {
+            slots: state.shape.slots,
+            replication_factor: state.shape.replication_factor,
+            formed_millis: state.bootstrap.formed_millis,
+            former: state.bootstrap.former,
+            members: state.members.iter().map(WireMember::from).collect(),
+        }
+    }
+}
+
+impl From<&StateMember> for WireMember {
+    fn from(entry: &StateMember) -> Self {
+        Self {
+            node_id: entry.member.node_id,
+            boot_id: entry.member.boot_id,
+            absent_for_nanos: entry
+                .absent_for
+                .map(|age| u64::try_from(age.as_nanos()).unwrap_or(u64::MAX)),
+        }
+    }
+}
+
+impl TryFrom<Wire> for RosterState {
+    type Error = StateError;
+
+    fn try_from(wire: Wire) -> Result<Self, StateError> {
+        let Wire {
+            slots,
+            replication_factor,
+            formed_millis,
+            former,
+            members,
+        } = wire;
+        if slots == 0 || replication_factor == 0 {
+            return Err(StateError::Shape {
+                slots,
+                replication_factor,
+            });
+        }
+        if members.is_empty() || members.len() > MEMBERS_MAX {
+            return Err(StateError::MemberCount {
+                count: members.len(),
+            });
+        }
+        if !members.is_sorted_by(|lower, higher| lower.node_id < higher.node_id) {
+            return Err(StateError::MemberOrder);
+        }
+        Ok(Self {
+            shape: Shape {
+                slots,
+                replication_factor,
+            },
+            bootstrap: Bootstrap {
+                formed_millis,
+                former,
+            },
+            members: members.into_iter().map(StateMember::from).collect(),
+        })
+    }
+}
+
+impl From<WireMember> for StateMember {
+    fn from(wire: WireMember) -> Self {
+        Self {
+            member: RingMember {
+                node_id: wire.node_id,
+                boot_id: wire.boot_id,
+            },
+            absent_for: wire.absent_for_nanos.map(Duration::from_nanos),
+        }
+    }
+}

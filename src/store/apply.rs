@@ -1,0 +1,229 @@
+//! Applying a record: judge its version, make room, put it in place.
+
+use super::{
+    Applied, Store,
+    entry::{Entry, Keyed as _, Probe},
+    record::{Body, Record},
+    shard::{Shard, Standing, Warmth},
+    totals::{Amount, Lack},
+};
+use crate::{sync::lock, version::Version};
+
+/// Who applies a record, which decides about recency and eviction.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Source {
+    /// A client's mutation: an access, for which others make room.
+    Client,
+    /// A hint, a repair or a handoff: no access, and it displaces only what is colder.
+    Background,
+}
+
+impl Source {
+    const fn warmth(self) -> Warmth {
+        match self {
+            Self::Client => Warmth::Hot,
+            Self::Background => Warmth::Cold,
+        }
+    }
+}
+
+impl Store {
+    pub(super) fn apply(
+        &self,
+        probe: &Probe<'_>,
+        record: &Record,
+        now_millis: u64,
+        source: Source,
+    ) -> Applied {
+        match &record.body {
+            Body::Value(value) => {
+                let entry = Entry::copy(value, record.version, record.expires_at);
+                self.place(probe, entry, now_millis, source)
+            }
+            Body::Tombstone => self.bury(probe, record.version, now_millis, source),
+        }
+    }
+
+    /// Puts a value in place, in rounds: each takes the shard's lock and either ends or, when the
+    /// shard itself has nothing to evict, lets go and evicts one value of another shard. The room
+    /// that this frees stays taken, so every round needs less and the last one comes soon.
+    fn place(&self, probe: &Probe<'_>, entry: Entry, now_millis: u64, source: Source) -> Applied {
+        let home = self.home(probe.position().slot());
+        let (version, after) = (
+            entry.version(),
+            Amount::one(entry.cost(probe.bytes().len())),
+        );
+        let is_possible = after.fits(self.capacity());
+        let mut room = Amount::default();
+        loop {
+            let mut shard = lock(&self.shards[home]);
+            if let Some(answer) = rejection(&mut shard, probe, version, source) {
+                drop(shard);
+                self.totals.values.sub(room);
+                return answer;
+            }
+            let before = shard.value_held(probe);
+            let need = after.without(before);
+            let lack = if is_possible {
+                self.make_room(&mut shard, probe, need, &mut room, source)
+            } else {
+                Some(Lack::Bytes)
+            };
+            let Some(lack) = lack else {
+                let replaced = shard.is_live(probe, now_millis);
+                let unburied = shard.put(probe, entry, source.warmth());
+                room += before;
+                // Before the lock is released, so that no other thread evicts for room that is
+                // free.
+                self.totals.values.sub(room.without(after));
+                self.totals.tombstones.sub(unburied);
+                drop(shard);
+                return Applied::Stored { replaced };
+            };
+            drop(shard);
+            let may_displace = is_possible && source == Source::Client;
+            match may_displace
+                .then(|| self.evict_elsewhere(home, lack))
+                .flatten()
+            {
+                Some(freed) => room += freed,
+                None => return self.give_up(probe, version, room, lack, source),
+            }
+        }
+    }
+
+    /// Takes the room needed, from the totals or else from colder values of the shard; returns what
+    /// is still lacking when there are none.
+    fn make_room(
+        &self,
+        shard: &mut Shard,
+        probe: &Probe<'_>,
+        need: Amount,
+        room: &mut Amount,
+        source: Source,
+    ) -> Option<Lack> {
+        let mut lack = self.totals.values.top_up(room, need, self.capacity())?;
+        let may_evict = match source {
+            Source::Client => {
+                // The key's own value is about to be replaced, so it must not be the one to go.
+                shard.touch(probe);
+                true
+            }
+            // What enters at the cold end has nothing colder; what is there already may have.
+            Source::Background => shard.value_held(probe).entries > 0,
+        };
+        while may_evict && let Some(freed) = shard.evict_coldest(Some(probe)) {
+            self.totals.evicted(lack);
+            *room += freed;
+            lack = self.totals.values.top_up(room, need, self.capacity())?;
+        }
+        Some(lack)
+    }
+
+    /// Evicts the coldest value of the next shard that has one.
+    fn evict_elsewhere(&self, home: usize, lack: Lack) -> Option<Amount> {
+        let others = (1..self.shards.len()).map(|offset| (home + offset) % self.shards.len());
+        for index in others {
+            let freed = lock(&self.shards[index]).evict_coldest(None);
+            if freed.is_some() {
+                self.totals.evicted(lack);
+                return freed;
+            }
+        }
+        None
+    }
+
+    /// Ends without room: gives it back and removes the value that the record superseded.
+    fn give_up(
+        &self,
+        probe: &Probe<'_>,
+        version: Version,
+        mut room: Amount,
+        lack: Lack,
+        source: Source,
+    ) -> Applied {
+        let mut shard = lock(self.shard(probe.position().slot()));
+        let answer = rejection(&mut shard, probe, version, source);
+        if answer.is_none() {
+            let superseded = shard.remove(probe);
+            if superseded.entries > 0 {
+                self.totals.evicted(lack);
+            }
+            room += superseded;
+        }
+        self.totals.values.sub(room);
+        drop(shard);
+        answer.unwrap_or(Applied::Full)
+    }
+
+    fn bury(
+        &self,
+        probe: &Probe<'_>,
+        version: Version,
+        now_millis: u64,
+        source: Source,
+    ) -> Applied {
+        let home = self.home(probe.position().slot());
+        let mut shard = lock(&self.shards[home]);
+        if let Some(answer) = rejection(&mut shard, probe, version, source) {
+            return answer;
+        }
+        let replaced = shard.is_live(probe, now_millis);
+        let buried = shard.bury(probe, version);
+        // Before the lock is released, so that nobody takes away what is not yet counted.
+        self.totals.tombstones.add(buried.added);
+        self.totals.tombstones.sub(buried.tombstone);
+        self.totals.values.sub(buried.value);
+        drop(shard);
+        self.trim_tombstones(home);
+        Applied::Stored { replaced }
+    }
+
+    /// Forgets the oldest tombstones of the shard that grew until all fit under the cap. Its last
+    /// one stays as long as another shard has any, because it is the newest and would raise its
+    /// slot's floor to the present.
+    fn trim_tombstones(&self, home: usize) {
+        let shards = self.shards.len();
+        let others = (1..shards).map(|offset| ((home + offset) % shards, 0));
+        for (index, spared) in [(home, 1)].into_iter().chain(others).chain([(home, 0)]) {
+            if self.totals.tombstones.get().bytes <= self.limits.tombstone_bytes {
+                return;
+            }
+            let mut shard = lock(&self.shards[index]);
+            while self.totals.tombstones.get().bytes > self.limits.tombstone_bytes
+                && let Some(freed) = shard.forget_oldest_tombstone(spared)
+            {
+                self.totals.tombstones.sub(freed);
+                self.totals.floor_raised();
+            }
+        }
+    }
+
+    const fn capacity(&self) -> Amount {
+        Amount {
+            entries: self.limits.capacity_entries,
+            bytes: self.limits.memory_bytes,
+        }
+    }
+}
+
+/// The answer to a record whose version is not above what is held; a client's resend still counts
+/// as an access.
+fn rejection(
+    shard: &mut Shard,
+    probe: &Probe<'_>,
+    version: Version,
+    source: Source,
+) -> Option<Applied> {
+    match (shard.standing(probe, version), source) {
+        (Standing::Higher, _) => None,
+        (Standing::Same, Source::Client) => {
+            shard.touch(probe);
+            Some(Applied::Same)
+        }
+        (Standing::Same, Source::Background) => Some(Applied::Same),
+        (Standing::Lower(held), _) => Some(Applied::Newer { version: held }),
+        (Standing::Sunk(known), Source::Client) => Some(Applied::Newer { version: known }),
+        (Standing::Sunk(_), Source::Background) => Some(Applied::Refused),
+    }
+}

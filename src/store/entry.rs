@@ -1,0 +1,292 @@
+//! Entries: keys and values as the store keeps them, and what they cost.
+//!
+//! Keys and values are copied out of the buffers they arrived in: a `Bytes` is usually a slice of a
+//! network read buffer and would pin all of it for as long as the entry lives. The copies are
+//! `Arc<[u8]>`, one allocation each, which the recency list, the slot order and the expiry order
+//! share; a reader takes a reference under the lock and wraps it into `Bytes` afterwards.
+//!
+//! Every key is looked up by its [`Probe`] (position and borrowed bytes), so that a lookup neither
+//! hashes nor allocates.
+
+use std::{
+    borrow::Borrow,
+    cmp::Ordering,
+    hash::{BuildHasherDefault, Hash, Hasher},
+    sync::Arc,
+};
+
+use bytes::Bytes;
+
+use super::record::{Body, Form, Record, Value};
+use crate::{
+    key::{Key, Slot},
+    version::Version,
+};
+
+/// What an entry costs beyond the bytes of its key and value, in bytes: the node of the recency
+/// list (96), the reference counts and allocator rounding of key and value (about 30 each), its
+/// share of the hash table (20 to 40) and its place in the slot order (about 40). The upper end of
+/// what a million entries were measured to take of resident memory, 216 to 232 with the hash
+/// table's fill, on Linux with glibc's allocator.
+pub const ENTRY_OVERHEAD_BYTES: usize = 232;
+
+/// What an entry with an expiry costs in addition, in bytes: its place in the expiry order.
+pub const EXPIRY_OVERHEAD_BYTES: usize = 56;
+
+/// What a tombstone costs beyond the bytes of its key, in bytes: the key's reference counts, its
+/// place in the slot order and its place in the order of age.
+pub const TOMBSTONE_OVERHEAD_BYTES: usize = 176;
+
+/// The bits of a position below the slot.
+const HASH_BITS: u32 = 48;
+
+/// What a value of `value_bytes` under a key of `key_bytes` counts toward `memory_bytes`.
+pub(super) const fn entry_cost(key_bytes: usize, value_bytes: usize, expires: bool) -> usize {
+    let expiry = if expires { EXPIRY_OVERHEAD_BYTES } else { 0 };
+    key_bytes
+        .saturating_add(value_bytes)
+        .saturating_add(ENTRY_OVERHEAD_BYTES + expiry)
+}
+
+/// What a tombstone of a key of `key_bytes` counts toward `tombstone_bytes`.
+pub(super) const fn tombstone_cost(key_bytes: usize) -> usize {
+    key_bytes.saturating_add(TOMBSTONE_OVERHEAD_BYTES)
+}
+
+/// Where a key stands in the store's order: its slot, then the upper bits of its hash. Two keys of
+/// one position are possible and are told apart by their bytes.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub(super) struct Position(pub(super) u64);
+
+impl Position {
+    /// The position of `key` in a store of `slots` slots.
+    pub(super) fn of(key: &Key, slots: u16) -> Self {
+        Self(Self::first(key.slot(slots)).0 | (key.hash() >> (u64::BITS - HASH_BITS)))
+    }
+
+    /// The lowest position of a slot.
+    pub(super) const fn first(slot: Slot) -> Self {
+        Self((slot.0 as u64) << HASH_BITS)
+    }
+
+    /// The position after the last one of a slot. There is one, because slots are fewer than 2^16.
+    pub(super) const fn end(slot: Slot) -> Self {
+        Self(Self::first(slot).0.saturating_add(1 << HASH_BITS))
+    }
+
+    /// The slot that the position belongs to.
+    pub(super) const fn slot(self) -> Slot {
+        Slot((self.0 >> HASH_BITS) as u16)
+    }
+}
+
+/// What identifies a key, borrowed or owned. Equality and order are by position, then by bytes.
+pub(super) trait Keyed {
+    /// Where the key stands.
+    fn position(&self) -> Position;
+    /// The key's own bytes.
+    fn bytes(&self) -> &[u8];
+}
+
+impl PartialEq for dyn Keyed + '_ {
+    fn eq(&self, other: &Self) -> bool {
+        self.position() == other.position() && self.bytes() == other.bytes()
+    }
+}
+
+impl Eq for dyn Keyed + '_ {}
+
+impl PartialOrd for dyn Keyed + '_ {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl Ord for dyn Keyed + '_ {
+    fn cmp(&self, other: &Self) -> Ordering {
+        self.position()
+            .cmp(&other.position())
+            .then_with(|| self.bytes().cmp(other.bytes()))
+    }
+}
+
+impl Hash for dyn Keyed + '_ {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        state.write_u64(self.position().0);
+    }
+}
+
+/// A key to look for.
+#[derive(Clone, Copy)]
+pub(super) struct Probe<'a> {
+    position: Position,
+    bytes: &'a [u8],
+}
+
+impl<'a> Probe<'a> {
+    /// The probe of `key` in a store of `slots` slots.
+    pub(super) fn of(key: &'a Key, slots: u16) -> Self {
+        Self {
+            position: Position::of(key, slots),
+            bytes: key.bytes(),
+        }
+    }
+
+    /// The lower bound of all keys at or above `position`.
+    pub(super) const fn at(position: Position) -> Self {
+        Self {
+            position,
+            bytes: &[],
+        }
+    }
+
+    /// A key of any position, to make two keys collide.
+    #[cfg(test)]
+    pub(super) const fn forged(position: Position, bytes: &'a [u8]) -> Self {
+        Self { position, bytes }
+    }
+
+    /// An owned copy of the key.
+    pub(super) fn to_key(self) -> EntryKey {
+        EntryKey {
+            position: self.position,
+            bytes: Arc::from(self.bytes),
+        }
+    }
+}
+
+impl Keyed for Probe<'_> {
+    fn position(&self) -> Position {
+        self.position
+    }
+
+    fn bytes(&self) -> &[u8] {
+        self.bytes
+    }
+}
+
+/// A key as the store holds it.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct EntryKey {
+    position: Position,
+    bytes: Arc<[u8]>,
+}
+
+impl EntryKey {
+    /// The key as it was given.
+    pub(super) fn to_key(&self) -> Key {
+        Key::new(Bytes::copy_from_slice(&self.bytes))
+    }
+}
+
+impl Keyed for EntryKey {
+    fn position(&self) -> Position {
+        self.position
+    }
+
+    fn bytes(&self) -> &[u8] {
+        &self.bytes
+    }
+}
+
+impl Hash for EntryKey {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        state.write_u64(self.position.0);
+    }
+}
+
+impl<'a> Borrow<dyn Keyed + 'a> for EntryKey {
+    fn borrow(&self) -> &(dyn Keyed + 'a) {
+        self
+    }
+}
+
+/// Spreads positions over a hash table. A position holds hash bits already, but its upper ones are
+/// the slot, which the keys of a shard have partly in common; one multiplication brings the hash
+/// bits up.
+#[derive(Default, Clone, Copy)]
+pub(super) struct PositionHasher(u64);
+
+/// The hash builder of [`PositionHasher`].
+pub(super) type PositionHash = BuildHasherDefault<PositionHasher>;
+
+impl Hasher for PositionHasher {
+    fn finish(&self) -> u64 {
+        self.0.wrapping_mul(0x9e37_79b9_7f4a_7c15)
+    }
+
+    fn write_u64(&mut self, position: u64) {
+        self.0 = position;
+    }
+
+    fn write(&mut self, bytes: &[u8]) {
+        // Positions arrive through `write_u64`; folding keeps any other use correct.
+        for byte in bytes {
+            self.0 = self.0.rotate_left(8) ^ u64::from(*byte);
+        }
+    }
+}
+
+/// A value as the store holds it.
+#[derive(Clone)]
+pub(super) struct Entry {
+    bytes: Arc<[u8]>,
+    version: Version,
+    /// Hybrid milliseconds; `NEVER` for none, which keeps the entry small.
+    expires_at: u64,
+    form: Form,
+}
+
+/// No hybrid time reaches it: it has 48 bits of milliseconds.
+const NEVER: u64 = u64::MAX;
+
+impl Entry {
+    /// A copy of `value`.
+    pub(super) fn copy(value: &Value, version: Version, expires_at: Option<u64>) -> Self {
+        Self {
+            bytes: Arc::from(&*value.bytes),
+            version,
+            expires_at: expires_at.unwrap_or(NEVER),
+            form: value.form,
+        }
+    }
+
+    /// Decides against other records of the key.
+    pub(super) const fn version(&self) -> Version {
+        self.version
+    }
+
+    /// When it expires, in hybrid milliseconds.
+    pub(super) fn expires_at(&self) -> Option<u64> {
+        (self.expires_at != NEVER).then_some(self.expires_at)
+    }
+
+    /// Whether it is past its expiry.
+    pub(super) fn is_expired(&self, now_millis: u64) -> bool {
+        self.expires_at().is_some_and(|at| at <= now_millis)
+    }
+
+    /// The length of the value.
+    pub(super) fn value_bytes(&self) -> usize {
+        self.bytes.len()
+    }
+
+    /// What it costs under a key of `key_bytes`.
+    pub(super) fn cost(&self, key_bytes: usize) -> usize {
+        entry_cost(key_bytes, self.bytes.len(), self.expires_at().is_some())
+    }
+
+    /// The record as it travels. Allocates, so it is called after the lock is released.
+    pub(super) fn into_record(self) -> Record {
+        let expires_at = self.expires_at();
+        let value = Value {
+            bytes: Bytes::from_owner(self.bytes),
+            form: self.form,
+        };
+        Record {
+            version: self.version,
+            expires_at,
+            body: Body::Value(value),
+        }
+    }
+}

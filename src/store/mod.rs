@@ -1,0 +1,295 @@
+//! The store: this node's records in memory, within limits that hold exactly.
+//!
+//! Slots are spread over shards, each behind one lock, and lie wholly in one (`slot % shards`). A
+//! record is decided by its version alone, so the order in which records of a key arrive does not
+//! matter. Time is a parameter, in hybrid milliseconds; nothing here asks a clock, waits or does
+//! input or output.
+//!
+//! Invariants:
+//! - values never count more than `capacity_entries` and `memory_bytes` over the whole store, and a
+//!   store below both evicts nothing. Room is taken from the totals before it is used
+//!   (`totals.rs`);
+//! - an expired value, or one at or below its slot's floor, is never served;
+//! - a version at or below what is held for its key, or at or below the slot's floor, changes
+//!   nothing;
+//! - tombstones are not evicted for values. They have a cap of their own over the whole store;
+//!   those that it pushes out raise their slot's floor, so nothing they deleted returns;
+//! - a thread holds at most one shard's lock.
+//!
+//! Recency is exact within a shard and approximate between shards: the value evicted is the coldest
+//! of the shard that needs the room, and another shard's when that one has nothing else. Small
+//! stores have one shard.
+
+mod apply;
+mod digest;
+mod entry;
+mod record;
+mod shard;
+mod slot_set;
+#[cfg(test)]
+mod tests;
+mod totals;
+
+use self::{
+    apply::Source,
+    entry::{Keyed as _, Position, Probe},
+    shard::{Found, Page, Shard},
+    totals::Totals,
+};
+pub use self::{
+    entry::{ENTRY_OVERHEAD_BYTES, EXPIRY_OVERHEAD_BYTES, TOMBSTONE_OVERHEAD_BYTES},
+    record::{Body, Form, Record, Value},
+    slot_set::SlotSet,
+    totals::Stats,
+};
+use crate::{
+    key::{Key, Slot},
+    sync::{
+        Mutex,
+        atomic::{AtomicUsize, Ordering::Relaxed},
+        lock,
+    },
+    version::Version,
+};
+
+/// The most shards a store has.
+const SHARDS_MAX: usize = 64;
+/// How many entries of capacity justify a shard. Below twice this there is one, and recency is
+/// exact.
+const SHARD_ENTRIES_MIN: usize = 4096;
+
+/// How much a store may hold and for how long.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Limits {
+    /// Values, in number.
+    pub capacity_entries: usize,
+    /// Values with their keys and overhead, in bytes.
+    pub memory_bytes: usize,
+    /// Tombstones with their keys and overhead, in bytes.
+    pub tombstone_bytes: usize,
+    /// How long after its version's stamp a tombstone is purged, in milliseconds.
+    pub tombstone_life_millis: u64,
+    /// The cluster's number of slots.
+    pub slots: u16,
+}
+
+/// What a read finds.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Lookup {
+    /// A value that may be served.
+    Hit(Record),
+    /// No value that may be served.
+    Miss {
+        /// The version up to which the key is known to have no value: of a tombstone, of an expired
+        /// value that is still held, or the slot's floor. An answer elsewhere that is not above it
+        /// is out of date.
+        version: Option<Version>,
+    },
+}
+
+/// What became of a record.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Applied {
+    /// It is held now.
+    Stored {
+        /// Whether the key had a value that a read would have served.
+        replaced: bool,
+    },
+    /// Exactly this version was held already; nothing changed.
+    Same,
+    /// A higher version is known for the key, or the slot's floor is not below this one; nothing
+    /// changed.
+    Newer {
+        /// The version to exceed.
+        version: Version,
+    },
+    /// A merge at or below the slot's floor; nothing changed.
+    Refused,
+    /// It is not held for want of room, and neither is the older value of the key, if there was
+    /// one, because it was superseded. A merge ends so when the room would have to come from a more
+    /// recently used value; a write only when the value alone is above the limits, or when writes
+    /// in flight have taken all of the room.
+    Full,
+}
+
+/// Some of a scan's records.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct ScanPage {
+    /// In order of slot and key hash.
+    pub records: Vec<(Key, Record)>,
+    /// What to pass to go on; `None` when the scan is complete.
+    pub next_cursor: Option<u64>,
+}
+
+/// The records of one node. All methods take `&self` and may be called from any thread.
+pub struct Store {
+    limits: Limits,
+    shards: Vec<Mutex<Shard>>,
+    totals: Totals,
+    /// The shard at which the next step of expiry begins.
+    expire_next: AtomicUsize,
+}
+
+impl Store {
+    /// An empty store. A slot count of zero is taken as one.
+    #[must_use]
+    pub fn new(limits: Limits) -> Self {
+        let limits = Limits {
+            slots: limits.slots.max(1),
+            ..limits
+        };
+        let slots = usize::from(limits.slots);
+        let shards = (limits.capacity_entries / SHARD_ENTRIES_MIN)
+            .clamp(1, SHARDS_MAX)
+            .min(slots);
+        Self {
+            shards: (0..shards)
+                .map(|_| Mutex::new(Shard::new(slots.div_ceil(shards), shards)))
+                .collect(),
+            limits,
+            totals: Totals::default(),
+            expire_next: AtomicUsize::new(0),
+        }
+    }
+
+    /// Looks a key up for a client, which makes its value the most recently used.
+    #[must_use]
+    pub fn read(&self, key: &Key, now_millis: u64) -> Lookup {
+        let probe = self.probe(key);
+        let found = lock(self.shard(probe.position().slot())).read(&probe, now_millis);
+        Lookup::from(found)
+    }
+
+    /// Looks a key up without counting as an access.
+    #[must_use]
+    pub fn peek(&self, key: &Key, now_millis: u64) -> Lookup {
+        let probe = self.probe(key);
+        let found = lock(self.shard(probe.position().slot())).peek(&probe, now_millis);
+        Lookup::from(found)
+    }
+
+    /// Applies a client's mutation, if its version is above what is held. The value becomes the
+    /// most recently used; colder ones make room. A value that is past its expiry counts as a
+    /// version without a value.
+    ///
+    /// The bytes of key and value are copied, so that the buffers they arrived in are free to go.
+    pub fn write(&self, key: &Key, record: Record, now_millis: u64) -> Applied {
+        self.apply(&self.probe(key), &record, now_millis, Source::Client)
+    }
+
+    /// Applies a hint, a repair or a handed over record, if its version is above what is held. No
+    /// access: a new value enters as the next to be evicted, a present one keeps its place. Never
+    /// evicts a more recently used value.
+    pub fn merge(&self, key: &Key, record: Record, now_millis: u64) -> Applied {
+        self.apply(&self.probe(key), &record, now_millis, Source::Background)
+    }
+
+    /// One step of active expiry: removes values past their expiry, tombstones past their life, and
+    /// values below a floor that rose. Looks at no more than `budget` records; returns how many it
+    /// removed. Steps begin at shards in turn, so that a small budget reaches all of them.
+    pub fn expire(&self, now_millis: u64, budget: usize) -> usize {
+        let first = self.expire_next.fetch_add(1, Relaxed);
+        let (mut left, mut removed) = (budget, 0);
+        for offset in 0..self.shards.len() {
+            if left == 0 {
+                break;
+            }
+            let shard = &self.shards[first.wrapping_add(offset) % self.shards.len()];
+            let mut shard = lock(shard);
+            let step = shard.expire(now_millis, self.limits.tombstone_life_millis, &mut left);
+            for values in [step.values, step.swept] {
+                self.totals.values.sub(values);
+                removed += values.entries;
+            }
+            self.totals.tombstones.sub(step.tombstones);
+            drop(shard);
+            self.totals.expired(step.values.entries);
+            removed += step.tombstones.entries;
+        }
+        removed
+    }
+
+    /// The digest of a slot: the xor of a hash of (key, version) over its values, expired ones that
+    /// are still held included, and its tombstones. Zero for an empty slot and for one that does
+    /// not exist.
+    #[must_use]
+    pub fn slot_digest(&self, slot: Slot) -> u64 {
+        if slot.0 >= self.limits.slots {
+            return 0;
+        }
+        lock(self.shard(slot)).digest(slot)
+    }
+
+    /// A page of the live values and tombstones of `slots`. Pass 0 first, then each page's
+    /// `next_cursor`. The page ends with the record that reaches `bytes_max` (keys, values and 40
+    /// bytes each), so it has at least one record if any is left. A record that is present during
+    /// the whole scan is returned; one that comes or changes meanwhile may be.
+    #[must_use]
+    pub fn scan(
+        &self,
+        slots: &SlotSet,
+        cursor: u64,
+        bytes_max: usize,
+        now_millis: u64,
+    ) -> ScanPage {
+        let start = Position(cursor);
+        let mut page = Page::new(bytes_max);
+        let known = slots
+            .iter_from(start.slot())
+            .take_while(|slot| slot.0 < self.limits.slots);
+        for slot in known {
+            let from = start.max(Position::first(slot));
+            let rest = lock(self.shard(slot)).scan(slot, from, now_millis, &mut page);
+            if let Some(Position(next)) = rest {
+                return ScanPage {
+                    records: page.into_records(),
+                    next_cursor: Some(next),
+                };
+            }
+        }
+        ScanPage {
+            records: page.into_records(),
+            next_cursor: None,
+        }
+    }
+
+    /// Discards everything, floors and digests included. Records applied meanwhile may stay.
+    pub fn clear(&self) {
+        for shard in &self.shards {
+            let slots = usize::from(self.limits.slots).div_ceil(self.shards.len());
+            let empty = Shard::new(slots, self.shards.len());
+            // The old contents are freed after the lock is released.
+            let old = std::mem::replace(&mut *lock(shard), empty);
+            let (values, tombstones) = old.held();
+            self.totals.values.sub(values);
+            self.totals.tombstones.sub(tombstones);
+        }
+    }
+
+    /// Levels and counters, without a lock.
+    #[must_use]
+    pub fn stats(&self) -> Stats {
+        self.totals.stats()
+    }
+
+    fn probe<'a>(&self, key: &'a Key) -> Probe<'a> {
+        Probe::of(key, self.limits.slots)
+    }
+
+    fn home(&self, slot: Slot) -> usize {
+        slot.index() % self.shards.len()
+    }
+
+    fn shard(&self, slot: Slot) -> &Mutex<Shard> {
+        &self.shards[self.home(slot)]
+    }
+}
+
+impl From<Found> for Lookup {
+    fn from(found: Found) -> Self {
+        match found {
+            Found::Value(entry) => Self::Hit(entry.into_record()),
+            Found::Miss(version) => Self::Miss { version },
+        }
+    }
+}

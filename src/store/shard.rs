@@ -1,0 +1,347 @@
+//! One shard: whole slots behind one lock, and the orders over their records.
+//!
+//! Invariants:
+//! - a key has a value or a tombstone, never both;
+//! - `values`, `order` and, for those that expire, `expiries` hold the same keys; so do
+//!   `tombstones` and `ages`;
+//! - a slot's digest is the xor over exactly its values and tombstones;
+//! - no tombstone is at or below its slot's floor. Values may be, until they are swept: they are
+//!   misses.
+//!
+//! Nothing here counts totals or knows limits: operations return what they added or removed.
+
+#[cfg(test)]
+mod audit;
+mod expiry;
+mod scan;
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use lru::LruCache;
+
+pub(super) use self::scan::Page;
+use super::{
+    digest,
+    entry::{Entry, EntryKey, Keyed, Position, PositionHash, Probe, tombstone_cost},
+    totals::Amount,
+};
+use crate::{key::Slot, version::Version};
+
+/// The records of some slots.
+pub(super) struct Shard {
+    /// The values, in order of recency.
+    values: LruCache<EntryKey, Entry, PositionHash>,
+    /// The keys of the values, in order of position.
+    order: BTreeSet<EntryKey>,
+    /// The keys of values that expire, in order of expiry.
+    expiries: BTreeSet<(u64, EntryKey)>,
+    /// The deleted keys, in order of position.
+    tombstones: BTreeMap<EntryKey, Version>,
+    /// The deleted keys, in order of version: the oldest first.
+    ages: BTreeSet<(Version, EntryKey)>,
+    /// Slots whose floor rose and the position from which their values are still to be swept.
+    sweeps: BTreeMap<Slot, Position>,
+    slots: Vec<SlotState>,
+    /// Slot `s` is at index `s / stride`.
+    stride: usize,
+    values_held: Amount,
+    tombstones_held: Amount,
+}
+
+#[derive(Clone, Copy, Default)]
+struct SlotState {
+    digest: u64,
+    /// Tombstones up to this version were forgotten: nothing at or below it counts.
+    floor: Option<Version>,
+}
+
+/// What a shard has for a key.
+pub(super) enum Found {
+    /// A value that may be served.
+    Value(Entry),
+    /// None; the highest version known to be at or above any that was there.
+    Miss(Option<Version>),
+}
+
+/// What a new tombstone changed.
+pub(super) struct Buried {
+    /// The value it removed.
+    pub(super) value: Amount,
+    /// The older tombstone it removed.
+    pub(super) tombstone: Amount,
+    /// Itself.
+    pub(super) added: Amount,
+}
+
+/// How a version stands to what is held for its key.
+pub(super) enum Standing {
+    /// Above everything held.
+    Higher,
+    /// The version held.
+    Same,
+    /// Below the version held, which it carries.
+    Lower(Version),
+    /// At or below the slot's floor; carries the highest version known.
+    Sunk(Version),
+}
+
+/// Where a new value enters the order of recency.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Warmth {
+    /// As the most recently used.
+    Hot,
+    /// As the least recently used; a value that is there already stays where it is.
+    Cold,
+}
+
+impl Shard {
+    /// An empty shard of `slots` slots, every `stride`-th of the store.
+    pub(super) fn new(slots: usize, stride: usize) -> Self {
+        Self {
+            values: LruCache::unbounded_with_hasher(PositionHash::default()),
+            order: BTreeSet::new(),
+            expiries: BTreeSet::new(),
+            tombstones: BTreeMap::new(),
+            ages: BTreeSet::new(),
+            sweeps: BTreeMap::new(),
+            slots: vec![SlotState::default(); slots],
+            stride,
+            values_held: Amount::default(),
+            tombstones_held: Amount::default(),
+        }
+    }
+
+    /// Looks a key up. A value that may be served becomes the most recently used, a dead one the
+    /// next to evict.
+    pub(super) fn read(&mut self, probe: &Probe<'_>, now_millis: u64) -> Found {
+        let floor = self.floor(probe.position());
+        let Some(entry) = self.values.get(probe as &dyn Keyed) else {
+            return self.absent(probe, floor);
+        };
+        let found = judge(entry, floor, now_millis);
+        if matches!(found, Found::Miss(_)) {
+            self.values.demote(probe as &dyn Keyed);
+        }
+        found
+    }
+
+    /// Looks a key up and leaves no trace.
+    pub(super) fn peek(&self, probe: &Probe<'_>, now_millis: u64) -> Found {
+        let floor = self.floor(probe.position());
+        match self.values.peek(probe as &dyn Keyed) {
+            Some(entry) => judge(entry, floor, now_millis),
+            None => self.absent(probe, floor),
+        }
+    }
+
+    fn absent(&self, probe: &Probe<'_>, floor: Option<Version>) -> Found {
+        // A tombstone is above its slot's floor.
+        Found::Miss(self.tombstones.get(probe as &dyn Keyed).copied().or(floor))
+    }
+
+    /// Whether a read would be served.
+    pub(super) fn is_live(&self, probe: &Probe<'_>, now_millis: u64) -> bool {
+        matches!(self.peek(probe, now_millis), Found::Value(_))
+    }
+
+    /// How `version` stands to what is held for the key.
+    pub(super) fn standing(&self, probe: &Probe<'_>, version: Version) -> Standing {
+        let value = self.values.peek(probe as &dyn Keyed).map(Entry::version);
+        let held = value.or_else(|| self.tombstones.get(probe as &dyn Keyed).copied());
+        match (held, self.floor(probe.position())) {
+            (_, Some(floor)) if version <= floor => {
+                Standing::Sunk(held.map_or(floor, |v| v.max(floor)))
+            }
+            (Some(held), _) if version == held => Standing::Same,
+            (Some(held), _) if version < held => Standing::Lower(held),
+            (Some(_) | None, _) => Standing::Higher,
+        }
+    }
+
+    /// Makes the key's value, if there is one, the most recently used.
+    pub(super) fn touch(&mut self, probe: &Probe<'_>) {
+        self.values.promote(probe as &dyn Keyed);
+    }
+
+    /// What the key's value costs, zero without one.
+    pub(super) fn value_held(&self, probe: &Probe<'_>) -> Amount {
+        let held = self.values.peek(probe as &dyn Keyed);
+        held.map_or_else(Amount::default, |entry| {
+            Amount::one(entry.cost(probe.bytes().len()))
+        })
+    }
+
+    /// Puts a value in the place of whatever is held for the key; returns the tombstone that it
+    /// removed. The caller has checked the version and the room.
+    pub(super) fn put(&mut self, probe: &Probe<'_>, entry: Entry, warmth: Warmth) -> Amount {
+        let unburied = self.unbury(probe);
+        let expires_at = entry.expires_at();
+        self.values_held += Amount::one(entry.cost(probe.bytes().len()));
+        self.mark(probe.position(), entry.version());
+        let key = match self.values.peek_mut(probe as &dyn Keyed) {
+            Some(held) => {
+                let before = std::mem::replace(held, entry);
+                if warmth == Warmth::Hot {
+                    self.touch(probe);
+                }
+                self.replaced(probe, &before, expires_at)
+            }
+            None => Some(self.enter(probe, entry, warmth)),
+        };
+        if let (Some(at), Some(key)) = (expires_at, key) {
+            self.expiries.insert((at, key));
+        }
+        unburied
+    }
+
+    /// Enters a new value into the orders of position and recency.
+    fn enter(&mut self, probe: &Probe<'_>, entry: Entry, warmth: Warmth) -> EntryKey {
+        let key = probe.to_key();
+        self.order.insert(key.clone());
+        self.values.put(key.clone(), entry);
+        if warmth == Warmth::Cold {
+            self.values.demote(probe as &dyn Keyed);
+        }
+        key
+    }
+
+    /// Forgets the value that was in a place. Returns the key where an expiry, old or new, needs
+    /// it: finding the shared copy costs a search.
+    fn replaced(
+        &mut self,
+        probe: &Probe<'_>,
+        before: &Entry,
+        expires_at: Option<u64>,
+    ) -> Option<EntryKey> {
+        self.forget(probe, before);
+        before.expires_at().or(expires_at)?;
+        let key = self.order.get(probe as &dyn Keyed).cloned()?;
+        if let Some(at) = before.expires_at() {
+            self.expiries.remove(&(at, key.clone()));
+        }
+        Some(key)
+    }
+
+    /// Puts a tombstone in the place of whatever is held for the key. The caller has checked the
+    /// version.
+    pub(super) fn bury(&mut self, probe: &Probe<'_>, version: Version) -> Buried {
+        let value = self.remove(probe);
+        let tombstone = self.unbury(probe);
+        let key = probe.to_key();
+        self.mark(probe.position(), version);
+        self.ages.insert((version, key.clone()));
+        self.tombstones.insert(key, version);
+        let added = Amount::one(tombstone_cost(probe.bytes().len()));
+        self.tombstones_held += added;
+        Buried {
+            value,
+            tombstone,
+            added,
+        }
+    }
+
+    /// Removes the key's value; returns what it held.
+    pub(super) fn remove(&mut self, probe: &Probe<'_>) -> Amount {
+        match self.values.pop_entry(probe as &dyn Keyed) {
+            Some((key, entry)) => self.unlink(&key, &entry),
+            None => Amount::default(),
+        }
+    }
+
+    /// Evicts the least recently used value, unless it is the one of `spared`; returns what it
+    /// held.
+    pub(super) fn evict_coldest(&mut self, spared: Option<&Probe<'_>>) -> Option<Amount> {
+        let (coldest, _) = self.values.peek_lru()?;
+        if spared.is_some_and(|spared| spared as &dyn Keyed == coldest as &dyn Keyed) {
+            return None;
+        }
+        let (key, entry) = self.values.pop_lru()?;
+        Some(self.unlink(&key, &entry))
+    }
+
+    /// Forgets the oldest tombstone, if more than `spared` are held, and raises its slot's floor to
+    /// it.
+    pub(super) fn forget_oldest_tombstone(&mut self, spared: usize) -> Option<Amount> {
+        if self.ages.len() <= spared {
+            return None;
+        }
+        let (version, key) = self.ages.pop_first()?;
+        self.tombstones.remove(&key);
+        self.mark(key.position(), version);
+        let slot = key.position().slot();
+        let state = self.state_mut(slot);
+        state.floor = state.floor.max(Some(version));
+        self.sweeps.insert(slot, Position::first(slot));
+        Some(self.released(tombstone_cost(key.bytes().len())))
+    }
+
+    /// The digest of one of the shard's slots.
+    pub(super) fn digest(&self, slot: Slot) -> u64 {
+        self.slots[slot.index() / self.stride].digest
+    }
+
+    /// What the shard holds: values, then tombstones.
+    pub(super) const fn held(&self) -> (Amount, Amount) {
+        (self.values_held, self.tombstones_held)
+    }
+
+    fn floor(&self, position: Position) -> Option<Version> {
+        self.slots[position.slot().index() / self.stride].floor
+    }
+
+    fn state_mut(&mut self, slot: Slot) -> &mut SlotState {
+        &mut self.slots[slot.index() / self.stride]
+    }
+
+    /// Enters a record into its slot's digest, or takes it out again.
+    fn mark(&mut self, position: Position, version: Version) {
+        self.state_mut(position.slot()).digest ^= digest::term(position, version);
+    }
+
+    /// Takes a value that left `values` out of everything else.
+    fn unlink(&mut self, key: &EntryKey, entry: &Entry) -> Amount {
+        self.order.remove(key);
+        if let Some(at) = entry.expires_at() {
+            self.expiries.remove(&(at, key.clone()));
+        }
+        self.forget(key, entry)
+    }
+
+    /// Takes a value out of the digest and the amount held.
+    fn forget(&mut self, key: &dyn Keyed, entry: &Entry) -> Amount {
+        self.mark(key.position(), entry.version());
+        let amount = Amount::one(entry.cost(key.bytes().len()));
+        self.values_held = self.values_held.without(amount);
+        amount
+    }
+
+    /// Removes the key's tombstone; returns what it held.
+    fn unbury(&mut self, probe: &Probe<'_>) -> Amount {
+        match self.tombstones.remove_entry(probe as &dyn Keyed) {
+            Some((key, version)) => {
+                self.mark(key.position(), version);
+                let cost = tombstone_cost(key.bytes().len());
+                self.ages.remove(&(version, key));
+                self.released(cost)
+            }
+            None => Amount::default(),
+        }
+    }
+
+    fn released(&mut self, tombstone_cost: usize) -> Amount {
+        let amount = Amount::one(tombstone_cost);
+        self.tombstones_held = self.tombstones_held.without(amount);
+        amount
+    }
+}
+
+/// What a read makes of a value.
+fn judge(entry: &Entry, floor: Option<Version>, now_millis: u64) -> Found {
+    if Some(entry.version()) <= floor {
+        Found::Miss(floor)
+    } else if entry.is_expired(now_millis) {
+        Found::Miss(Some(entry.version()))
+    } else {
+        Found::Value(entry.clone())
+    }
+}

@@ -1,0 +1,117 @@
+//! Paging over a slot's records in order of position.
+//!
+//! A record's position never changes while it is present, so a walk that resumes at a position
+//! passes everything that was there all along, whatever else comes and goes.
+
+use std::ops::Bound::{Excluded, Included};
+
+use super::{Entry, EntryKey, Found, Keyed, Position, Probe, Shard, judge};
+use crate::{
+    key::{Key, Slot},
+    store::record::{Body, Record},
+    version::Version,
+};
+
+/// What a record takes in a page beyond its key and value, in bytes.
+const RECORD_BYTES: usize = 40;
+
+/// The records collected so far.
+pub(in crate::store) struct Page {
+    records: Vec<(EntryKey, Copied)>,
+    bytes_left: usize,
+}
+
+enum Copied {
+    Value(Entry),
+    Tombstone(Version),
+}
+
+impl Page {
+    /// An empty page that closes with the record that reaches `bytes_max`.
+    pub(in crate::store) const fn new(bytes_max: usize) -> Self {
+        Self {
+            records: Vec::new(),
+            bytes_left: bytes_max,
+        }
+    }
+
+    /// The page's records as they travel. Allocates, so it is called without a lock.
+    pub(in crate::store) fn into_records(self) -> Vec<(Key, Record)> {
+        let to_record = |copied| match copied {
+            Copied::Value(entry) => Entry::into_record(entry),
+            Copied::Tombstone(version) => Record {
+                version,
+                expires_at: None,
+                body: Body::Tombstone,
+            },
+        };
+        self.records
+            .into_iter()
+            .map(|(key, copied)| (key.to_key(), to_record(copied)))
+            .collect()
+    }
+
+    /// Whether a record at `position` has to wait for the next page. Records of one position share
+    /// a page, so that every page moves on; and a page has at least one record.
+    fn is_closed_to(&self, position: Position) -> bool {
+        self.bytes_left == 0
+            && self
+                .records
+                .last()
+                .is_some_and(|(last, _)| last.position() != position)
+    }
+
+    fn push(&mut self, key: &EntryKey, copied: Copied, value_bytes: usize) {
+        let bytes = key.bytes().len() + value_bytes + RECORD_BYTES;
+        self.bytes_left = self.bytes_left.saturating_sub(bytes);
+        self.records.push((key.clone(), copied));
+    }
+}
+
+impl Shard {
+    /// Adds the live values and the tombstones of `slot` from `from` on to `page`; returns where to
+    /// go on when the page is full.
+    pub(in crate::store) fn scan(
+        &self,
+        slot: Slot,
+        from: Position,
+        now_millis: u64,
+        page: &mut Page,
+    ) -> Option<Position> {
+        let (first, end) = (Probe::at(from), Probe::at(Position::end(slot)));
+        let range = (Included(&first as &dyn Keyed), Excluded(&end as &dyn Keyed));
+        let mut values = self.order.range::<dyn Keyed, _>(range).peekable();
+        let mut tombstones = self.tombstones.range::<dyn Keyed, _>(range).peekable();
+        loop {
+            let value_first = match (values.peek(), tombstones.peek()) {
+                (None, None) => return None,
+                (Some(value), Some((tombstone, _))) => value < tombstone,
+                (value, _) => value.is_some(),
+            };
+            let (key, version) = if value_first {
+                (values.next()?, None)
+            } else {
+                tombstones
+                    .next()
+                    .map(|(key, version)| (key, Some(*version)))?
+            };
+            if page.is_closed_to(key.position()) {
+                return Some(key.position());
+            }
+            match version {
+                Some(version) => page.push(key, Copied::Tombstone(version), 0),
+                None => self.scan_value(key, now_millis, page),
+            }
+        }
+    }
+
+    fn scan_value(&self, key: &EntryKey, now_millis: u64, page: &mut Page) {
+        let Some(entry) = self.values.peek(key as &dyn Keyed) else {
+            return;
+        };
+        if let Found::Value(entry) = judge(entry, self.floor(key.position()), now_millis) {
+            let value_bytes = entry.value_bytes();
+            page.push(key, Copied::Value(entry), value_bytes);
+        }
+    }
+}

@@ -1,0 +1,68 @@
+//! Figures that live elsewhere than in the metric handles: in the store, the membership, the ring,
+//! the hints and the process. They are read once per scrape.
+
+use super::process::ProcessFigures;
+
+/// Figures that live elsewhere, as they are at one scrape. The node fills it in.
+#[derive(Clone, Debug, Default)]
+pub struct Snapshot {
+    /// The product's version.
+    pub version: &'static str,
+    /// Seconds since the node started.
+    pub uptime_seconds: f64,
+    /// Live entries in the store.
+    pub entries: u64,
+    /// Entries that the store may hold.
+    pub capacity_entries: u64,
+    /// Bytes that the store accounts for.
+    pub memory_used_bytes: u64,
+    /// Bytes that the store may account for.
+    pub memory_limit_bytes: u64,
+    /// Tombstones in the store.
+    pub tombstones: u64,
+    /// Entries evicted because there were too many.
+    pub evictions_capacity: u64,
+    /// Entries evicted because they took too much memory.
+    pub evictions_memory: u64,
+    /// Entries removed because their time was over.
+    pub expired: u64,
+    /// Members believed to be alive, this node included.
+    pub members_alive: u64,
+    /// Members under suspicion.
+    pub members_suspect: u64,
+    /// Members declared down and not forgotten.
+    pub members_down: u64,
+    /// Hash of the set of members seen alive; equal on nodes that agree.
+    pub membership_view_hash: u64,
+    /// Share of the slots that this node owns a copy of, 0 to 1.
+    pub ring_owned_ratio: f64,
+    /// Rings put into use since the start.
+    pub ring_changes: u64,
+    /// Gossip datagrams sent, by kind.
+    pub gossip_sent: Vec<(&'static str, u64)>,
+    /// Gossip datagrams received and understood, by kind.
+    pub gossip_received: Vec<(&'static str, u64)>,
+    /// Gossip datagrams ignored, by reason.
+    pub gossip_rejected: Vec<(&'static str, u64)>,
+    /// Bytes of gossip sent.
+    pub gossip_sent_bytes: u64,
+    /// Bytes of gossip received, ignored datagrams included.
+    pub gossip_received_bytes: u64,
+    /// Hints owed, per peer; sorted by peer, one entry for each known peer.
+    pub hints: Vec<PeerHints>,
+    /// Figures of the process; read by [`ProcessFigures::read`].
+    pub process: ProcessFigures,
+}
+
+/// Hints owed to one peer.
+#[derive(Clone, Debug, Default)]
+pub struct PeerHints {
+    /// The peer's node name.
+    pub peer: String,
+    /// Hints waiting.
+    pub pending: u64,
+    /// Bytes they take.
+    pub pending_bytes: u64,
+    /// Age of the oldest, in seconds; 0 without any.
+    pub oldest_age_seconds: f64,
+}

@@ -1,0 +1,272 @@
+//! One link: what is queued for a peer, what is in flight, and whether the peer answers. No I/O and no clock: the
+//! stream's writer drains it, the stream's reader feeds it, and a monitor ticks it.
+//!
+//! Batches need no timer: whatever has been queued when the writer is ready goes out together, so they grow with load,
+//! and a single operation waits for nothing. Replies keep the order of the operations, so the oldest operation in flight
+//! is always the next to be answered.
+//!
+//! The breaker: without a connection it is open and operations are refused at once; with one whose oldest operation has
+//! been unanswered for longer than the stall timeout, callers are told so that they can ask somebody else, and the peer
+//! is asked last until it answers again.
+
+use std::{collections::VecDeque, task::Waker, time::Duration};
+
+use crate::{
+    clock::Monotonic,
+    operation::{Answer, Failure, Operation},
+    sync::{Mutex, lock},
+    transport::{NotSent, Reach},
+};
+
+/// Bytes of keys and values after which a batch is closed. One larger operation makes a batch of its own.
+const BATCH_BYTES_MAX: usize = 256 * 1024;
+/// Operations after which a batch is closed.
+const BATCH_OPERATIONS_MAX: usize = 1024;
+/// What an operation takes besides its key and value, roughly.
+const OPERATION_OVERHEAD_BYTES: usize = 96;
+/// Weight of a new measurement in the smoothed round trip, as a divisor (RFC 6298 uses the same 1/8).
+const SMOOTHING: u32 = 8;
+
+/// Limits of a link.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct LinkLimits {
+    /// Most bytes queued.
+    pub(super) queue_bytes_max: usize,
+    /// How long the oldest operation may be unanswered before the peer counts as stalled.
+    pub(super) stall_timeout: Duration,
+}
+
+/// One link to a peer.
+pub(super) struct Link {
+    limits: LinkLimits,
+    state: Mutex<State>,
+}
+
+#[derive(Default)]
+struct State {
+    /// Rises with every connection, so that the writer of an old one cannot drain the queue of a new one.
+    session: u64,
+    connected: bool,
+    stalled: bool,
+    queue: VecDeque<Queued>,
+    queued_bytes: usize,
+    in_flight: VecDeque<InFlight>,
+    writer: Option<Waker>,
+    round_trip: Duration,
+}
+
+struct Queued {
+    operation: Operation,
+    bytes: usize,
+    at: Monotonic,
+}
+
+struct InFlight {
+    token: u64,
+    at: Monotonic,
+    reported: bool,
+}
+
+/// What the writer should do.
+pub(super) enum Drained {
+    /// Send these.
+    Batch(Vec<Operation>),
+    /// Nothing is queued; the waker was kept.
+    Empty,
+    /// This connection is over.
+    Closed,
+}
+
+/// The peer answered something that was not asked, or not in order. The connection must be closed.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
+#[error("the peer answered token {answered:016x}, but {expected:016x?} was next")]
+pub(super) struct OutOfOrder {
+    answered: u64,
+    expected: Option<u64>,
+}
+
+/// Operations that ended without an answer.
+pub(super) struct Severed {
+    /// They were not sent, or they were and nobody knows what became of them.
+    pub(super) tokens: Vec<(u64, Failure)>,
+}
+
+impl Link {
+    pub(super) fn new(limits: LinkLimits) -> Self {
+        Self { limits, state: Mutex::new(State::default()) }
+    }
+
+    /// Queues an operation and wakes the writer if the queue was empty.
+    pub(super) fn submit(&self, operation: Operation, now: Monotonic) -> Result<(), NotSent> {
+        let bytes = operation.kind.payload_bytes() + OPERATION_OVERHEAD_BYTES;
+        let mut state = lock(&self.state);
+        if !state.connected {
+            return Err(NotSent::Disconnected);
+        }
+        if state.queued_bytes + bytes > self.limits.queue_bytes_max {
+            return Err(NotSent::QueueFull {
+                queued_bytes: state.queued_bytes,
+                queue_bytes_max: self.limits.queue_bytes_max,
+            });
+        }
+        state.queued_bytes += bytes;
+        state.queue.push_back(Queued { operation, bytes, at: now });
+        let writer = if state.queue.len() == 1 { state.writer.take() } else { None };
+        drop(state);
+        if let Some(writer) = writer {
+            writer.wake();
+        }
+        Ok(())
+    }
+
+    /// Begins a connection; what the previous one left behind is severed. Operations are accepted after
+    /// [`Link::accept`].
+    pub(super) fn open(&self) -> (u64, Severed) {
+        let mut state = lock(&self.state);
+        let severed = state.sever();
+        state.session += 1;
+        (state.session, severed)
+    }
+
+    /// The peer has answered the connection: operations are accepted from now on.
+    pub(super) fn accept(&self, session: u64) {
+        let mut state = lock(&self.state);
+        if state.session == session {
+            state.connected = true;
+        }
+    }
+
+    /// Ends a connection. Operations on it are answered by what is returned.
+    pub(super) fn close(&self, session: u64) -> Severed {
+        let mut state = lock(&self.state);
+        if state.session != session {
+            return Severed { tokens: Vec::new() };
+        }
+        state.session += 1;
+        state.sever()
+    }
+
+    /// The next batch for the writer of `session`.
+    pub(super) fn drain(&self, session: u64, waker: &Waker, now: Monotonic) -> Drained {
+        let mut state = lock(&self.state);
+        if state.session != session {
+            return Drained::Closed;
+        }
+        if state.queue.is_empty() {
+            match &mut state.writer {
+                Some(writer) => writer.clone_from(waker),
+                None => state.writer = Some(waker.clone()),
+            }
+            return Drained::Empty;
+        }
+        let mut batch = Vec::with_capacity(state.queue.len().min(BATCH_OPERATIONS_MAX));
+        let mut batch_bytes = 0;
+        while let Some(queued) = state.queue.front() {
+            let full = batch_bytes + queued.bytes > BATCH_BYTES_MAX
+                || batch.len() >= BATCH_OPERATIONS_MAX;
+            if full && !batch.is_empty() {
+                break;
+            }
+            let Some(queued) = state.queue.pop_front() else { break };
+            batch_bytes += queued.bytes;
+            state.queued_bytes -= queued.bytes;
+            state.in_flight.push_back(InFlight {
+                token: queued.operation.token,
+                at: now,
+                reported: false,
+            });
+            batch.push(queued.operation);
+        }
+        Drained::Batch(batch)
+    }
+
+    /// Takes answers of the peer, in order, and hands each to `complete`.
+    pub(super) fn answered(
+        &self,
+        answers: impl IntoIterator<Item = (u64, Answer)>,
+        now: Monotonic,
+        mut complete: impl FnMut(u64, Answer),
+    ) -> Result<(), OutOfOrder> {
+        for (token, answer) in answers {
+            let mut state = lock(&self.state);
+            let expected = state.in_flight.pop_front();
+            match expected {
+                Some(in_flight) if in_flight.token == token => {
+                    state.measure(now.saturating_sub(in_flight.at));
+                }
+                Some(InFlight { token: expected, .. }) => {
+                    return Err(OutOfOrder { answered: token, expected: Some(expected) });
+                }
+                None => return Err(OutOfOrder { answered: token, expected: None }),
+            }
+            drop(state);
+            complete(token, answer);
+        }
+        Ok(())
+    }
+
+    /// Looks whether the peer is late. Returns the tokens that have become late since the last look.
+    pub(super) fn tick(&self, now: Monotonic) -> Vec<u64> {
+        let mut state = lock(&self.state);
+        let oldest = match (state.in_flight.front(), state.queue.front()) {
+            (Some(in_flight), _) => in_flight.at,
+            (None, Some(queued)) => queued.at,
+            (None, None) => {
+                state.stalled = false;
+                return Vec::new();
+            }
+        };
+        state.stalled = now.saturating_sub(oldest) > self.limits.stall_timeout;
+        if !state.stalled {
+            return Vec::new();
+        }
+        let late = state.in_flight.iter_mut().filter(|in_flight| !in_flight.reported);
+        let mut tokens: Vec<u64> = late
+            .map(|in_flight| {
+                in_flight.reported = true;
+                in_flight.token
+            })
+            .collect();
+        // What waits behind a stalled peer is late as well; it is reported again once sent, which changes nothing.
+        tokens.extend(state.queue.iter().map(|queued| queued.operation.token));
+        tokens
+    }
+
+    pub(super) fn reach(&self) -> Reach {
+        let state = lock(&self.state);
+        match (state.connected, state.stalled) {
+            (false, _) => Reach::Down,
+            (true, true) => Reach::Stalled,
+            (true, false) => Reach::Up,
+        }
+    }
+
+    pub(super) fn round_trip(&self) -> Duration {
+        lock(&self.state).round_trip
+    }
+}
+
+impl State {
+    fn measure(&mut self, sample: Duration) {
+        self.stalled = false;
+        self.round_trip = if self.round_trip.is_zero() {
+            sample
+        } else {
+            self.round_trip - self.round_trip / SMOOTHING + sample / SMOOTHING
+        };
+    }
+
+    fn sever(&mut self) -> Severed {
+        self.connected = false;
+        self.stalled = false;
+        self.queued_bytes = 0;
+        let sent = self.in_flight.drain(..).map(|in_flight| (in_flight.token, Failure::Broken));
+        let mut tokens: Vec<_> = sent.collect();
+        let unsent = self.queue.drain(..);
+        tokens.extend(unsent.map(|queued| (queued.operation.token, Failure::NotSent)));
+        if let Some(writer) = self.writer.take() {
+            writer.wake();
+        }
+        Severed { tokens }
+    }
+}

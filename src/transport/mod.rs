@@ -1,0 +1,159 @@
+//! How nodes reach each other. Operations are *submitted* to a peer with a token; their answers arrive later as
+//! *completions*. The caller waits on its entry in a table, not on a future per operation, and the simulator can put its
+//! own network behind the same trait.
+//!
+//! - `link`: what is queued for one peer and what is in flight, and the breaker. No I/O.
+//! - `streams`: the real transport, one long-lived tonic stream per peer.
+//! - `wire`: operations and answers as protobuf messages.
+
+mod link;
+mod streams;
+pub(crate) mod wire;
+
+use std::{net::SocketAddr, time::Duration};
+
+use bytes::Bytes;
+use shard_cache_membership::identity::NodeId;
+use thiserror::Error;
+
+pub use streams::{
+    MESSAGE_BYTES_MAX, PeerTarget, StreamTransport, StreamTransportConfig, Surroundings,
+};
+
+use crate::{
+    clock::BoxFuture,
+    operation::{Answer, Operation},
+    store::SlotSet,
+};
+
+/// Carries operations to peers and to the node itself.
+pub trait PeerTransport: Send + Sync + 'static {
+    /// Queues an operation for a peer. Its answer arrives at [`Completions::complete`], exactly once, unless the
+    /// operation's deadline passes first. An operation for the node itself is answered before this returns.
+    ///
+    /// # Errors
+    /// [`NotSent`]: the operation was surely not applied and no completion follows.
+    fn submit(&self, peer: NodeId, operation: Operation) -> Result<(), NotSent>;
+
+    /// What the breaker of a peer says.
+    fn reach(&self, peer: NodeId) -> Reach;
+
+    /// A smoothed round trip time of a peer; zero for the node itself and before the first measurement.
+    fn round_trip(&self, peer: NodeId) -> Duration;
+
+    /// Exchanges the full member state with the node at an address.
+    fn push_pull(
+        &self,
+        address: SocketAddr,
+        offer: PushPull,
+    ) -> BoxFuture<Result<PushPull, CallError>>;
+
+    /// Reads a page of the records of some slots from a peer.
+    fn pull_slots(&self, peer: NodeId, page: PageRequest) -> BoxFuture<Result<Page, CallError>>;
+
+    /// Hands a peer records that are owed to it.
+    fn deliver(&self, peer: NodeId, delivery: Delivery) -> BoxFuture<Result<(), CallError>>;
+
+    /// Asks a peer for its own report, an encoded `shardcache.v1.NodeReport`.
+    fn report(&self, peer: NodeId) -> BoxFuture<Result<Bytes, CallError>>;
+}
+
+/// Where answers go.
+pub trait Completions: Send + Sync + 'static {
+    /// The answer to the operation with this token. Unknown tokens are ignored.
+    fn complete(&self, token: u64, answer: Answer);
+
+    /// The peer is late with the operation with this token; it may still answer.
+    fn stall(&self, token: u64);
+}
+
+/// What the breaker of a peer says.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub enum Reach {
+    /// The link is up and answers.
+    Up,
+    /// The link is up, but the oldest operation on it has been unanswered for too long.
+    Stalled,
+    /// There is no link.
+    Down,
+}
+
+/// An operation was not queued: it surely had no effect.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Error)]
+pub enum NotSent {
+    /// There is no link to the peer at the moment.
+    #[error("there is no link to the peer")]
+    Disconnected,
+    /// Too many bytes are queued for the peer.
+    #[error("{queued_bytes} bytes are queued for the peer, the limit is {queue_bytes_max}")]
+    QueueFull {
+        /// Bytes queued.
+        queued_bytes: usize,
+        /// The limit.
+        queue_bytes_max: usize,
+    },
+}
+
+/// The full member state and ring of a node, encoded.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct PushPull {
+    /// Members, in the encoding of the membership crate.
+    pub members: Bytes,
+    /// The ring's roster; empty before the first ring.
+    pub ring: Bytes,
+}
+
+/// Asks for a page of records.
+#[derive(Clone, Debug)]
+pub struct PageRequest {
+    /// The slots wanted.
+    pub slots: SlotSet,
+    /// Where to go on; 0 at first.
+    pub cursor: u64,
+    /// Most bytes of keys and values in the page.
+    pub bytes_max: usize,
+}
+
+/// A page of records.
+#[derive(Clone, Debug)]
+pub struct Page {
+    /// The records, in the encoding of the handoff module.
+    pub records: Bytes,
+    /// Where to go on; `None` at the end.
+    pub next_cursor: Option<u64>,
+}
+
+/// Records that are owed to a peer.
+#[derive(Clone, Debug)]
+pub struct Delivery {
+    /// Root of the configurations under which they were written.
+    pub root: u64,
+    /// The records, in the encoding of the handoff module.
+    pub records: Bytes,
+}
+
+/// A call to a peer failed. Calls change nothing at the peer but its knowledge of members, so they may be repeated.
+#[derive(Clone, PartialEq, Eq, Debug, Error)]
+pub enum CallError {
+    /// No address of the peer is known.
+    #[error("no address of the peer is known")]
+    NoAddress,
+    /// The peer could not be reached, or the call took too long.
+    #[error("the peer could not be reached: {reason}")]
+    Unreachable {
+        /// What the transport said.
+        reason: String,
+    },
+    /// The peer belongs to another cluster or has other cluster-wide settings.
+    #[error("the peer refused: {reason}")]
+    Refused {
+        /// What the peer said.
+        reason: String,
+    },
+    /// The answer made no sense.
+    #[error("the peer's answer could not be read: {reason}")]
+    Malformed {
+        /// What was wrong.
+        reason: String,
+    },
+}

@@ -1,0 +1,499 @@
+//! The real transport: one long-lived tonic stream per peer, with many operations in flight.
+//!
+//! Each known peer has one task that connects, opens the stream, reads replies, and connects again when the stream
+//! breaks, with a bounded back-off. The outgoing stream drains the link's queue whenever the connection is ready for
+//! more, so that everything queued goes out in one message.
+
+use std::{
+    collections::BTreeMap,
+    net::SocketAddr,
+    pin::Pin,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    task::{Context, Poll},
+    time::Duration,
+};
+
+use bytes::Bytes;
+use dashmap::DashMap;
+use futures_core::Stream;
+use shard_cache_membership::identity::{BootId, NodeId};
+use shard_cache_proto::peer::{self, peer_client::PeerClient};
+use tokio::sync::Notify;
+use tokio_util::sync::CancellationToken;
+use tonic::{
+    Code, Status,
+    transport::{Channel, Endpoint},
+};
+
+use crate::{
+    clock::{BoxFuture, Clock},
+    operation::Operation,
+    replica::Replica,
+    telemetry::{BreakerState, Direction, Metrics},
+    transport::{
+        CallError, Completions, Delivery, NotSent, Page, PageRequest, PeerTransport, PushPull, Reach,
+        link::{Drained, Link, LinkLimits, Severed},
+        wire,
+    },
+    version::{HybridClock, Stamp},
+    workers::Workers,
+};
+
+/// Largest message between peers, in bytes: a batch of 256 KiB, or one operation or reply with the largest value.
+pub const MESSAGE_BYTES_MAX: usize = 16 * 1024 * 1024;
+/// First pause between two attempts to connect.
+const RECONNECT_MIN: Duration = Duration::from_millis(20);
+/// How often links are looked at for stalls.
+const MONITOR_INTERVAL: Duration = Duration::from_millis(25);
+/// How long a unary call to a peer may take.
+const CALL_TIMEOUT: Duration = Duration::from_secs(5);
+/// A quiet link is pinged this often and closed when the answer takes as long again, so that a silent cut is noticed.
+const KEEPALIVE: Duration = Duration::from_secs(1);
+
+/// Settings of the transport.
+#[derive(Clone, Debug)]
+pub struct StreamTransportConfig {
+    /// The node's own id: operations for it go to its replica.
+    pub own: NodeId,
+    /// The cluster's id, checked at push-pull.
+    pub cluster_id: String,
+    /// Settings that must be equal on all nodes, checked at push-pull.
+    pub parameters: String,
+    /// How long connecting may take.
+    pub connect_timeout: Duration,
+    /// How long the oldest operation may be unanswered before the peer counts as stalled.
+    pub stall_timeout: Duration,
+    /// Most bytes queued for a peer.
+    pub queue_bytes_max: usize,
+    /// Longest pause between two attempts to connect.
+    pub reconnect_max: Duration,
+}
+
+/// Where a peer is and which life of its memory is expected there.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct PeerTarget {
+    /// Its peer port.
+    pub address: SocketAddr,
+    /// Its boot id as the view shows it.
+    pub boot_id: BootId,
+}
+
+/// The transport over tonic streams.
+pub struct StreamTransport {
+    shared: Arc<Shared>,
+    peers: DashMap<NodeId, Arc<PeerLink>>,
+}
+
+/// The parts of a node that the transport works with.
+pub struct Surroundings {
+    /// The node's present boot id.
+    pub boot: Arc<AtomicU64>,
+    /// Time.
+    pub clock: Arc<dyn Clock>,
+    /// Where link tasks run.
+    pub workers: Arc<dyn Workers>,
+    /// The hybrid clock that batches carry.
+    pub hybrid: Arc<HybridClock>,
+    /// Answers operations for the node itself.
+    pub replica: Arc<Replica>,
+    /// Where answers go.
+    pub completions: Arc<dyn Completions>,
+    /// Counters.
+    pub metrics: Arc<Metrics>,
+}
+
+struct Shared {
+    config: StreamTransportConfig,
+    clock: Arc<dyn Clock>,
+    workers: Arc<dyn Workers>,
+    hybrid: Arc<HybridClock>,
+    replica: Arc<Replica>,
+    completions: Arc<dyn Completions>,
+    metrics: Arc<Metrics>,
+    boot: Arc<AtomicU64>,
+}
+
+struct PeerLink {
+    link: Link,
+    target: PeerTarget,
+    /// Cuts a reconnect pause short.
+    hurry: Notify,
+    closed: CancellationToken,
+}
+
+impl StreamTransport {
+    /// A transport that knows no peers yet.
+    #[must_use]
+    pub fn new(
+        config: StreamTransportConfig,
+        surroundings: Surroundings,
+    ) -> Self {
+        let Surroundings { boot, clock, workers, hybrid, replica, completions, metrics } =
+            surroundings;
+        Self {
+            shared: Arc::new(Shared {
+                config,
+                clock,
+                workers,
+                hybrid,
+                replica,
+                completions,
+                metrics,
+                boot,
+            }),
+            peers: DashMap::new(),
+        }
+    }
+
+    /// Makes the set of links equal to `targets`: new and moved peers are connected to, absent ones are let go.
+    pub fn retarget(&self, targets: &BTreeMap<NodeId, PeerTarget>) {
+        self.peers.retain(|node_id, peer| {
+            let kept = targets.get(node_id) == Some(&peer.target);
+            if !kept {
+                peer.closed.cancel();
+            }
+            kept
+        });
+        for (node_id, target) in targets {
+            if *node_id == self.shared.config.own || self.peers.contains_key(node_id) {
+                continue;
+            }
+            let peer = Arc::new(PeerLink {
+                link: Link::new(LinkLimits {
+                    queue_bytes_max: self.shared.config.queue_bytes_max,
+                    stall_timeout: self.shared.config.stall_timeout,
+                }),
+                target: *target,
+                hurry: Notify::new(),
+                closed: CancellationToken::new(),
+            });
+            self.peers.insert(*node_id, Arc::clone(&peer));
+            let shared = Arc::clone(&self.shared);
+            self.shared.workers.spawn("peer link", Box::pin(shared.run_link(peer)));
+        }
+    }
+
+    /// Looks for stalled links, for as long as the node runs.
+    pub async fn monitor(self: Arc<Self>) {
+        loop {
+            self.shared.clock.sleep(MONITOR_INTERVAL).await;
+            let now = self.shared.clock.monotonic();
+            let peers: Vec<_> = self.peers.iter().map(|peer| Arc::clone(peer.value())).collect();
+            for peer in peers {
+                for token in peer.link.tick(now) {
+                    self.shared.completions.stall(token);
+                }
+            }
+        }
+    }
+
+    /// Tries again at once to reach a peer, because something suggests that it is there.
+    pub fn hurry(&self, peer: NodeId) {
+        if let Some(peer) = self.peer(peer) {
+            peer.hurry.notify_one();
+        }
+    }
+
+    /// Closes every link. Operations on them are answered as broken.
+    pub fn close(&self) {
+        self.retarget(&BTreeMap::new());
+    }
+
+    fn peer(&self, node_id: NodeId) -> Option<Arc<PeerLink>> {
+        self.peers.get(&node_id).map(|peer| Arc::clone(peer.value()))
+    }
+}
+
+impl PeerTransport for StreamTransport {
+    fn submit(&self, peer: NodeId, operation: Operation) -> Result<(), NotSent> {
+        let shared = &self.shared;
+        if peer == shared.config.own {
+            let answer = shared.replica.handle(&operation, shared.clock.now());
+            shared.completions.complete(operation.token, answer);
+            return Ok(());
+        }
+        // The guard is dropped at the end of the statement; the link's own lock is taken after that.
+        let link = self.peer(peer).ok_or(NotSent::Disconnected)?;
+        link.link.submit(operation, shared.clock.monotonic()).inspect_err(|refusal| {
+            if matches!(refusal, NotSent::QueueFull { .. }) {
+                shared.metrics.link_queue_full.inc();
+            }
+        })
+    }
+
+    fn reach(&self, peer: NodeId) -> Reach {
+        if peer == self.shared.config.own {
+            return Reach::Up;
+        }
+        self.peers.get(&peer).map_or(Reach::Down, |peer| peer.link.reach())
+    }
+
+    fn round_trip(&self, peer: NodeId) -> Duration {
+        self.peers.get(&peer).map_or(Duration::ZERO, |peer| peer.link.round_trip())
+    }
+
+    fn push_pull(
+        &self,
+        address: SocketAddr,
+        offer: PushPull,
+    ) -> BoxFuture<Result<PushPull, CallError>> {
+        let shared = Arc::clone(&self.shared);
+        Box::pin(async move {
+            let request = peer::PushPullRequest {
+                cluster_id: shared.config.cluster_id.clone(),
+                parameters: shared.config.parameters.clone(),
+                members: offer.members,
+                ring: offer.ring,
+                clock: shared.hybrid.now(shared.clock.wall_millis()).raw(),
+            };
+            let response = shared
+                .call(address, |mut client| async move { client.push_pull(request).await })
+                .await?;
+            Ok(PushPull { members: response.members, ring: response.ring })
+        })
+    }
+
+    fn pull_slots(&self, peer: NodeId, page: PageRequest) -> BoxFuture<Result<Page, CallError>> {
+        let shared = Arc::clone(&self.shared);
+        let target = self.peer(peer).map(|peer| peer.target);
+        Box::pin(async move {
+            let target = target.ok_or(CallError::NoAddress)?;
+            let request = peer::PullSlotsRequest {
+                sender: shared.boot.load(Ordering::Acquire),
+                receiver: target.boot_id.0,
+                slots: Bytes::from(page.slots.to_bytes()),
+                cursor: page.cursor,
+                bytes_max: u32::try_from(page.bytes_max).unwrap_or(u32::MAX),
+            };
+            let response = shared
+                .call(target.address, |mut client| async move { client.pull_slots(request).await })
+                .await?;
+            Ok(Page { records: response.records, next_cursor: response.next_cursor })
+        })
+    }
+
+    fn deliver(&self, peer: NodeId, delivery: Delivery) -> BoxFuture<Result<(), CallError>> {
+        let shared = Arc::clone(&self.shared);
+        let target = self.peer(peer).map(|peer| peer.target);
+        Box::pin(async move {
+            let target = target.ok_or(CallError::NoAddress)?;
+            let request = peer::DeliverRequest {
+                sender: shared.boot.load(Ordering::Acquire),
+                receiver: target.boot_id.0,
+                clock: shared.hybrid.now(shared.clock.wall_millis()).raw(),
+                root: delivery.root,
+                records: delivery.records,
+            };
+            shared
+                .call(target.address, |mut client| async move { client.deliver(request).await })
+                .await?;
+            Ok(())
+        })
+    }
+
+    fn report(&self, peer: NodeId) -> BoxFuture<Result<Bytes, CallError>> {
+        let shared = Arc::clone(&self.shared);
+        let target = self.peer(peer).map(|peer| peer.target);
+        Box::pin(async move {
+            let target = target.ok_or(CallError::NoAddress)?;
+            let response = shared
+                .call(target.address, |mut client| async move {
+                    client.report(peer::ReportRequest {}).await
+                })
+                .await?;
+            Ok(response.report)
+        })
+    }
+}
+
+impl Shared {
+    /// Connects, serves the link until it breaks, and starts again, until the peer is let go.
+    async fn run_link(self: Arc<Self>, peer: Arc<PeerLink>) {
+        let mut pause = RECONNECT_MIN;
+        loop {
+            let (session, severed) = peer.link.open();
+            self.fail(severed);
+            let ended = tokio::select! {
+                biased;
+                () = peer.closed.cancelled() => true,
+                served = self.serve_link(&peer, session) => {
+                    if served {
+                        pause = RECONNECT_MIN;
+                    }
+                    false
+                }
+            };
+            let was_up = peer.link.reach() != Reach::Down;
+            self.fail(peer.link.close(session));
+            if was_up {
+                self.metrics.breaker_transitions.get(BreakerState::Open).inc();
+            }
+            if ended {
+                return;
+            }
+            tokio::select! {
+                biased;
+                () = peer.closed.cancelled() => return,
+                () = peer.hurry.notified() => {}
+                () = self.clock.sleep(pause) => {}
+            }
+            pause = (pause * 2).min(self.config.reconnect_max);
+        }
+    }
+
+    /// One connection. Returns whether it came up at all.
+    async fn serve_link(&self, peer: &Arc<PeerLink>, session: u64) -> bool {
+        let endpoint = self.endpoint(peer.target.address);
+        let connecting = endpoint.connect();
+        let channel = tokio::select! {
+            biased;
+            connected = connecting => match connected {
+                Ok(channel) => channel,
+                Err(_unreachable) => return false,
+            },
+            () = self.clock.sleep(self.config.connect_timeout) => return false,
+        };
+        let outgoing = Outgoing {
+            peer: Arc::clone(peer),
+            session,
+            clock: Arc::clone(&self.clock),
+            hybrid: Arc::clone(&self.hybrid),
+            metrics: Arc::clone(&self.metrics),
+            sender: self.boot.load(Ordering::Acquire),
+        };
+        let mut client = sized(PeerClient::new(channel));
+        let opened = tokio::select! {
+            biased;
+            opened = client.link(outgoing) => opened,
+            () = self.clock.sleep(self.config.connect_timeout) => return false,
+        };
+        let Ok(opened) = opened else { return false };
+        let mut replies = opened.into_inner();
+        peer.link.accept(session);
+        self.metrics.breaker_transitions.get(BreakerState::Closed).inc();
+        loop {
+            match replies.message().await {
+                Ok(Some(batch)) => {
+                    if let Err(error) = self.take_replies(peer, batch) {
+                        tracing::warn!(peer = %peer.target.address, %error, "closing a peer link");
+                        return true;
+                    }
+                }
+                Ok(None) | Err(_) => return true,
+            }
+        }
+    }
+
+    fn take_replies(&self, peer: &PeerLink, batch: peer::ReplyBatch) -> anyhow::Result<()> {
+        let now = self.clock.now();
+        if self.hybrid.observe(Stamp::from_raw(batch.clock), now.wall_millis).is_err() {
+            self.metrics.hlc_rejected.inc();
+        }
+        self.metrics.link_batches.get(Direction::Received).inc();
+        let answers = batch
+            .replies
+            .into_iter()
+            .map(wire::decode_answer)
+            .collect::<Result<Vec<_>, _>>()?;
+        peer.link.answered(answers, now.monotonic, |token, answer| {
+            self.completions.complete(token, answer);
+        })?;
+        Ok(())
+    }
+
+    fn fail(&self, severed: Severed) {
+        for (token, failure) in severed.tokens {
+            self.completions.complete(token, crate::operation::Answer::Failed(failure));
+        }
+    }
+
+    fn endpoint(&self, address: SocketAddr) -> Endpoint {
+        // A socket address always makes a valid URI.
+        Endpoint::from_shared(format!("http://{address}"))
+            .unwrap_or_else(|_invalid| Endpoint::from_static("http://0.0.0.0:0"))
+            .connect_timeout(self.config.connect_timeout)
+            .tcp_nodelay(true)
+            .http2_keep_alive_interval(KEEPALIVE)
+            .keep_alive_timeout(KEEPALIVE)
+            .keep_alive_while_idle(true)
+            .initial_stream_window_size(8 * 1024 * 1024)
+            .initial_connection_window_size(16 * 1024 * 1024)
+    }
+
+    async fn call<R, F>(
+        &self,
+        address: SocketAddr,
+        request: impl FnOnce(PeerClient<Channel>) -> F,
+    ) -> Result<R, CallError>
+    where
+        F: Future<Output = Result<tonic::Response<R>, Status>>,
+    {
+        let exchange = async {
+            let channel = self.endpoint(address).connect().await.map_err(|error| {
+                CallError::Unreachable { reason: error.to_string() }
+            })?;
+            request(sized(PeerClient::new(channel)))
+                .await
+                .map(tonic::Response::into_inner)
+                .map_err(call_error)
+        };
+        tokio::select! {
+            biased;
+            answered = exchange => answered,
+            () = self.clock.sleep(CALL_TIMEOUT) => {
+                Err(CallError::Unreachable { reason: format!("no answer within {CALL_TIMEOUT:?}") })
+            }
+        }
+    }
+}
+
+fn sized(client: PeerClient<Channel>) -> PeerClient<Channel> {
+    client.max_decoding_message_size(MESSAGE_BYTES_MAX).max_encoding_message_size(MESSAGE_BYTES_MAX)
+}
+
+fn call_error(status: Status) -> CallError {
+    match status.code() {
+        Code::FailedPrecondition | Code::PermissionDenied | Code::InvalidArgument => {
+            CallError::Refused { reason: status.message().to_owned() }
+        }
+        code => CallError::Unreachable { reason: format!("{code:?}: {}", status.message()) },
+    }
+}
+
+/// The outgoing half of a link: drains the queue whenever the connection can take more.
+struct Outgoing {
+    peer: Arc<PeerLink>,
+    session: u64,
+    clock: Arc<dyn Clock>,
+    hybrid: Arc<HybridClock>,
+    metrics: Arc<Metrics>,
+    sender: u64,
+}
+
+impl Stream for Outgoing {
+    type Item = peer::Batch;
+
+    fn poll_next(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<peer::Batch>> {
+        let now = self.clock.now();
+        match self.peer.link.drain(self.session, context.waker(), now.monotonic) {
+            Drained::Closed => Poll::Ready(None),
+            Drained::Empty => Poll::Pending,
+            Drained::Batch(operations) => {
+                self.metrics.link_batches.get(Direction::Sent).inc();
+                self.metrics.link_operations.get(Direction::Sent).inc_by(operations.len() as u64);
+                Poll::Ready(Some(peer::Batch {
+                    sender: self.sender,
+                    receiver: self.peer.target.boot_id.0,
+                    clock: self.hybrid.now(now.wall_millis).raw(),
+                    operations: operations
+                        .into_iter()
+                        .map(|operation| wire::encode_operation(operation, now.monotonic))
+                        .collect(),
+                }))
+            }
+        }
+    }
+}

@@ -1,0 +1,213 @@
+//! Operations and answers as protobuf messages. Proto types stop here.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use shard_cache_proto::peer;
+
+use crate::{
+    clock::Monotonic,
+    key::{Key, Slot},
+    operation::{Answer, Failure, Held, Kind, Operation, ReadAnswer, Want, WriteAnswer},
+    ring::SlotConfiguration,
+    store::{Body, Form, Record, Value},
+    version::{Stamp, Version},
+};
+
+/// Why a message of a peer could not be read.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
+pub(crate) enum Malformed {
+    #[error("an operation has no configuration")]
+    NoConfiguration,
+    #[error("an operation has no kind")]
+    NoKind,
+    #[error("a write has no record")]
+    NoRecord,
+    #[error("slot {slot} is not a slot number")]
+    SlotRange { slot: u32 },
+    #[error("record kind {kind} is unknown or not allowed here")]
+    RecordKind { kind: i32 },
+}
+
+pub(crate) fn encode_operation(operation: Operation, now: Monotonic) -> peer::Operation {
+    let budget = operation.deadline.saturating_sub(now);
+    let kind = match operation.kind {
+        Kind::Write { key, record } => peer::operation::Kind::Write(peer::Write {
+            key: key.bytes().clone(),
+            record: Some(encode_record(record)),
+        }),
+        Kind::Read { key, want } => peer::operation::Kind::Read(peer::Read {
+            key: key.bytes().clone(),
+            version_only: want == Want::Version,
+        }),
+    };
+    peer::Operation {
+        token: operation.token,
+        slot: u32::from(operation.slot.0),
+        configuration: Some(encode_configuration(operation.configuration)),
+        budget_micros: u64::try_from(budget.as_micros()).unwrap_or(u64::MAX),
+        trace_context: Bytes::new(),
+        kind: Some(kind),
+    }
+}
+
+pub(crate) fn decode_operation(
+    operation: peer::Operation,
+    now: Monotonic,
+) -> Result<Operation, Malformed> {
+    let slot = u16::try_from(operation.slot)
+        .map_err(|_out_of_range| Malformed::SlotRange { slot: operation.slot })?;
+    let configuration = operation.configuration.ok_or(Malformed::NoConfiguration)?;
+    let kind = match operation.kind.ok_or(Malformed::NoKind)? {
+        peer::operation::Kind::Write(write) => Kind::Write {
+            key: Key::new(write.key),
+            record: decode_record(write.record.ok_or(Malformed::NoRecord)?)?,
+        },
+        peer::operation::Kind::Read(read) => Kind::Read {
+            key: Key::new(read.key),
+            want: if read.version_only { Want::Version } else { Want::Record },
+        },
+    };
+    Ok(Operation {
+        token: operation.token,
+        slot: Slot(slot),
+        configuration: decode_configuration(configuration),
+        deadline: now.saturating_add(Duration::from_micros(operation.budget_micros)),
+        kind,
+    })
+}
+
+pub(crate) fn encode_answer(token: u64, answer: Answer) -> peer::Reply {
+    use peer::reply::Outcome;
+    let mut reply = peer::Reply { token, ..Default::default() };
+    let outcome = match answer {
+        Answer::Write(WriteAnswer::Stored { replaced, full }) => {
+            reply.replaced = replaced;
+            reply.full = full;
+            Outcome::Ok
+        }
+        Answer::Write(WriteAnswer::Newer { version, full }) => {
+            reply.record = Some(encode_version(version));
+            reply.full = full;
+            Outcome::Newer
+        }
+        Answer::Read(ReadAnswer::Holds { held, full }) => {
+            reply.full = full;
+            reply.record = Some(match held {
+                Held::Whole(record) => encode_record(record),
+                Held::Version(version) => encode_version(version),
+            });
+            Outcome::Ok
+        }
+        Answer::Read(ReadAnswer::Miss { version, full }) => {
+            reply.full = full;
+            reply.record = version.map(encode_version);
+            Outcome::Miss
+        }
+        Answer::Write(WriteAnswer::Failed(failure))
+        | Answer::Read(ReadAnswer::Failed(failure))
+        | Answer::Failed(failure) => match failure {
+            Failure::WrongConfig => Outcome::WrongConfig,
+            Failure::Drift => Outcome::Drift,
+            Failure::Shed => Outcome::Shed,
+            Failure::Expired => Outcome::Expired,
+            Failure::NotSent | Failure::Broken => Outcome::Invalid,
+        },
+    };
+    reply.outcome = outcome.into();
+    reply
+}
+
+/// Reads a reply. What a reply means depends on what was asked: an OK without a record answers a write.
+pub(crate) fn decode_answer(reply: peer::Reply) -> Result<(u64, Answer), Malformed> {
+    use peer::reply::Outcome;
+    let full = reply.full;
+    let answer = match reply.outcome() {
+        Outcome::Ok => match reply.record {
+            None => Answer::Write(WriteAnswer::Stored { replaced: reply.replaced, full }),
+            Some(record) if record.kind() == peer::record::Kind::VersionOnly => {
+                let held = Held::Version(decode_version(&record));
+                Answer::Read(ReadAnswer::Holds { held, full })
+            }
+            Some(record) => {
+                let held = Held::Whole(decode_record(record)?);
+                Answer::Read(ReadAnswer::Holds { held, full })
+            }
+        },
+        Outcome::Newer => {
+            let record = reply.record.ok_or(Malformed::NoRecord)?;
+            Answer::Write(WriteAnswer::Newer { version: decode_version(&record), full })
+        }
+        Outcome::Miss => Answer::Read(ReadAnswer::Miss {
+            version: reply.record.as_ref().map(decode_version),
+            full,
+        }),
+        Outcome::WrongConfig => Answer::Failed(Failure::WrongConfig),
+        Outcome::Drift => Answer::Failed(Failure::Drift),
+        Outcome::Shed => Answer::Failed(Failure::Shed),
+        Outcome::Expired => Answer::Failed(Failure::Expired),
+        // The peer could not make sense of the operation: nothing is known but that it did not refuse it in order.
+        Outcome::Unknown | Outcome::Invalid => Answer::Failed(Failure::Broken),
+    };
+    Ok((reply.token, answer))
+}
+
+fn encode_configuration(configuration: SlotConfiguration) -> peer::Configuration {
+    peer::Configuration {
+        root: configuration.root,
+        number: configuration.number,
+        owners: configuration.owners,
+    }
+}
+
+fn decode_configuration(configuration: peer::Configuration) -> SlotConfiguration {
+    SlotConfiguration {
+        root: configuration.root,
+        number: configuration.number,
+        owners: configuration.owners,
+    }
+}
+
+fn encode_record(record: Record) -> peer::Record {
+    let (kind, value) = match record.body {
+        Body::Tombstone => (peer::record::Kind::Tombstone, Bytes::new()),
+        Body::Value(Value { bytes, form: Form::Text }) => (peer::record::Kind::Text, bytes),
+        Body::Value(Value { bytes, form: Form::Bytes }) => (peer::record::Kind::Bytes, bytes),
+    };
+    peer::Record {
+        stamp: record.version.stamp.raw(),
+        writer: record.version.writer,
+        expires_at: record.expires_at.unwrap_or(0),
+        kind: kind.into(),
+        value,
+    }
+}
+
+fn decode_record(record: peer::Record) -> Result<Record, Malformed> {
+    let version = decode_version(&record);
+    let form = match record.kind() {
+        peer::record::Kind::Tombstone => {
+            return Ok(Record { version, expires_at: None, body: Body::Tombstone });
+        }
+        peer::record::Kind::Text => Form::Text,
+        peer::record::Kind::Bytes => Form::Bytes,
+        peer::record::Kind::VersionOnly => {
+            return Err(Malformed::RecordKind { kind: record.kind });
+        }
+    };
+    let expires_at = if record.expires_at == 0 { None } else { Some(record.expires_at) };
+    Ok(Record { version, expires_at, body: Body::Value(Value { bytes: record.value, form }) })
+}
+
+fn encode_version(version: Version) -> peer::Record {
+    peer::Record {
+        stamp: version.stamp.raw(),
+        writer: version.writer,
+        kind: peer::record::Kind::VersionOnly.into(),
+        ..Default::default()
+    }
+}
+
+fn decode_version(record: &peer::Record) -> Version {
+    Version::new(Stamp::from_raw(record.stamp), record.writer)
+}
