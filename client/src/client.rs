@@ -101,8 +101,15 @@ impl Client {
             }
         }
         causes.dedup();
-        let message = if causes.is_empty() { "no endpoint given".to_owned() } else { causes.join("; ") };
-        Err(ClientError::Unreachable { endpoint: endpoints.join(", "), message })
+        let message = if causes.is_empty() {
+            "no endpoint given".to_owned()
+        } else {
+            causes.join("; ")
+        };
+        Err(ClientError::Unreachable {
+            endpoint: endpoints.join(", "),
+            message,
+        })
     }
 
     /// The address that this client is connected to, as it was given.
@@ -124,7 +131,8 @@ impl Client {
         };
         let timeout = self.timeout(options);
         let mut cache = self.cache.clone();
-        self.name(bounded(timeout, cache.get(request(message, timeout))).await)?.try_into()
+        self.name(bounded(timeout, cache.get(request(message, timeout))).await)?
+            .try_into()
     }
 
     /// Stores a value.
@@ -148,7 +156,8 @@ impl Client {
         };
         let timeout = self.timeout(options);
         let mut cache = self.cache.clone();
-        self.name(bounded(timeout, cache.set(request(message, timeout))).await)?.try_into()
+        self.name(bounded(timeout, cache.set(request(message, timeout))).await)?
+            .try_into()
     }
 
     /// Deletes a key. Deleting an absent key is not an error.
@@ -164,7 +173,8 @@ impl Client {
         };
         let timeout = self.timeout(options);
         let mut cache = self.cache.clone();
-        self.name(bounded(timeout, cache.delete(request(message, timeout))).await)?.try_into()
+        self.name(bounded(timeout, cache.delete(request(message, timeout))).await)?
+            .try_into()
     }
 
     /// What the node thinks of itself and of its cluster.
@@ -203,7 +213,9 @@ impl Client {
     /// See [`ClientError`].
     pub async fn owners(&self, key: &str) -> Result<OwnersResponse, ClientError> {
         let mut cluster = self.cluster.clone();
-        let message = OwnersRequest { key: key.to_owned() };
+        let message = OwnersRequest {
+            key: key.to_owned(),
+        };
         let call = cluster.owners(request(message, self.timeout));
         self.name(bounded(self.timeout, call).await)
     }
@@ -215,9 +227,10 @@ impl Client {
     /// Puts this client's address into an error that does not know it.
     fn name<T>(&self, result: Result<T, ClientError>) -> Result<T, ClientError> {
         result.map_err(|error| match error {
-            ClientError::Unreachable { message, .. } => {
-                ClientError::Unreachable { endpoint: self.endpoint.clone(), message }
-            }
+            ClientError::Unreachable { message, .. } => ClientError::Unreachable {
+                endpoint: self.endpoint.clone(),
+                message,
+            },
             other => other,
         })
     }

@@ -22,7 +22,10 @@ pub(crate) fn request<T>(message: T, timeout: Duration) -> Request<T> {
 }
 
 /// Awaits `call`, at most for `timeout`. Dropping the future cancels the call at the server too, as far as it can be.
-#[allow(clippy::disallowed_methods, reason = "this is the client's seam to the timer")]
+#[allow(
+    clippy::disallowed_methods,
+    reason = "this is the client's seam to the timer"
+)]
 pub(crate) async fn bounded<T>(
     timeout: Duration,
     call: impl Future<Output = Result<Response<T>, Status>>,

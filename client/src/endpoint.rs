@@ -16,9 +16,14 @@ pub(crate) fn parse(text: &str) -> Result<Endpoint, ClientError> {
     if text.starts_with("https://") {
         return Err(invalid("TLS is not supported: use http:// or host:port"));
     }
-    let authority = text.strip_prefix("http://").unwrap_or(text).trim_end_matches('/');
+    let authority = text
+        .strip_prefix("http://")
+        .unwrap_or(text)
+        .trim_end_matches('/');
     if authority.is_empty() || authority.contains(['/', '@', '?', '#']) {
-        return Err(invalid("expected host:port, such as localhost:8080 or [::1]:8080"));
+        return Err(invalid(
+            "expected host:port, such as localhost:8080 or [::1]:8080",
+        ));
     }
     let uri = if authority.parse::<std::net::Ipv6Addr>().is_ok() {
         format!("http://[{authority}]:{DEFAULT_PORT}")
@@ -32,7 +37,9 @@ pub(crate) fn parse(text: &str) -> Result<Endpoint, ClientError> {
 }
 
 fn has_port(authority: &str) -> bool {
-    authority.rsplit_once(':').is_some_and(|(_, port)| !port.contains(']'))
+    authority
+        .rsplit_once(':')
+        .is_some_and(|(_, port)| !port.contains(']'))
 }
 
 #[cfg(test)]
@@ -56,9 +63,19 @@ mod tests {
 
     #[test]
     fn what_is_no_address_is_refused_and_named() {
-        for text in ["", "http://", "https://node1:8080", "node1:port", "node1/path:1", "a b:1"] {
+        for text in [
+            "",
+            "http://",
+            "https://node1:8080",
+            "node1:port",
+            "node1/path:1",
+            "a b:1",
+        ] {
             let error = parse(text).unwrap_err();
-            assert!(matches!(error, ClientError::InvalidEndpoint { .. }), "{text}: {error}");
+            assert!(
+                matches!(error, ClientError::InvalidEndpoint { .. }),
+                "{text}: {error}"
+            );
             assert!(error.to_string().contains(&format!("`{text}`")), "{error}");
         }
     }

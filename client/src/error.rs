@@ -125,11 +125,16 @@ impl ClientError {
     }
 
     pub(crate) fn deadline(timeout: Duration) -> Self {
-        Self::DeadlineExceeded { message: format!("no answer within {timeout:?}") }
+        Self::DeadlineExceeded {
+            message: format!("no answer within {timeout:?}"),
+        }
     }
 
     pub(crate) fn unreachable(endpoint: &str, error: &dyn StdError) -> Self {
-        Self::Unreachable { endpoint: endpoint.to_owned(), message: innermost(error) }
+        Self::Unreachable {
+            endpoint: endpoint.to_owned(),
+            message: innermost(error),
+        }
     }
 
     /// Sorts a status by what it says about the effect of the call. Statuses that tonic made up because of the
@@ -149,8 +154,14 @@ impl ClientError {
             | Code::AlreadyExists
             | Code::PermissionDenied
             | Code::Unauthenticated => Self::Rejected { code, message },
-            Code::ResourceExhausted => Self::Shed { message, retry_after: pushback(&status) },
-            Code::Unavailable => Self::Unavailable { reason: reason(&status), message },
+            Code::ResourceExhausted => Self::Shed {
+                message,
+                retry_after: pushback(&status),
+            },
+            Code::Unavailable => Self::Unavailable {
+                reason: reason(&status),
+                message,
+            },
             Code::DeadlineExceeded => Self::DeadlineExceeded { message },
             Code::Ok
             | Code::Cancelled
@@ -172,18 +183,29 @@ impl ClientError {
                 return Self::deadline(timeout);
             }
             if error.is::<ConnectError>() {
-                return Self::Unreachable { endpoint: "the node".to_owned(), message: innermost(error) };
+                return Self::Unreachable {
+                    endpoint: "the node".to_owned(),
+                    message: innermost(error),
+                };
             }
             next = error.source();
         }
-        Self::Interrupted { code: status.code(), message: innermost(source) }
+        Self::Interrupted {
+            code: status.code(),
+            message: innermost(source),
+        }
     }
 }
 
 /// The reason that a node gave with UNAVAILABLE: from its error details, or the first word of its message.
 fn reason(status: &Status) -> String {
     let detail = status.get_details_error_info().map(|info| info.reason);
-    let word = || status.message().split_once(':').map(|(word, _)| word.trim().to_owned());
+    let word = || {
+        status
+            .message()
+            .split_once(':')
+            .map(|(word, _)| word.trim().to_owned())
+    };
     detail
         .or_else(word)
         .filter(|reason| reason.bytes().all(|b| b.is_ascii_alphabetic() || b == b'_'))
@@ -192,7 +214,11 @@ fn reason(status: &Status) -> String {
 }
 
 fn pushback(status: &Status) -> Option<Duration> {
-    let millis = status.metadata().get("grpc-retry-pushback-ms")?.to_str().ok()?;
+    let millis = status
+        .metadata()
+        .get("grpc-retry-pushback-ms")?
+        .to_str()
+        .ok()?;
     millis.parse().ok().map(Duration::from_millis)
 }
 
@@ -245,7 +271,10 @@ mod tests {
         let mut status = Status::unavailable("tcp connect error");
         status.set_source(Arc::new(ConnectError("connection refused".into())));
         let error = sorted(status);
-        assert!(matches!(error, ClientError::Unreachable { .. }), "{error:?}");
+        assert!(
+            matches!(error, ClientError::Unreachable { .. }),
+            "{error:?}"
+        );
         assert_eq!(error.outcome(), Outcome::NotApplied);
     }
 
@@ -265,15 +294,22 @@ mod tests {
             ),
         );
         assert_eq!(reason_of(detailed), "draining");
-        assert_eq!(reason_of(Status::unavailable("no_quorum: 1 of 3")), "no_quorum");
+        assert_eq!(
+            reason_of(Status::unavailable("no_quorum: 1 of 3")),
+            "no_quorum"
+        );
         assert_eq!(reason_of(Status::unavailable("something else: 5")), "");
     }
 
     #[test]
     fn a_shed_request_carries_the_pushback() {
         let mut status = Status::resource_exhausted("busy");
-        status.metadata_mut().insert("grpc-retry-pushback-ms", "250".parse().unwrap());
-        let ClientError::Shed { retry_after, .. } = sorted(status) else { panic!() };
+        status
+            .metadata_mut()
+            .insert("grpc-retry-pushback-ms", "250".parse().unwrap());
+        let ClientError::Shed { retry_after, .. } = sorted(status) else {
+            panic!()
+        };
         assert_eq!(retry_after, Some(Duration::from_millis(250)));
     }
 }

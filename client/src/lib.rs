@@ -30,7 +30,7 @@ pub use request::{
     VALUE_BYTES_MAX_DEFAULT, Value, Version, Written,
 };
 
-/// The messages of `shardcache.v1.Cluster`, which the cluster calls answer with.
-pub use shard_cache_proto::cluster;
 /// The answer to [`Client::health`].
 pub use shard_cache_proto::cache::HealthResponse;
+/// The messages of `shardcache.v1.Cluster`, which the cluster calls answer with.
+pub use shard_cache_proto::cluster;

@@ -140,7 +140,11 @@ pub struct Version {
 
 impl From<cache::Version> for Version {
     fn from(wire: cache::Version) -> Self {
-        Self { millis: wire.millis, counter: wire.counter, writer: wire.writer }
+        Self {
+            millis: wire.millis,
+            counter: wire.counter,
+            writer: wire.writer,
+        }
     }
 }
 
@@ -159,8 +163,14 @@ impl TryFrom<cache::SetResponse> for Written {
     type Error = ClientError;
 
     fn try_from(wire: cache::SetResponse) -> Result<Self, ClientError> {
-        let version = wire.version.ok_or(ClientError::BadAnswer { message: "no version" })?;
-        Ok(Self { version: version.into(), stored: wire.stored, degraded: wire.degraded })
+        let version = wire.version.ok_or(ClientError::BadAnswer {
+            message: "no version",
+        })?;
+        Ok(Self {
+            version: version.into(),
+            stored: wire.stored,
+            degraded: wire.degraded,
+        })
     }
 }
 
@@ -181,9 +191,18 @@ impl TryFrom<cache::DeleteResponse> for Deleted {
     type Error = ClientError;
 
     fn try_from(wire: cache::DeleteResponse) -> Result<Self, ClientError> {
-        let version = wire.version.ok_or(ClientError::BadAnswer { message: "no version" })?;
-        let found = wire.found.ok_or(ClientError::BadAnswer { message: "no found" })?;
-        Ok(Self { found, version: version.into(), stored: wire.stored, degraded: wire.degraded })
+        let version = wire.version.ok_or(ClientError::BadAnswer {
+            message: "no version",
+        })?;
+        let found = wire.found.ok_or(ClientError::BadAnswer {
+            message: "no found",
+        })?;
+        Ok(Self {
+            found,
+            version: version.into(),
+            stored: wire.stored,
+            degraded: wire.degraded,
+        })
     }
 }
 
@@ -211,18 +230,31 @@ impl TryFrom<cache::GetResponse> for Read {
     type Error = ClientError;
 
     fn try_from(wire: cache::GetResponse) -> Result<Self, ClientError> {
-        let found = wire.found.ok_or(ClientError::BadAnswer { message: "no found" })?;
+        let found = wire.found.ok_or(ClientError::BadAnswer {
+            message: "no found",
+        })?;
         let hit = if found {
             let value = match wire.data {
                 Some(cache::get_response::Data::Value(text)) => Value::Text(text),
                 Some(cache::get_response::Data::ValueBytes(bytes)) => Value::Bytes(bytes),
-                None => return Err(ClientError::BadAnswer { message: "found, but no value" }),
+                None => {
+                    return Err(ClientError::BadAnswer {
+                        message: "found, but no value",
+                    });
+                }
             };
-            Some(Hit { value, expires_in: wire.ttl.map(expires_in) })
+            Some(Hit {
+                value,
+                expires_in: wire.ttl.map(expires_in),
+            })
         } else {
             None
         };
-        Ok(Self { hit, version: wire.version.map(Into::into), degraded: wire.degraded })
+        Ok(Self {
+            hit,
+            version: wire.version.map(Into::into),
+            degraded: wire.degraded,
+        })
     }
 }
 
@@ -239,19 +271,40 @@ mod tests {
     #[test]
     fn a_missing_ttl_an_explicit_zero_and_a_life_are_three_different_things() {
         assert_eq!(Ttl::Default.to_wire(), None);
-        assert_eq!(Ttl::Never.to_wire(), Some(cache::Ttl { seconds: 0, nanos: 0 }));
+        assert_eq!(
+            Ttl::Never.to_wire(),
+            Some(cache::Ttl {
+                seconds: 0,
+                nanos: 0
+            })
+        );
         assert_eq!(
             Ttl::After(Duration::from_millis(1500)).to_wire(),
-            Some(cache::Ttl { seconds: 1, nanos: 500_000_000 })
+            Some(cache::Ttl {
+                seconds: 1,
+                nanos: 500_000_000
+            })
         );
-        assert_eq!(Ttl::After(Duration::MAX).to_wire().map(|ttl| ttl.seconds), Some(i64::MAX));
+        assert_eq!(
+            Ttl::After(Duration::MAX).to_wire().map(|ttl| ttl.seconds),
+            Some(i64::MAX)
+        );
     }
 
     #[test]
     fn a_hit_without_a_value_is_refused_and_a_miss_needs_none() {
-        let miss = cache::GetResponse { found: Some(false), ..Default::default() };
+        let miss = cache::GetResponse {
+            found: Some(false),
+            ..Default::default()
+        };
         assert_eq!(Read::try_from(miss).unwrap().hit, None);
-        let broken = cache::GetResponse { found: Some(true), ..Default::default() };
-        assert!(matches!(Read::try_from(broken), Err(ClientError::BadAnswer { .. })));
+        let broken = cache::GetResponse {
+            found: Some(true),
+            ..Default::default()
+        };
+        assert!(matches!(
+            Read::try_from(broken),
+            Err(ClientError::BadAnswer { .. })
+        ));
     }
 }

@@ -1,9 +1,10 @@
 //! How foca's values look on the wire, and what is refused on the way in.
 //!
-//! bincode with variable-length integers, length-limited. Decoding never panics: bincode checks every length, and what
-//! it yields is checked here. A refused *sender* refuses the datagram. A refused *member* inside a good datagram is
-//! replaced by the sender itself, which foca has just marked as alive, so that one stranger (say, two protocol versions
-//! ahead) does not void all that a good neighbour says.
+//! bincode with variable-length integers, length-limited. Decoding never panics: bincode checks
+//! every length, and what it yields is checked here. A refused *sender* refuses the datagram. A
+//! refused *member* inside a good datagram is replaced by the sender itself, which foca has just
+//! marked as alive, so that one stranger (say, two protocol versions ahead) does not void all that
+//! a good neighbour says.
 
 use std::sync::{
     Arc, Mutex, MutexGuard, PoisonError,
@@ -20,7 +21,8 @@ use crate::{
     records::{Merged, RecordTable},
 };
 
-/// How far in the future a bump may lie, in milliseconds: a forged one would banish its node for good.
+/// How far in the future a bump may lie, in milliseconds: a forged one would banish its node for
+/// good.
 pub(crate) const BUMP_AHEAD_MILLIS_MAX: u64 = 7 * 24 * 3600 * 1000;
 
 /// Most bytes that one decoded value may claim.
@@ -161,7 +163,8 @@ impl WireCodec {
         }
     }
 
-    /// A request for an indirect probe means that the direct one got no answer; it goes to several members.
+    /// A request for an indirect probe means that the direct one got no answer; it goes to several
+    /// members.
     fn note_unanswered(&mut self, message: &Message<NodeIdentity>) {
         if let Message::PingReq {
             target,
@@ -255,7 +258,8 @@ impl BroadcastHandler<NodeIdentity> for RecordBroadcasts {
     type Key = RecordKey;
     type Error = CodecError;
 
-    /// Junk inside a good datagram is skipped, not answered with an error: foca would drop the rest of the datagram.
+    /// Junk inside a good datagram is skipped, not answered with an error: foca would drop the rest
+    /// of the datagram.
     fn receive_item(
         &mut self,
         bytes: &[u8],

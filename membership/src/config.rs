@@ -1,32 +1,36 @@
 //! Timing and bounds of the protocol, as profiles with checked values.
 //!
-//! Invariant: an `AgentConfig` that passed `validate` is one that foca accepts and never has to change, apart from the
-//! suspicion time, which local health stretches. The payload bound is a constant on purpose: foca must never see
-//! another one at run time.
+//! Invariant: an `AgentConfig` that passed `validate` is one that foca accepts and never has to
+//! change, apart from the suspicion time, which local health stretches. The payload bound is a
+//! constant on purpose: foca must never see another one at run time.
 
 use std::time::Duration;
 
-/// Largest foca payload in a datagram, in bytes, before the envelope: with it (and a seal) under the IPv6 minimum MTU.
+/// Largest foca payload in a datagram, in bytes, before the envelope: with it (and a seal) under
+/// the IPv6 minimum MTU.
 pub const PAYLOAD_BYTES_MAX: usize = 1100;
 /// Longest cluster id, in bytes.
 pub const CLUSTER_ID_BYTES_MAX: usize = 128;
 /// Longest of the configured times but the down memory.
 pub const INTERVAL_MAX: Duration = Duration::from_secs(3600);
 
-/// How one agent behaves. The same on all nodes of a cluster, apart from what an operator tunes on purpose.
+/// How one agent behaves. The same on all nodes of a cluster, apart from what an operator tunes on
+/// purpose.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct AgentConfig {
     /// Datagrams and states of other cluster ids are refused and counted.
     pub cluster_id: String,
     /// One random member is probed each such period.
     pub probe_period: Duration,
-    /// How long a direct answer may take before others are asked to probe; under half of the period.
+    /// How long a direct answer may take before others are asked to probe; under half of the
+    /// period.
     pub probe_rtt: Duration,
     /// How many others are asked to probe.
     pub indirect_probes: usize,
     /// From suspect to down, at local health score 0; multiplied by 1 + score.
     pub suspect_timeout: Duration,
-    /// How often each update is sent. Not derived from the cluster's size: that gives 2 for 3 nodes, too few.
+    /// How often each update is sent. Not derived from the cluster's size: that gives 2 for 3
+    /// nodes, too few.
     pub max_transmissions: u8,
     /// How often pending updates are gossiped, and to how many.
     pub gossip: Rounds,
@@ -42,8 +46,8 @@ pub struct AgentConfig {
     pub push_pull_min: Duration,
     /// Longest time between two periodic push-pulls.
     pub push_pull_max: Duration,
-    /// Whether a datagram must come from the IP address that its sender's identity names. Off behind address
-    /// translation.
+    /// Whether a datagram must come from the IP address that its sender's identity names. Off
+    /// behind address translation.
     pub source_check: SourceCheck,
 }
 

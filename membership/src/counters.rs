@@ -1,4 +1,5 @@
-//! What membership counts. Relaxed atomics: read by metrics while the agent runs, never used for decisions.
+//! What membership counts. Relaxed atomics: read by metrics while the agent runs, never used for
+//! decisions.
 
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 

@@ -1,9 +1,9 @@
 //! The production driver: one UDP socket, one thread and one loop around one [`Agent`].
 //!
-//! A seam file: it reads the system's clocks and uses tokio's timers. Its own thread and current-thread runtime keep
-//! membership alive while the rest of the node is overloaded. Datagrams go before timers, so that an acknowledgement
-//! that waits in the socket is seen before its timer gives up on it; batches are bounded, so that a flood cannot starve
-//! the timers.
+//! A seam file: it reads the system's clocks and uses tokio's timers. Its own thread and
+//! current-thread runtime keep membership alive while the rest of the node is overloaded. Datagrams
+//! go before timers, so that an acknowledgement that waits in the socket is seen before its timer
+//! gives up on it; batches are bounded, so that a flood cannot starve the timers.
 #![allow(
     clippy::disallowed_methods,
     reason = "this is the seam to clocks and timers"
@@ -126,8 +126,8 @@ impl Driver {
         self.local_addr
     }
 
-    /// Starts the thread. The receiver names peers to exchange states with, by their peer addresses; targets that
-    /// nobody takes are dropped.
+    /// Starts the thread. The receiver names peers to exchange states with, by their peer
+    /// addresses; targets that nobody takes are dropped.
     ///
     /// # Errors
     /// If the agent refuses the setup, or the system refuses a thread.
@@ -243,7 +243,8 @@ struct Leaving {
 
 impl Pump {
     async fn run(mut self) {
-        // tokio knows that a socket is writable only after it has polled it once; before, every send would be refused.
+        // tokio knows that a socket is writable only after it has polled it once; before, every
+        // send would be refused.
         if self.socket.writable().await.is_err() {
             self.counters.send_errors.add(1);
         }

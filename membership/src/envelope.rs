@@ -1,7 +1,7 @@
 //! The frame around every gossip payload: magic, envelope version, cluster.
 //!
-//! It costs 13 bytes and keeps out what was never meant for this cluster before any decoder sees it. It is no proof of
-//! origin: whoever knows the cluster id can write it.
+//! It costs 13 bytes and keeps out what was never meant for this cluster before any decoder sees
+//! it. It is no proof of origin: whoever knows the cluster id can write it.
 
 use xxhash_rust::xxh3::xxh3_64;
 

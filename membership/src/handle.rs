@@ -16,7 +16,8 @@ use crate::{
     view::View,
 };
 
-/// A handle to the membership thread. Clones are equal. The thread ends with [`Handle::shutdown`] or with the last clone.
+/// A handle to the membership thread. Clones are equal. The thread ends with [`Handle::shutdown`]
+/// or with the last clone.
 #[derive(Clone, Debug)]
 pub struct Handle {
     pub(crate) commands: mpsc::Sender<Command>,
@@ -64,9 +65,11 @@ pub(crate) enum Command {
 
 pub(crate) type Reply<T> = oneshot::Sender<T>;
 
-/// All methods are cancel-safe: a command that was sent is carried out even if its caller stops waiting.
+/// All methods are cancel-safe: a command that was sent is carried out even if its caller stops
+/// waiting.
 impl Handle {
-    /// The views as they change, starting with the present one. Whole views: a slow consumer misses none that matters.
+    /// The views as they change, starting with the present one. Whole views: a slow consumer misses
+    /// none that matters.
     #[must_use]
     pub fn view(&self) -> watch::Receiver<Arc<View>> {
         self.views.clone()
@@ -128,7 +131,8 @@ impl Handle {
             .await??)
     }
 
-    /// Says that we are leaving, leaves, and returns when the linger time is over. The thread still runs afterwards.
+    /// Says that we are leaving, leaves, and returns when the linger time is over. The thread still
+    /// runs afterwards.
     ///
     /// # Errors
     /// If membership has stopped.
@@ -136,7 +140,8 @@ impl Handle {
         self.ask(|reply| Command::Leave { reply }).await
     }
 
-    /// Ends the thread, without leaving the cluster, and waits for it. Further calls return at once.
+    /// Ends the thread, without leaving the cluster, and waits for it. Further calls return at
+    /// once.
     pub async fn shutdown(&self) {
         // A closed channel means that the thread has ended or is about to.
         let _ = self.commands.send(Command::Shutdown).await;

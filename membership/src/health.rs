@@ -1,8 +1,9 @@
 //! Local health, after Lifeguard: a node that is itself slow distrusts its own suspicions.
 //!
-//! The score rises with late timers, incomplete probe cycles and refuted suspicions about ourselves, and falls with
-//! quiet time. Unanswered probes do not raise it: without negative acknowledgements a deaf node looks the same as one
-//! whose peers died, and detection must stay quick for the second.
+//! The score rises with late timers, incomplete probe cycles and refuted suspicions about
+//! ourselves, and falls with quiet time. Unanswered probes do not raise it: without negative
+//! acknowledgements a deaf node looks the same as one whose peers died, and detection must stay
+//! quick for the second.
 
 use std::time::Duration;
 

@@ -1,7 +1,8 @@
 //! Who a member is: its node id, the life of its memory, and the identity that gossip carries.
 //!
-//! Invariants: `NodeIdentity` has a strict total order among identities of one address (`bump` first), so that two nodes
-//! never disagree about which of two is newer; `renew` always rises in that order and keeps the boot id.
+//! Invariants: `NodeIdentity` has a strict total order among identities of one address (`bump`
+//! first), so that two nodes never disagree about which of two is newer; `renew` always rises in
+//! that order and keeps the boot id.
 
 use std::{
     fmt,
@@ -27,15 +28,17 @@ impl NodeId {
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct BootId(pub u64);
 
-/// What gossip carries of a node. Small on purpose: about 45 bytes on the wire with IPv4, under 60 with IPv6.
+/// What gossip carries of a node. Small on purpose: about 45 bytes on the wire with IPv4, under 60
+/// with IPv6.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct NodeIdentity {
-    /// Where gossip reaches it (UDP). Unique: of two identities with one address the one with the higher bump stays.
+    /// Where gossip reaches it (UDP). Unique: of two identities with one address the one with the
+    /// higher bump stays.
     pub addr: SocketAddr,
     /// Who it is; stable over restarts.
     pub node_id: NodeId,
-    /// Unix milliseconds at process start, raised by every renewal. The only order in conflicts; the other fields only
-    /// break ties.
+    /// Unix milliseconds at process start, raised by every renewal. The only order in conflicts;
+    /// the other fields only break ties.
     pub bump: u64,
     /// Renewals since process start: the next step of `bump` is two to this power, in milliseconds.
     pub renews: u8,
@@ -53,8 +56,8 @@ pub struct NodeIdentity {
 const RENEW_SHIFT_MAX: u8 = 40;
 
 impl NodeIdentity {
-    /// This identity with its address in the one form that survives the wire: IPv4-mapped addresses become IPv4, flow
-    /// information and scope go.
+    /// This identity with its address in the one form that survives the wire: IPv4-mapped addresses
+    /// become IPv4, flow information and scope go.
     #[must_use]
     pub fn canonical(self) -> Self {
         Self {
@@ -69,7 +72,8 @@ impl NodeIdentity {
         SocketAddr::new(self.addr.ip(), self.peer_port)
     }
 
-    /// Stand-in for whoever listens at `addr`, to announce to an address whose holder is not known yet.
+    /// Stand-in for whoever listens at `addr`, to announce to an address whose holder is not known
+    /// yet.
     #[must_use]
     pub(crate) const fn unknown_at(addr: SocketAddr) -> Self {
         Self {
@@ -99,7 +103,8 @@ impl NodeIdentity {
             && protocol_min <= self.protocol_max
     }
 
-    /// Whether this identity stays when both claim one address. Strict: of two unequal ones exactly one wins.
+    /// Whether this identity stays when both claim one address. Strict: of two unequal ones exactly
+    /// one wins.
     #[must_use]
     pub(crate) fn outranks(&self, other: &Self) -> bool {
         self.rank() > other.rank()
@@ -114,8 +119,9 @@ impl NodeIdentity {
 impl foca::Identity for NodeIdentity {
     type Addr = SocketAddr;
 
-    /// The step doubles with every renewal, so that a process whose clock was set back over a restart passes its own
-    /// former bump within about 22 renewals for an hour, not within millions.
+    /// The step doubles with every renewal, so that a process whose clock was set back over a
+    /// restart passes its own former bump within about 22 renewals for an hour, not within
+    /// millions.
     fn renew(&self) -> Option<Self> {
         let step = 1_u64 << self.renews.min(RENEW_SHIFT_MAX);
         Some(Self {

@@ -19,8 +19,8 @@
 //! | `records`, [`seeds`], [`push_pull`], `health`, `publication`, `timers` | the agent's parts, each free of foca |
 //! | [`config`], [`counters`] | profiles with checked values; what is counted |
 //!
-//! foca appears in `agent`, `codec` and `identity` alone; tokio, clocks and sockets in `driver`, `handle` and `resolver`
-//! alone. The simulator and the tests run the same `agent` on virtual time.
+//! foca appears in `agent` (with its parts in `agent/`), `codec` and `identity` alone; tokio, clocks and sockets in `driver`,
+//! `handle` and `resolver` alone. The simulator and the tests run the same `agent` on virtual time.
 
 pub mod agent;
 mod codec;

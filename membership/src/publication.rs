@@ -1,7 +1,8 @@
 //! Which view is current, and when the next one goes out.
 //!
-//! Invariants: versions rise by one; a view is published only if it differs from the one before; after the first change
-//! further ones are gathered for a moment, so that a join storm is some views, not thousands.
+//! Invariants: versions rise by one; a view is published only if it differs from the one before;
+//! after the first change further ones are gathered for a moment, so that a join storm is some
+//! views, not thousands.
 
 use std::{
     collections::{BTreeMap, btree_map::Entry},
@@ -83,8 +84,8 @@ impl Publication {
     }
 }
 
-/// The members of a view: one per node id. Of two addresses with one node id the present one stays, then the one with
-/// the higher bump. `own` wins over whatever else claims our node id.
+/// The members of a view: one per node id. Of two addresses with one node id the present one stays,
+/// then the one with the higher bump. `own` wins over whatever else claims our node id.
 pub(crate) fn members_of(
     own: (NodeIdentity, Liveness),
     others: impl Iterator<Item = (NodeIdentity, Liveness)>,

@@ -1,7 +1,8 @@
 //! With whom to exchange the full member state, and when.
 //!
-//! Gossip alone leaves holes that take minutes to close in a mass join. At once at join and at first contact, a few
-//! seconds later, then every `push_pull_min..push_pull_max` with one random present member.
+//! Gossip alone leaves holes that take minutes to close in a mass join. At once at join and at
+//! first contact, a few seconds later, then every `push_pull_min..push_pull_max` with one random
+//! present member.
 //!
 //! Invariant: the queue is bounded and holds each target once.
 

@@ -1,7 +1,8 @@
-//! What a node says of itself beyond its identity. It travels by a versioned custom broadcast and by push-pull, because
-//! identities must stay small.
+//! What a node says of itself beyond its identity. It travels by a versioned custom broadcast and
+//! by push-pull, because identities must stay small.
 //!
-//! Invariant: merging records is a join: any order of arrival, with repeats, ends with the same record.
+//! Invariant: merging records is a join: any order of arrival, with repeats, ends with the same
+//! record.
 
 use serde::{Deserialize, Serialize};
 
@@ -16,14 +17,16 @@ pub const ADDRESS_BYTES_MAX: usize = 128;
 /// Largest attachment, in bytes.
 pub const ATTACHMENT_BYTES_MAX: usize = 64;
 
-/// A node's own description. Of two records of one node, the one with the higher `(bump, sequence)` wins.
+/// A node's own description. Of two records of one node, the one with the higher `(bump, sequence)`
+/// wins.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct NodeRecord {
     /// Whose record this is.
     pub node_id: NodeId,
     /// The life of its memory that it speaks of.
     pub boot_id: BootId,
-    /// The identity's bump, as far as the process has raised it by then: orders the records of different starts.
+    /// The identity's bump, as far as the process has raised it by then: orders the records of
+    /// different starts.
     pub bump: u64,
     /// Rises with every change within one process.
     pub sequence: u64,
@@ -116,8 +119,9 @@ impl NodeRecord {
         }
     }
 
-    /// Whether this record replaces `other` of the same node: the higher `(bump, sequence)` wins. The content breaks
-    /// ties, which only two processes with one name can make, so that all nodes settle on the same one.
+    /// Whether this record replaces `other` of the same node: the higher `(bump, sequence)` wins.
+    /// The content breaks ties, which only two processes with one name can make, so that all nodes
+    /// settle on the same one.
     #[must_use]
     pub fn supersedes(&self, other: &Self) -> bool {
         self.order() > other.order()

@@ -1,7 +1,7 @@
 //! The table of node records: what each node says of itself, newest first come.
 //!
-//! Invariants: one record per node; records are only replaced by ones that supersede them; the table is bounded; our own
-//! record is changed by us alone (`rebase`), whatever others say of us.
+//! Invariants: one record per node; records are only replaced by ones that supersede them; the
+//! table is bounded; our own record is changed by us alone (`rebase`), whatever others say of us.
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 

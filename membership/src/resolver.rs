@@ -7,8 +7,8 @@ pub type Resolution<'a> = Pin<Box<dyn Future<Output = io::Result<Vec<SocketAddr>
 
 /// Resolves seed names.
 pub trait Resolver: Send + Sync + 'static {
-    /// The addresses of `host:port`. Must not block the thread; may be dropped at any await. Asked again each seed
-    /// round, so it should not cache.
+    /// The addresses of `host:port`. Must not block the thread; may be dropped at any await. Asked
+    /// again each seed round, so it should not cache.
     fn resolve<'a>(&'a self, name: &'a str) -> Resolution<'a>;
 }
 

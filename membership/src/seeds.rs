@@ -1,9 +1,10 @@
 //! Whom to announce to, for ever: configured seeds and last-known peers that are not active.
 //!
-//! Without it a two-node split never heals, because foca stops all its timers when it is alone, and a split longer than
-//! the down memory never heals, because each half has forgotten the other.
+//! Without it a two-node split never heals, because foca stops all its timers when it is alone, and
+//! a split longer than the down memory never heals, because each half has forgotten the other.
 //!
-//! Invariants: never gives up; seeds and peers are bounded; a round is bounded and rotates, so that none is starved.
+//! Invariants: never gives up; seeds and peers are bounded; a round is bounded and rotates, so that
+//! none is starved.
 
 use std::{
     collections::{BTreeMap, BTreeSet},

@@ -1,6 +1,7 @@
 //! The full member state that two nodes exchange in a push-pull.
 //!
-//! Invariant: what `decode` returns is bounded and of our cluster; its members and records are not yet checked.
+//! Invariant: what `decode` returns is bounded and of our cluster; its members and records are not
+//! yet checked.
 
 use serde::{Deserialize, Serialize};
 
@@ -90,9 +91,10 @@ impl MemberState {
 }
 
 impl MemberState {
-    /// Whether this says something new to a node that knows `known` of the same address. What foca would ignore is
-    /// left out beforehand, because applying updates costs one scan of the member table each. A member that is down
-    /// and not known is no news either: nodes would remind each other of the forgotten for ever.
+    /// Whether this says something new to a node that knows `known` of the same address. What foca
+    /// would ignore is left out beforehand, because applying updates costs one scan of the member
+    /// table each. A member that is down and not known is no news either: nodes would remind each
+    /// other of the forgotten for ever.
     pub(crate) fn is_news_to(&self, known: Option<&Self>) -> bool {
         let (Some(said), Some(known)) = (self.liveness(), known) else {
             return known.is_none() && self.liveness().is_some_and(Liveness::is_present);

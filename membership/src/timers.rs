@@ -1,7 +1,9 @@
-//! One ordered queue of timers. Generic: foca's `Timer` brings its own order for timers that are due together.
+//! One ordered queue of timers. Generic: foca's `Timer` brings its own order for timers that are
+//! due together.
 //!
-//! Invariants: timers leave in the order of (deadline, the timer's own order, submission); a timer with a key replaces
-//! the pending one with the same key, so that day-long timers cannot pile up while a member flaps.
+//! Invariants: timers leave in the order of (deadline, the timer's own order, submission); a timer
+//! with a key replaces the pending one with the same key, so that day-long timers cannot pile up
+//! while a member flaps.
 
 use std::{
     cmp::Ordering,

@@ -1,4 +1,5 @@
-//! A hundred production agents in virtual time: joining, dying, splitting and healing, and that all of it is repeatable.
+//! A hundred production agents in virtual time: joining, dying, splitting and healing, and that all
+//! of it is repeatable.
 
 mod network;
 
@@ -71,7 +72,7 @@ fn a_split_longer_than_the_down_memory_heals() {
     }
     let split = network.run_until(seconds(60), |network| network.all_see(COUNT / 2));
     println!("split -> each half sees only itself: {split:?}");
-    network.run_for(seconds(70));
+    network.run_for(seconds(63));
     assert!(
         network.views().all(|view| view.members.len() == COUNT / 2),
         "all is forgotten"

@@ -4,7 +4,10 @@ use std::{net::IpAddr, time::Duration};
 
 use shard_cache_membership::record::{NAME_BYTES_MAX, ZONE_BYTES_MAX};
 
-use super::{model::Config, units::format_size};
+use super::{
+    model::Config,
+    units::{format_duration, format_size},
+};
 use crate::version::DRIFT_MAX_MILLIS;
 
 /// Largest sum of key and value sizes, in bytes: what one peer message can carry with room to spare.
@@ -42,14 +45,20 @@ impl Broken {
     /// Records a violation unless `holds`.
     fn unless(&mut self, holds: bool, path: &'static str, message: impl FnOnce() -> String) {
         if !holds {
-            self.0.push(Violation { path, message: message() });
+            self.0.push(Violation {
+                path,
+                message: message(),
+            });
         }
     }
 }
 
 fn quorums(config: &Config, broken: &mut Broken) {
     let n = config.cluster.replication_factor;
-    let (r, w) = (config.client.quorum.read_quorum, config.client.quorum.write_quorum);
+    let (r, w) = (
+        config.client.quorum.read_quorum,
+        config.client.quorum.write_quorum,
+    );
     let majority = n / 2 + 1;
     broken.unless(r <= n, "client.quorum.read_quorum", || {
         format!("{r} is more than cluster.replication_factor {n}; {majority} would be a majority")
@@ -73,21 +82,27 @@ fn quorums(config: &Config, broken: &mut Broken) {
 
 fn sizes(config: &Config, broken: &mut Broken) {
     let cache = &config.server.cache;
-    broken.unless(cache.max_value_size >= 1, "server.cache.max_value_size", || {
-        "0 bytes: must be at least 1B".to_owned()
-    });
+    broken.unless(
+        cache.max_value_size >= 1,
+        "server.cache.max_value_size",
+        || "0 bytes: must be at least 1B".to_owned(),
+    );
     broken.unless(cache.max_key_size >= 1, "server.cache.max_key_size", || {
         "0 bytes: must be at least 1B".to_owned()
     });
     let entry = cache.max_value_size.saturating_add(cache.max_key_size);
-    broken.unless(entry <= ENTRY_BYTES_MAX, "server.cache.max_value_size", || {
-        format!(
-            "max_value_size {} + max_key_size {} must be at most {}",
-            size(cache.max_value_size),
-            size(cache.max_key_size),
-            size(ENTRY_BYTES_MAX)
-        )
-    });
+    broken.unless(
+        entry <= ENTRY_BYTES_MAX,
+        "server.cache.max_value_size",
+        || {
+            format!(
+                "max_value_size {} + max_key_size {} must be at most {}",
+                size(cache.max_value_size),
+                size(cache.max_key_size),
+                size(ENTRY_BYTES_MAX)
+            )
+        },
+    );
     if let Some(memory) = cache.max_memory {
         broken.unless(memory >= entry as u64, "server.cache.max_memory", || {
             format!(
@@ -101,7 +116,11 @@ fn sizes(config: &Config, broken: &mut Broken) {
     let queue = config.server.peer.queue_bytes_max;
     let needed = entry.saturating_add(QUEUE_SLACK_BYTES);
     broken.unless(queue >= needed, "server.peer.queue_bytes_max", || {
-        format!("{} cannot hold the largest entry, which needs {}", size(queue), size(needed))
+        format!(
+            "{} cannot hold the largest entry, which needs {}",
+            size(queue),
+            size(needed)
+        )
     });
     let hints = &config.hints;
     broken.unless(
@@ -124,18 +143,32 @@ fn size(bytes: usize) -> String {
 fn durations(config: &Config, broken: &mut Broken) {
     let limits = &config.server.limits;
     let positive: [(&'static str, Duration); 9] = [
-        ("server.gossip.down_memory", config.server.gossip.down_memory),
+        (
+            "server.gossip.down_memory",
+            config.server.gossip.down_memory,
+        ),
         ("server.limits.cpu_window", limits.cpu_window),
         ("server.limits.request_timeout", limits.request_timeout),
-        ("server.peer.connect_timeout", config.server.peer.connect_timeout),
-        ("server.peer.stall_timeout", config.server.peer.stall_timeout),
-        ("server.peer.reconnect_max", config.server.peer.reconnect_max),
+        (
+            "server.peer.connect_timeout",
+            config.server.peer.connect_timeout,
+        ),
+        (
+            "server.peer.stall_timeout",
+            config.server.peer.stall_timeout,
+        ),
+        (
+            "server.peer.reconnect_max",
+            config.server.peer.reconnect_max,
+        ),
         ("client.hedging.timeout", config.client.hedging.timeout),
         ("hints.window", config.hints.window),
         ("tombstones.life", config.tombstones.life),
     ];
     for (path, duration) in positive {
-        broken.unless(!duration.is_zero(), path, || "must be longer than 0s".to_owned());
+        broken.unless(!duration.is_zero(), path, || {
+            "must be longer than 0s".to_owned()
+        });
     }
     broken.unless(
         limits.request_timeout <= limits.max_request_timeout,
@@ -143,8 +176,8 @@ fn durations(config: &Config, broken: &mut Broken) {
         || {
             format!(
                 "{} is longer than server.limits.max_request_timeout {}",
-                time(limits.request_timeout),
-                time(limits.max_request_timeout)
+                format_duration(limits.request_timeout),
+                format_duration(limits.max_request_timeout)
             )
         },
     );
@@ -155,8 +188,8 @@ fn durations(config: &Config, broken: &mut Broken) {
         || {
             format!(
                 "{} must be shorter than server.limits.request_timeout {}",
-                time(hedging.timeout),
-                time(limits.request_timeout)
+                format_duration(hedging.timeout),
+                format_duration(limits.request_timeout)
             )
         },
     );
@@ -168,16 +201,12 @@ fn durations(config: &Config, broken: &mut Broken) {
             format!(
                 "{} must be longer than hints.window {} + {} of clock drift, \
                  or a hint could bring a deleted value back",
-                time(config.tombstones.life),
-                time(config.hints.window),
-                time(drift)
+                format_duration(config.tombstones.life),
+                format_duration(config.hints.window),
+                format_duration(drift)
             )
         },
     );
-}
-
-fn time(duration: Duration) -> String {
-    humantime::format_duration(duration).to_string()
 }
 
 fn addresses(config: &Config, broken: &mut Broken) {
@@ -191,13 +220,21 @@ fn addresses(config: &Config, broken: &mut Broken) {
         ("server.gossip.port", server.gossip.port),
     ];
     for (index, (path, port)) in ports.iter().enumerate() {
-        let same = ports[..index].iter().find(|(_, other)| other == port && *port != 0);
+        let same = ports[..index]
+            .iter()
+            .find(|(_, other)| other == port && *port != 0);
         broken.unless(same.is_none(), path, || {
-            format!("{port} is also {}; every port must be its own", same.map_or("", |(path, _)| path))
+            format!(
+                "{port} is also {}; every port must be its own",
+                same.map_or("", |(path, _)| path)
+            )
         });
     }
     if let Some(advertise) = &server.advertise {
-        let unspecified = advertise.host.parse::<IpAddr>().is_ok_and(|ip| ip.is_unspecified());
+        let unspecified = advertise
+            .host
+            .parse::<IpAddr>()
+            .is_ok_and(|ip| ip.is_unspecified());
         broken.unless(!unspecified, "server.advertise", || {
             format!("nobody can connect to `{advertise}`: name an address that others reach")
         });
@@ -256,7 +293,10 @@ mod tests {
     fn broken_paths(change: impl FnOnce(&mut Config)) -> Vec<&'static str> {
         let mut config = Config::default();
         change(&mut config);
-        check(&config).into_iter().map(|violation| violation.path).collect()
+        check(&config)
+            .into_iter()
+            .map(|violation| violation.path)
+            .collect()
     }
 
     #[test]
@@ -293,8 +333,14 @@ mod tests {
 
     #[test]
     fn two_faces_cannot_share_a_port_unless_both_take_a_free_one() {
-        assert_eq!(broken_paths(|c| c.server.http.port = 8080), ["server.http.port"]);
-        assert_eq!(broken_paths(|c| c.server.gossip.port = 8081), ["server.gossip.port"]);
+        assert_eq!(
+            broken_paths(|c| c.server.http.port = 8080),
+            ["server.http.port"]
+        );
+        assert_eq!(
+            broken_paths(|c| c.server.gossip.port = 8081),
+            ["server.gossip.port"]
+        );
         let free = broken_paths(|c| {
             c.server.grpc.port = 0;
             c.server.http.port = 0;
@@ -350,11 +396,21 @@ mod tests {
     #[test]
     fn names_and_seeds_have_a_form() {
         assert_eq!(broken_paths(|c| c.cluster.id.clear()), ["cluster.id"]);
-        assert_eq!(broken_paths(|c| c.node.name = Some("a b".to_owned())), ["node.name"]);
-        assert_eq!(broken_paths(|c| c.node.zone = "z".repeat(ZONE_BYTES_MAX + 1)), ["node.zone"]);
+        assert_eq!(
+            broken_paths(|c| c.node.name = Some("a b".to_owned())),
+            ["node.name"]
+        );
+        assert_eq!(
+            broken_paths(|c| c.node.zone = "z".repeat(ZONE_BYTES_MAX + 1)),
+            ["node.zone"]
+        );
         for seed in ["node1", "node1:0", ":7946", "node1:x", "a/b:1"] {
             let seeds = vec![seed.to_owned()];
-            assert_eq!(broken_paths(|c| c.cluster.seeds = seeds), ["cluster.seeds"], "{seed}");
+            assert_eq!(
+                broken_paths(|c| c.cluster.seeds = seeds),
+                ["cluster.seeds"],
+                "{seed}"
+            );
         }
         let good = vec!["node1:7946".to_owned(), "[::1]:7946".to_owned()];
         assert_eq!(broken_paths(|c| c.cluster.seeds = good), [""; 0]);

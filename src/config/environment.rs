@@ -1,5 +1,8 @@
 //! The only place that reads environment variables.
-#![allow(clippy::disallowed_methods, reason = "this is the seam: the configuration reads the environment, once")]
+#![allow(
+    clippy::disallowed_methods,
+    reason = "this is the seam: the configuration reads the environment, once"
+)]
 
 use std::collections::BTreeMap;
 
@@ -12,7 +15,10 @@ pub const PREFIX: &str = "SHARD_CACHE_";
 pub fn variables() -> BTreeMap<String, String> {
     std::env::vars_os()
         .map(|(name, value)| {
-            (name.to_string_lossy().into_owned(), value.to_string_lossy().into_owned())
+            (
+                name.to_string_lossy().into_owned(),
+                value.to_string_lossy().into_owned(),
+            )
         })
         .filter(|(name, _)| name.starts_with(PREFIX))
         .collect()

@@ -85,11 +85,14 @@ impl Problem {
     }
 
     /// Names what is accepted, and what was probably meant by `given`.
-    pub(super) fn accepting(mut self, given: &str, accepted: &[&str]) -> Self {
-        self.suggestion = reference::nearest(given, accepted.iter().copied())
-            .map(str::to_owned)
-            .or_else(|| reference::elsewhere(given).map(str::to_owned));
-        self.accepted = accepted.iter().map(|&accepted| accepted.to_owned()).collect();
+    pub(super) fn accepting(mut self, given: &str, accepted: &[&'static str]) -> Self {
+        self.suggestion = reference::elsewhere(given)
+            .or_else(|| reference::nearest(given, accepted.iter().copied()))
+            .map(str::to_owned);
+        self.accepted = accepted
+            .iter()
+            .map(|&accepted| accepted.to_owned())
+            .collect();
         self
     }
 }
@@ -131,7 +134,9 @@ pub struct ConfigError {
 
 impl From<Problem> for ConfigError {
     fn from(problem: Problem) -> Self {
-        Self { problems: vec![problem] }
+        Self {
+            problems: vec![problem],
+        }
     }
 }
 

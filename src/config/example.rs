@@ -35,7 +35,7 @@ pub fn example() -> String {
         }
         comment(&mut out, entry);
         match (value(&tree, entry), entry.sample) {
-            (Value::Null, Some(sample)) => line(&mut out, entry, "# ", &scalar(&Value::from(sample))),
+            (Value::Null, Some(sample)) => line(&mut out, entry, "# ", sample),
             (value, _) => line(&mut out, entry, "", &scalar(value)),
         }
     }
@@ -51,7 +51,9 @@ pub fn print(config: &Config) -> String {
 /// As [`print`], with a comment behind every value that says where it comes from.
 #[must_use]
 pub fn print_with_origins(config: &Config, origins: &BTreeMap<String, Origin>) -> String {
-    render(config, |path| Some(origins.get(path).unwrap_or(&Origin::Default).to_string()))
+    render(config, |path| {
+        Some(origins.get(path).unwrap_or(&Origin::Default).to_string())
+    })
 }
 
 fn render(config: &Config, origin: impl Fn(&str) -> Option<String>) -> String {
@@ -84,7 +86,10 @@ fn depth(entry: &Entry) -> usize {
 
 fn line(out: &mut String, entry: &Entry, prefix: &str, text: &str) {
     let indent = 2 * depth(entry);
-    let key = entry.path.rsplit_once('.').map_or(entry.path, |(_, key)| key);
+    let key = entry
+        .path
+        .rsplit_once('.')
+        .map_or(entry.path, |(_, key)| key);
     let blank = if text.is_empty() { "" } else { " " };
     // Writing to a string cannot fail.
     let _ = writeln!(out, "{:indent$}{prefix}{key}:{blank}{text}", "");
@@ -125,7 +130,9 @@ fn scalar(value: &Value) -> String {
 fn is_plain(text: &str) -> bool {
     const WORDS: [&str; 8] = ["true", "false", "null", "yes", "no", "on", "y", "n"];
     let plain_start = text.starts_with(|c: char| c.is_ascii_alphanumeric());
-    let plain = text.bytes().all(|b| b.is_ascii_alphanumeric() || b"._-/".contains(&b));
+    let plain = text
+        .bytes()
+        .all(|b| b.is_ascii_alphanumeric() || b"._-/".contains(&b));
     let reserved = WORDS.contains(&text.to_ascii_lowercase().as_str());
     plain_start && plain && !reserved && text.parse::<f64>().is_err() && !text.starts_with("0x")
 }
@@ -138,7 +145,9 @@ mod tests {
     use crate::config::file::ConfigFile;
 
     fn parse(text: String) -> Config {
-        ConfigFile::parse(Path::new("test.yaml"), text).unwrap_or_else(|e| panic!("{e}")).config
+        ConfigFile::parse(Path::new("test.yaml"), text)
+            .unwrap_or_else(|e| panic!("{e}"))
+            .config
     }
 
     #[test]
@@ -164,13 +173,16 @@ mod tests {
             .map(|line| {
                 let sample = line.trim_start().strip_prefix("# ").filter(|rest| {
                     rest.split_once(": ").is_some_and(|(key, _)| {
-                        ENTRIES.iter().any(|e| {
-                            e.sample.is_some() && e.path.ends_with(&format!(".{key}"))
-                        })
+                        ENTRIES
+                            .iter()
+                            .any(|e| e.sample.is_some() && e.path.ends_with(&format!(".{key}")))
                     })
                 });
                 let indent = line.len() - line.trim_start().len();
-                sample.map_or_else(|| format!("{line}\n"), |rest| format!("{:indent$}{rest}\n", ""))
+                sample.map_or_else(
+                    || format!("{line}\n"),
+                    |rest| format!("{:indent$}{rest}\n", ""),
+                )
             })
             .collect();
         let config = parse(uncommented);

@@ -15,7 +15,7 @@ use serde::{
 use serde_saphyr::{DefaultMessageFormatter, Error as YamlError, MessageFormatter as _, Spanned};
 
 use super::{
-    error::{Origin, Place, Problem},
+    error::{ConfigError, Origin, Place, Problem},
     model::Config,
 };
 
@@ -35,22 +35,28 @@ pub(super) struct ConfigFile {
 
 impl ConfigFile {
     /// Reads and parses a file.
-    pub(super) fn read(file: &Path) -> Result<Self, Problem> {
-        let unreadable =
-            |message: String| Problem::new(Place::Unreadable { file: file.to_owned() }, message);
+    pub(super) fn read(file: &Path) -> Result<Self, ConfigError> {
+        let unreadable = |message: String| {
+            Problem::new(
+                Place::Unreadable {
+                    file: file.to_owned(),
+                },
+                message,
+            )
+        };
         let mut bytes = Vec::new();
         File::open(file)
             .and_then(|open| open.take(FILE_BYTES_MAX + 1).read_to_end(&mut bytes))
             .map_err(|error| unreadable(format!("cannot be read: {error}")))?;
         if bytes.len() as u64 > FILE_BYTES_MAX {
-            return Err(unreadable(format!("larger than {FILE_BYTES_MAX} bytes")));
+            return Err(unreadable(format!("larger than {FILE_BYTES_MAX} bytes")).into());
         }
         let text = String::from_utf8(bytes).map_err(|_| unreadable("is not UTF-8".to_owned()))?;
         Self::parse(file, text)
     }
 
     /// Parses the text of a file.
-    pub(super) fn parse(file: &Path, text: String) -> Result<Self, Problem> {
+    pub(super) fn parse(file: &Path, text: String) -> Result<Self, ConfigError> {
         let mut parsed = Self {
             file: file.to_owned(),
             text,
@@ -60,18 +66,23 @@ impl ConfigFile {
         if is_blank(&parsed.text) {
             return Ok(parsed);
         }
-        parsed.config =
-            serde_saphyr::from_str(&parsed.text).map_err(|error| parsed.problem(&error))?;
-        let tree: Tree =
-            serde_saphyr::from_str(&parsed.text).map_err(|error| parsed.problem(&error))?;
+        // The places first: they also tell which field a refused value was meant for.
+        let tree: Tree = serde_saphyr::from_str(&parsed.text)
+            .map_err(|error| ConfigError::from(parsed.problem(&error)))?;
         tree.collect("", &mut parsed.places);
+        parsed.config = serde_saphyr::from_str(&parsed.text)
+            .map_err(|error| ConfigError::from(parsed.problem(&error)))?;
         Ok(parsed)
     }
 
     /// Where the file sets a path; `None` when it does not.
     pub(super) fn origin(&self, path: &str) -> Option<Origin> {
         let &(line, column) = self.places.get(path)?;
-        Some(Origin::File { file: self.file.clone(), line, column })
+        Some(Origin::File {
+            file: self.file.clone(),
+            line,
+            column,
+        })
     }
 
     /// The place of an origin, with the text of its line.
@@ -85,28 +96,56 @@ impl ConfigFile {
 
     fn line(&self, line: u64) -> Option<String> {
         let index = usize::try_from(line.checked_sub(1)?).ok()?;
-        self.text.lines().nth(index).map(|line| line.trim_end().to_owned())
+        self.text
+            .lines()
+            .nth(index)
+            .map(|line| line.trim_end().to_owned())
     }
 
     fn problem(&self, error: &YamlError) -> Problem {
         let error = error.without_snippet();
-        let (line, column) =
-            error.location().map_or((1, 1), |location| (location.line(), location.column()));
-        let place = self.place(Origin::File { file: self.file.clone(), line, column });
+        let (line, column) = error
+            .location()
+            .map_or((1, 1), |location| (location.line(), location.column()));
+        let place = self.place(Origin::File {
+            file: self.file.clone(),
+            line,
+            column,
+        });
         match error {
-            YamlError::SerdeUnknownField { field, expected, .. } => {
-                Problem::new(place, format!("unknown key `{field}`")).accepting(field, expected)
-            }
-            YamlError::SerdeUnknownVariant { variant, expected, .. } => {
-                Problem::new(place, format!("unknown value `{variant}`"))
-                    .accepting(variant, expected)
-            }
+            YamlError::SerdeUnknownField {
+                field, expected, ..
+            } => Problem::new(place, format!("unknown key `{field}`")).accepting(field, expected),
             YamlError::DuplicateMappingKey { key, .. } => {
                 let key = key.as_deref().unwrap_or_default();
                 Problem::new(place, format!("key `{key}` stands here a second time"))
             }
-            other => Problem::new(place, DefaultMessageFormatter.format_message(other)),
+            value_error => self.value_problem(value_error, line, column),
         }
+    }
+
+    /// A refused value. The parser points at its key or at itself; people look for the value.
+    fn value_problem(&self, error: &YamlError, line: u64, column: u64) -> Problem {
+        let field = self
+            .places
+            .iter()
+            .filter(|(_, place)| place.0 == line && place.1 >= column)
+            .min_by_key(|(_, place)| place.1);
+        let column = field.map_or(column, |(_, place)| place.1);
+        let place = self.place(Origin::File {
+            file: self.file.clone(),
+            line,
+            column,
+        });
+        let mut problem = match error {
+            YamlError::SerdeUnknownVariant {
+                variant, expected, ..
+            } => Problem::new(place, format!("unknown value `{variant}`"))
+                .accepting(variant, expected),
+            other => Problem::new(place, DefaultMessageFormatter.format_message(other)),
+        };
+        problem.path = field.map(|(path, _)| path.clone());
+        problem
     }
 }
 
@@ -125,11 +164,21 @@ enum Tree {
 
 impl Tree {
     fn collect(&self, path: &str, places: &mut BTreeMap<String, (u64, u64)>) {
-        let Self::Section(children) = self else { return };
+        let Self::Section(children) = self else {
+            return;
+        };
         for (key, child) in children {
-            let path = if path.is_empty() { key.clone() } else { format!("{path}.{key}") };
-            child.value.collect(&path, places);
-            places.insert(path, (child.referenced.line(), child.referenced.column()));
+            let path = if path.is_empty() {
+                key.clone()
+            } else {
+                format!("{path}.{key}")
+            };
+            match &child.value {
+                Self::Section(_) => child.value.collect(&path, places),
+                Self::Value => {
+                    places.insert(path, (child.referenced.line(), child.referenced.column()));
+                }
+            }
         }
     }
 }

@@ -9,8 +9,7 @@ use std::{collections::BTreeMap, path::PathBuf};
 use serde_json::Value;
 
 use super::{
-    check,
-    environment,
+    check, environment,
     error::{ConfigError, Origin, Place, Problem},
     file::ConfigFile,
     model::Config,
@@ -46,7 +45,11 @@ pub struct Loaded {
 /// # Errors
 /// See [`load`].
 pub fn load_system(file: Option<PathBuf>, flags: Vec<Flag>) -> Result<Loaded, ConfigError> {
-    load(Sources { file, environment: environment::variables(), flags })
+    load(Sources {
+        file,
+        environment: environment::variables(),
+        flags,
+    })
 }
 
 /// Loads and checks a configuration. Precedence: defaults < file < environment < flags.
@@ -55,7 +58,10 @@ pub fn load_system(file: Option<PathBuf>, flags: Vec<Flag>) -> Result<Loaded, Co
 /// Everything that is wrong, with its place: a file that cannot be read or parsed (the first problem in it), unknown
 /// paths, values of the wrong form, and all broken rules between fields.
 pub fn load(sources: Sources) -> Result<Loaded, ConfigError> {
-    let named = sources.environment.get(FILE_VARIABLE).filter(|name| !name.is_empty());
+    let named = sources
+        .environment
+        .get(FILE_VARIABLE)
+        .filter(|name| !name.is_empty());
     let file = match sources.file.or_else(|| named.map(PathBuf::from)) {
         Some(file) => Some(ConfigFile::read(&file)?),
         None => None,
@@ -65,7 +71,10 @@ pub fn load(sources: Sources) -> Result<Loaded, ConfigError> {
     let layers = Layers { file, overrides };
     let config = layers.merge()?;
     layers.check(&config)?;
-    Ok(Loaded { config, origins: layers.origins() })
+    Ok(Loaded {
+        config,
+        origins: layers.origins(),
+    })
 }
 
 fn all(problems: Vec<Problem>) -> ConfigError {
@@ -79,7 +88,10 @@ struct Layers {
 
 impl Layers {
     fn merge(&self) -> Result<Config, ConfigError> {
-        let base = self.file.as_ref().map_or_else(Config::default, |file| file.config.clone());
+        let base = self
+            .file
+            .as_ref()
+            .map_or_else(Config::default, |file| file.config.clone());
         if self.overrides.is_empty() {
             return Ok(base);
         }
@@ -110,7 +122,11 @@ impl Layers {
                 ..Problem::new(self.place(violation.path), violation.message)
             })
             .collect();
-        if problems.is_empty() { Ok(()) } else { Err(all(problems)) }
+        if problems.is_empty() {
+            Ok(())
+        } else {
+            Err(all(problems))
+        }
     }
 
     fn origin(&self, path: &str) -> Origin {
@@ -125,7 +141,10 @@ impl Layers {
         let origin = self.origin(path);
         match &self.file {
             Some(file) => file.place(origin),
-            None => Place::Value { origin, line_text: None },
+            None => Place::Value {
+                origin,
+                line_text: None,
+            },
         }
     }
 

@@ -37,20 +37,32 @@ fn load_text(
     flags: &[(&str, &str)],
 ) -> Result<Loaded, ConfigError> {
     let file = ConfigFile::parse(Path::new("node.yaml"), text.to_owned())?;
-    let variables =
-        variables.iter().map(|&(name, text)| (name.to_owned(), text.to_owned())).collect();
-    let flags: Vec<_> =
-        flags.iter().map(|&(name, text)| Flag::of_twin(name, text).unwrap()).collect();
+    let variables = variables
+        .iter()
+        .map(|&(name, text)| (name.to_owned(), text.to_owned()))
+        .collect();
+    let flags: Vec<_> = flags
+        .iter()
+        .map(|&(name, text)| Flag::of_twin(name, text).unwrap())
+        .collect();
     let mut overrides = overrides::of_environment(&variables).map_err(all)?;
     overrides.extend(overrides::of_flags(&flags).map_err(all)?);
-    let layers = Layers { file: Some(file), overrides };
+    let layers = Layers {
+        file: Some(file),
+        overrides,
+    };
     let config = layers.merge()?;
     layers.check(&config)?;
-    Ok(Loaded { config, origins: layers.origins() })
+    Ok(Loaded {
+        config,
+        origins: layers.origins(),
+    })
 }
 
 fn config_of(text: &str) -> Config {
-    load_text(text, &[], &[]).unwrap_or_else(|error| panic!("{error}")).config
+    load_text(text, &[], &[])
+        .unwrap_or_else(|error| panic!("{error}"))
+        .config
 }
 
 fn refusal(text: &str) -> String {
@@ -95,33 +107,93 @@ fn units_and_single_elements_are_understood() {
 fn an_unknown_key_is_refused_with_its_place_the_accepted_keys_and_a_suggestion() {
     let text = ORIGINAL_SERVER.replace("cpu_threshold", "cpu_treshold");
     let error = refusal(&text);
-    assert!(error.starts_with("node.yaml:11:5: unknown key `cpu_treshold`"), "{error}");
-    assert!(error.contains("   11 |     cpu_treshold: 0.9\n      |     ^"), "{error}");
-    assert!(error.contains("accepted: max_concurrent_requests, cpu_threshold"), "{error}");
+    assert!(
+        error.starts_with("node.yaml:11:5: unknown key `cpu_treshold`"),
+        "{error}"
+    );
+    assert!(
+        error.contains("   11 |     cpu_treshold: 0.9\n      |     ^"),
+        "{error}"
+    );
+    assert!(
+        error.contains("accepted: max_concurrent_requests, cpu_threshold"),
+        "{error}"
+    );
     assert!(error.contains("did you mean `cpu_threshold`?"), "{error}");
 }
 
 #[test]
 fn a_key_in_the_wrong_section_is_told_where_it_belongs() {
     let error = refusal("cluster:\n  max_memory: 1GiB\n");
-    assert!(error.contains("did you mean `server.cache.max_memory`?"), "{error}");
+    assert!(
+        error.contains("did you mean `server.cache.max_memory`?"),
+        "{error}"
+    );
 }
 
 #[test]
 fn bad_values_are_refused_with_their_place_and_what_is_accepted() {
     for (text, place, accepted) in [
-        ("server:\n  grpc:\n    port: 70000\n", "node.yaml:3:11: ", "from 0 to 65535"),
-        ("server:\n  grpc:\n    port: -1\n", "node.yaml:3:11: ", "from 0 to 65535"),
-        ("server:\n  grpc:\n    port: http\n", "node.yaml:3:11: ", "from 0 to 65535"),
-        ("server:\n  cache:\n    capacity: 0\n", "node.yaml:3:15: ", "from 1 to"),
-        ("server:\n  cache:\n    default_ttl: 3 parsecs\n", "node.yaml:3:18: ", "such as 3600s"),
-        ("server:\n  cache:\n    max_memory: many\n", "node.yaml:3:17: ", "such as 512MiB"),
-        ("server:\n  limits:\n    cpu_threshold: 1.5\n", "node.yaml:3:20: ", "up to 1"),
-        ("cluster:\n  slots: 0\n", "node.yaml:2:10: ", "from 1 to 65535"),
-        ("cluster:\n  slots: 65536\n", "node.yaml:2:10: ", "from 1 to 65535"),
-        ("telemetry:\n  log_level: loud\n", "node.yaml:2:14: ", "accepted: off, error, warn"),
-        ("server:\n  advertise: 'a b'\n", "node.yaml:2:14: ", "host:port"),
-        ("server:\n  bind: nowhere\n", "node.yaml:2:9: ", "IP address"),
+        (
+            "server:\n  grpc:\n    port: 70000\n",
+            "node.yaml:3:11: ",
+            "from 0 to 65535",
+        ),
+        (
+            "server:\n  grpc:\n    port: -1\n",
+            "node.yaml:3:11: ",
+            "from 0 to 65535",
+        ),
+        (
+            "server:\n  grpc:\n    port: http\n",
+            "node.yaml:3:11: ",
+            "from 0 to 65535",
+        ),
+        (
+            "server:\n  cache:\n    capacity: 0\n",
+            "node.yaml:3:15: ",
+            "from 1 to",
+        ),
+        (
+            "server:\n  cache:\n    default_ttl: 3 parsecs\n",
+            "node.yaml:3:18: ",
+            "such as 3600s",
+        ),
+        (
+            "server:\n  cache:\n    max_memory: many\n",
+            "node.yaml:3:17: ",
+            "such as 512MiB",
+        ),
+        (
+            "server:\n  limits:\n    cpu_threshold: 1.5\n",
+            "node.yaml:3:20: ",
+            "up to 1",
+        ),
+        (
+            "cluster:\n  slots: 0\n",
+            "node.yaml:2:10: ",
+            "from 1 to 65535",
+        ),
+        (
+            "cluster:\n  slots: 65536\n",
+            "node.yaml:2:10: ",
+            "from 1 to 65535",
+        ),
+        (
+            "telemetry:\n  log_level: loud\n",
+            "node.yaml:2:14: ",
+            "accepted: off, error, warn",
+        ),
+        (
+            "server:\n  advertise: 'a b'\n",
+            "node.yaml:2:14: ",
+            "host:port",
+        ),
+        (
+            "server:\n  bind: nowhere\n",
+            "node.yaml:2:9: ",
+            "IP address",
+        ),
         ("server:\n  reflection: maybe\n", "node.yaml:2:15: ", "bool"),
     ] {
         let error = refusal(text);
@@ -140,7 +212,10 @@ fn a_key_that_stands_twice_is_refused() {
 #[test]
 fn a_broken_rule_is_shown_at_the_line_that_breaks_it() {
     let error = refusal("client:\n  quorum:\n    read_quorum: 1\n");
-    assert!(error.starts_with("node.yaml:3:18: client.quorum.read_quorum: "), "{error}");
+    assert!(
+        error.starts_with("node.yaml:3:18: client.quorum.read_quorum: "),
+        "{error}"
+    );
     assert!(error.contains("read_quorum 1 + write_quorum 2"), "{error}");
 }
 
@@ -153,17 +228,29 @@ fn every_broken_rule_is_reported_at_once() {
 #[test]
 fn flags_win_over_the_environment_and_that_over_the_file_and_that_over_the_defaults() {
     let text = "server:\n  grpc:\n    port: 1\n  http:\n    port: 2\n  gossip:\n    port: 3\n";
-    let variables = [("SHARD_CACHE_HTTP_PORT", "12"), ("SHARD_CACHE__SERVER__GOSSIP__PORT", "13")];
+    let variables = [
+        ("SHARD_CACHE_HTTP_PORT", "12"),
+        ("SHARD_CACHE__SERVER__GOSSIP__PORT", "13"),
+    ];
     let loaded = load_text(text, &variables, &[("gossip-port", "23")]).unwrap();
     let server = &loaded.config.server;
-    assert_eq!((server.grpc.port, server.http.port, server.gossip.port), (1, 12, 23));
+    assert_eq!(
+        (server.grpc.port, server.http.port, server.gossip.port),
+        (1, 12, 23)
+    );
     let origin = |path: &str| loaded.origins.get(path).map(ToString::to_string);
-    assert_eq!(origin("server.grpc.port").as_deref(), Some("node.yaml:3:11"));
+    assert_eq!(
+        origin("server.grpc.port").as_deref(),
+        Some("node.yaml:3:11")
+    );
     assert_eq!(
         origin("server.http.port").as_deref(),
         Some("environment variable SHARD_CACHE_HTTP_PORT")
     );
-    assert_eq!(origin("server.gossip.port").as_deref(), Some("flag --gossip-port"));
+    assert_eq!(
+        origin("server.gossip.port").as_deref(),
+        Some("flag --gossip-port")
+    );
     assert_eq!(origin("server.cache.capacity"), None);
 }
 
@@ -183,7 +270,10 @@ fn overrides_of_every_kind_are_understood() {
     ];
     let config = load_text("", &variables, &[]).unwrap().config;
     assert!(!config.server.reflection);
-    assert_eq!(config.server.limits.cpu_threshold.to_bits(), 0.5f64.to_bits());
+    assert_eq!(
+        config.server.limits.cpu_threshold.to_bits(),
+        0.5f64.to_bits()
+    );
     assert_eq!(config.server.cache.max_memory, Some(64 << 20));
     assert_eq!(config.server.cache.default_ttl, Duration::from_secs(5));
     assert_eq!(config.cluster.seeds, ["a:1", "b:2"]);
@@ -196,32 +286,53 @@ fn overrides_of_every_kind_are_understood() {
 #[test]
 fn an_empty_variable_unsets_an_optional_field() {
     let text = "node:\n  name: a\n";
-    let config = load_text(text, &[("SHARD_CACHE_NODE_NAME", "")], &[]).unwrap().config;
+    let config = load_text(text, &[("SHARD_CACHE_NODE_NAME", "")], &[])
+        .unwrap()
+        .config;
     assert_eq!(config.node.name, None);
 }
 
 #[test]
 fn a_bad_override_is_refused_by_name() {
-    let error = load_text("", &[("SHARD_CACHE_GRPC_PORT", "70000")], &[]).unwrap_err().to_string();
+    let error = load_text("", &[("SHARD_CACHE_GRPC_PORT", "70000")], &[])
+        .unwrap_err()
+        .to_string();
     assert!(
         error.starts_with("environment variable SHARD_CACHE_GRPC_PORT: server.grpc.port: "),
         "{error}"
     );
     assert!(error.contains("from 0 to 65535"), "{error}");
-    let error = load_text("", &[], &[("log-level", "loud")]).unwrap_err().to_string();
-    assert!(error.starts_with("flag --log-level: telemetry.log_level: "), "{error}");
+    let error = load_text("", &[], &[("log-level", "loud")])
+        .unwrap_err()
+        .to_string();
+    assert!(
+        error.starts_with("flag --log-level: telemetry.log_level: "),
+        "{error}"
+    );
     assert!(error.contains("`debug`"), "{error}");
 }
 
 #[test]
 fn a_nested_variable_that_names_no_field_is_refused_by_name() {
     for (name, suggestion) in [
-        ("SHARD_CACHE__SERVER__GRPC__PROT", "SHARD_CACHE__SERVER__GRPC__PORT"),
-        ("SHARD_CACHE__SERVER__GRPC", "SHARD_CACHE__SERVER__GRPC__PORT"),
-        ("SHARD_CACHE__CLUSTER__MAX_MEMORY", "SHARD_CACHE__SERVER__CACHE__MAX_MEMORY"),
+        (
+            "SHARD_CACHE__SERVER__GRPC__PROT",
+            "SHARD_CACHE__SERVER__GRPC__PORT",
+        ),
+        (
+            "SHARD_CACHE__SERVER__GRPC",
+            "SHARD_CACHE__SERVER__GRPC__PORT",
+        ),
+        (
+            "SHARD_CACHE__CLUSTER__MAX_MEMORY",
+            "SHARD_CACHE__SERVER__CACHE__MAX_MEMORY",
+        ),
     ] {
         let error = load_text("", &[(name, "1")], &[]).unwrap_err().to_string();
-        assert!(error.starts_with(&format!("environment variable {name}: ")), "{error}");
+        assert!(
+            error.starts_with(&format!("environment variable {name}: ")),
+            "{error}"
+        );
         assert!(error.contains(suggestion), "{error}");
     }
 }
@@ -235,15 +346,26 @@ fn a_kubernetes_service_link_is_recognised() {
 
 #[test]
 fn a_file_that_is_not_there_is_named() {
-    let sources = Sources { file: Some("/nowhere/node.yaml".into()), ..Sources::default() };
+    let sources = Sources {
+        file: Some("/nowhere/node.yaml".into()),
+        ..Sources::default()
+    };
     let error = load(sources).unwrap_err().to_string();
-    assert!(error.starts_with("/nowhere/node.yaml: cannot be read: "), "{error}");
+    assert!(
+        error.starts_with("/nowhere/node.yaml: cannot be read: "),
+        "{error}"
+    );
 }
 
 #[test]
 fn the_default_of_min_members_follows_the_seeds() {
     assert_eq!(config_of("").cluster.first_ring_members(), 1);
-    assert_eq!(config_of("cluster:\n  seeds: [a:1]\n").cluster.first_ring_members(), 2);
+    assert_eq!(
+        config_of("cluster:\n  seeds: [a:1]\n")
+            .cluster
+            .first_ring_members(),
+        2
+    );
 }
 
 #[test]

@@ -29,7 +29,11 @@ pub fn hostname() -> String {
     let uname = rustix::system::uname();
     let name = uname.nodename().to_string_lossy();
     let short = name.split('.').next().unwrap_or_default();
-    if short.is_empty() { "localhost".to_owned() } else { short.to_owned() }
+    if short.is_empty() {
+        "localhost".to_owned()
+    } else {
+        short.to_owned()
+    }
 }
 
 /// As [`memory_bytes`], with the file system's root as a parameter.
@@ -41,7 +45,11 @@ fn memory_bytes_below(root: &Path) -> u64 {
         .filter_map(|file| read(&root.join(file)))
         .filter_map(|text| text.trim().parse::<u64>().ok());
     // A limit of "max" does not parse, and version 1 writes a huge number: the minimum is right in both cases.
-    machine.into_iter().chain(limits).min().unwrap_or(MEMORY_BYTES_FALLBACK)
+    machine
+        .into_iter()
+        .chain(limits)
+        .min()
+        .unwrap_or(MEMORY_BYTES_FALLBACK)
 }
 
 fn read(path: &Path) -> Option<String> {
@@ -50,7 +58,9 @@ fn read(path: &Path) -> Option<String> {
 
 /// `MemTotal` of /proc/meminfo, in bytes.
 fn total_memory(meminfo: &str) -> Option<u64> {
-    let line = meminfo.lines().find_map(|line| line.strip_prefix("MemTotal:"))?;
+    let line = meminfo
+        .lines()
+        .find_map(|line| line.strip_prefix("MemTotal:"))?;
     let kib: u64 = line.trim().strip_suffix("kB")?.trim().parse().ok()?;
     Some(kib * 1024)
 }
@@ -66,14 +76,21 @@ fn limit_files(cgroups: &str) -> Vec<PathBuf> {
         };
         let (base, name) = if controllers.is_empty() {
             ("sys/fs/cgroup", "memory.max")
-        } else if controllers.split(',').any(|controller| controller == "memory") {
+        } else if controllers
+            .split(',')
+            .any(|controller| controller == "memory")
+        {
             ("sys/fs/cgroup/memory", "memory.limit_in_bytes")
         } else {
             continue;
         };
         let relative = Path::new(path.trim_start_matches('/'));
         // `ancestors` ends with the empty path, which is the root group itself: what a container sees as its own.
-        files.extend(relative.ancestors().map(|group| Path::new(base).join(group).join(name)));
+        files.extend(
+            relative
+                .ancestors()
+                .map(|group| Path::new(base).join(group).join(name)),
+        );
     }
     files
 }

@@ -31,10 +31,13 @@ mod units;
 pub use error::{ConfigError, Origin, Place, Problem};
 pub use example::{example, print, print_with_origins};
 pub use load::{Loaded, Sources, load, load_system};
-pub use overrides::Flag;
 pub use model::{
     Advertise, CacheConfig, ClientConfig, ClusterConfig, Config, DegradeConfig, GossipConfig,
     GossipProfile, GrpcConfig, HedgingConfig, HintsConfig, HttpConfig, LimitsConfig, LogFormat,
     LogLevel, NodeConfig, PeerConfig, QuorumConfig, ServerConfig, TelemetryConfig,
     TombstonesConfig,
 };
+pub use overrides::Flag;
+#[cfg(test)]
+pub(crate) use reference::twin_flags;
+pub(crate) use units::parse_duration;

@@ -45,19 +45,29 @@ impl Config {
     /// from the configured one when that is 0.
     #[must_use]
     pub fn node_name(&self, gossip_port: u16) -> String {
-        self.node.name.clone().unwrap_or_else(|| format!("{}:{gossip_port}", machine::hostname()))
+        self.node
+            .name
+            .clone()
+            .unwrap_or_else(|| format!("{}:{gossip_port}", machine::hostname()))
     }
 
     /// Bytes that entries may take: `server.cache.max_memory`, or half of what the machine (or its cgroup) allows.
     #[must_use]
     pub fn memory_limit_bytes(&self) -> u64 {
-        self.server.cache.max_memory.unwrap_or_else(|| machine::memory_bytes() / 2)
+        self.server
+            .cache
+            .max_memory
+            .unwrap_or_else(|| machine::memory_bytes() / 2)
     }
 
     /// Worker threads: `server.threads`, or one per core.
     #[must_use]
     pub fn worker_threads(&self) -> usize {
-        if self.server.threads == 0 { machine::cores() } else { self.server.threads }
+        if self.server.threads == 0 {
+            machine::cores()
+        } else {
+            self.server.threads
+        }
     }
 }
 
@@ -153,7 +163,11 @@ pub struct GossipConfig {
 
 impl Default for GossipConfig {
     fn default() -> Self {
-        Self { port: 7946, profile: GossipProfile::Lan, down_memory: 24 * HOUR }
+        Self {
+            port: 7946,
+            profile: GossipProfile::Lan,
+            down_memory: 24 * HOUR,
+        }
     }
 }
 
@@ -182,25 +196,36 @@ impl FromStr for Advertise {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        let expected =
-            || format!("`{text}` is no host or host:port, such as 10.0.0.5, node1:7946 or [::1]:7946");
+        let expected = || {
+            format!("`{text}` is no host or host:port, such as 10.0.0.5, node1:7946 or [::1]:7946")
+        };
         if let Ok(address) = text.parse::<IpAddr>() {
-            return Ok(Self { host: address.to_string(), port: None });
+            return Ok(Self {
+                host: address.to_string(),
+                port: None,
+            });
         }
         let (host, port) = match text.rsplit_once(':') {
             Some((host, port)) => (host, Some(port.parse().map_err(|_| expected())?)),
             None => (text, None),
         };
-        let bare = host.strip_prefix('[').and_then(|rest| rest.strip_suffix(']'));
+        let bare = host
+            .strip_prefix('[')
+            .and_then(|rest| rest.strip_suffix(']'));
         let valid = match bare {
             Some(address) => matches!(address.parse(), Ok(IpAddr::V6(_))),
             None => {
                 !host.is_empty()
-                    && host.bytes().all(|b| b.is_ascii_alphanumeric() || b".-_".contains(&b))
+                    && host
+                        .bytes()
+                        .all(|b| b.is_ascii_alphanumeric() || b".-_".contains(&b))
             }
         };
         if valid && port != Some(0) {
-            Ok(Self { host: bare.unwrap_or(host).to_owned(), port })
+            Ok(Self {
+                host: bare.unwrap_or(host).to_owned(),
+                port,
+            })
         } else {
             Err(expected())
         }
@@ -225,7 +250,9 @@ impl Serialize for Advertise {
 
 impl<'de> Deserialize<'de> for Advertise {
     fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        String::deserialize(deserializer)?.parse().map_err(serde::de::Error::custom)
+        String::deserialize(deserializer)?
+            .parse()
+            .map_err(serde::de::Error::custom)
     }
 }
 
@@ -356,7 +383,8 @@ impl ClusterConfig {
     /// Members that must be present before a first ring is formed.
     #[must_use]
     pub fn first_ring_members(&self) -> usize {
-        self.min_members.unwrap_or(if self.seeds.is_empty() { 1 } else { 2 })
+        self.min_members
+            .unwrap_or(if self.seeds.is_empty() { 1 } else { 2 })
     }
 }
 
@@ -408,7 +436,10 @@ pub struct QuorumConfig {
 
 impl Default for QuorumConfig {
     fn default() -> Self {
-        Self { read_quorum: 2, write_quorum: 2 }
+        Self {
+            read_quorum: 2,
+            write_quorum: 2,
+        }
     }
 }
 
@@ -428,7 +459,11 @@ pub struct HedgingConfig {
 
 impl Default for HedgingConfig {
     fn default() -> Self {
-        Self { enabled: true, timeout: Duration::from_millis(100), ratio: 0.1 }
+        Self {
+            enabled: true,
+            timeout: Duration::from_millis(100),
+            ratio: 0.1,
+        }
     }
 }
 
@@ -457,7 +492,11 @@ pub struct HintsConfig {
 
 impl Default for HintsConfig {
     fn default() -> Self {
-        Self { target_bytes_max: 64 * MIB, total_bytes_max: 256 * MIB, window: 3 * HOUR }
+        Self {
+            target_bytes_max: 64 * MIB,
+            total_bytes_max: 256 * MIB,
+            window: 3 * HOUR,
+        }
     }
 }
 
@@ -475,7 +514,10 @@ pub struct TombstonesConfig {
 
 impl Default for TombstonesConfig {
     fn default() -> Self {
-        Self { life: 4 * HOUR, bytes_max: 32 * MIB }
+        Self {
+            life: 4 * HOUR,
+            bytes_max: 32 * MIB,
+        }
     }
 }
 

@@ -29,7 +29,11 @@ impl Flag {
     #[must_use]
     pub fn of_twin(name: &str, text: impl Into<String>) -> Option<Self> {
         let twin = TWINS.iter().find(|twin| twin.flag == name)?;
-        Some(Self { name: name.to_owned(), path: twin.path.to_owned(), text: text.into() })
+        Some(Self {
+            name: name.to_owned(),
+            path: twin.path.to_owned(),
+            text: text.into(),
+        })
     }
 }
 
@@ -48,7 +52,9 @@ pub(super) fn of_environment(
     let mut overrides = Vec::new();
     let mut problems = Vec::new();
     for (name, text) in variables {
-        let Some(nested) = name.strip_prefix(NESTED_PREFIX) else { continue };
+        let Some(nested) = name.strip_prefix(NESTED_PREFIX) else {
+            continue;
+        };
         let path = nested.replace("__", ".").to_lowercase();
         if reference::is_field(&path) {
             overrides.push(of_variable(name, path, text));
@@ -61,7 +67,11 @@ pub(super) fn of_environment(
             overrides.push(of_variable(twin.variable, twin.path.to_owned(), text));
         }
     }
-    if problems.is_empty() { Ok(overrides) } else { Err(problems) }
+    if problems.is_empty() {
+        Ok(overrides)
+    } else {
+        Err(problems)
+    }
 }
 
 /// The overrides of flags, in the order given.
@@ -69,17 +79,30 @@ pub(super) fn of_flags(flags: &[Flag]) -> Result<Vec<Override>, Vec<Problem>> {
     let mut overrides = Vec::new();
     let mut problems = Vec::new();
     for flag in flags {
-        let origin = Origin::Flag { name: flag.name.clone() };
+        let origin = Origin::Flag {
+            name: flag.name.clone(),
+        };
         if reference::is_field(&flag.path) {
-            overrides.push(Override { origin, path: flag.path.clone(), text: flag.text.clone() });
+            overrides.push(Override {
+                origin,
+                path: flag.path.clone(),
+                text: flag.text.clone(),
+            });
         } else {
-            let place = Place::Value { origin, line_text: None };
+            let place = Place::Value {
+                origin,
+                line_text: None,
+            };
             let mut problem = Problem::new(place, format!("there is no field `{}`", flag.path));
             problem.suggestion = reference::nearest_field(&flag.path).map(str::to_owned);
             problems.push(problem);
         }
     }
-    if problems.is_empty() { Ok(overrides) } else { Err(problems) }
+    if problems.is_empty() {
+        Ok(overrides)
+    } else {
+        Err(problems)
+    }
 }
 
 /// Puts an override's value into the tree. `defaults` tells what kind of value the field takes; text that is not of
@@ -92,13 +115,24 @@ pub(super) fn apply(tree: &mut Value, defaults: &Value, given: &Override) {
 }
 
 fn of_variable(name: &str, path: String, text: &str) -> Override {
-    Override { origin: Origin::Environment { name: name.to_owned() }, path, text: text.to_owned() }
+    Override {
+        origin: Origin::Environment {
+            name: name.to_owned(),
+        },
+        path,
+        text: text.to_owned(),
+    }
 }
 
 fn unknown_variable(name: &str, path: &str) -> Problem {
-    let origin = Origin::Environment { name: name.to_owned() };
+    let origin = Origin::Environment {
+        name: name.to_owned(),
+    };
     let mut problem = Problem::new(
-        Place::Value { origin, line_text: None },
+        Place::Value {
+            origin,
+            line_text: None,
+        },
         format!("there is no field `{path}`"),
     );
     problem.suggestion = reference::nearest_field(path)
@@ -109,10 +143,14 @@ fn unknown_variable(name: &str, path: &str) -> Problem {
 fn convert(path: &str, default: &Value, text: &str) -> Value {
     match default {
         Value::Number(_) => number(text),
-        Value::Bool(_) => text.parse::<bool>().map_or_else(|_| Value::from(text), Value::from),
-        Value::Array(_) => {
-            text.split(',').map(str::trim).filter(|element| !element.is_empty()).collect()
-        }
+        Value::Bool(_) => text
+            .parse::<bool>()
+            .map_or_else(|_| Value::from(text), Value::from),
+        Value::Array(_) => text
+            .split(',')
+            .map(str::trim)
+            .filter(|element| !element.is_empty())
+            .collect(),
         Value::Null if text.is_empty() => Value::Null,
         // Absent by default: the sample of the reference shows the kind.
         Value::Null => match reference::find(path).and_then(|entry| entry.sample) {

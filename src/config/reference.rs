@@ -14,11 +14,19 @@ pub(super) struct Entry {
 }
 
 const fn entry(path: &'static str, doc: &'static str) -> Entry {
-    Entry { path, doc, sample: None }
+    Entry {
+        path,
+        doc,
+        sample: None,
+    }
 }
 
 const fn absent(path: &'static str, sample: &'static str, doc: &'static str) -> Entry {
-    Entry { path, doc, sample: Some(sample) }
+    Entry {
+        path,
+        doc,
+        sample: Some(sample),
+    }
 }
 
 /// The entry of a path.
@@ -34,20 +42,25 @@ pub(super) fn is_field(path: &str) -> bool {
 /// The field that was probably meant.
 pub(super) fn nearest_field(path: &str) -> Option<&'static str> {
     let leaf = path.rsplit_once('.').map_or(path, |(_, leaf)| leaf);
-    nearest(path, fields()).or_else(|| elsewhere(leaf))
+    elsewhere(leaf).or_else(|| nearest(path, fields()))
 }
 
 /// The paths of all fields. In the table a section is followed by something below it.
 pub(super) fn fields() -> impl Iterator<Item = &'static str> {
     ENTRIES.iter().enumerate().filter_map(|(index, entry)| {
-        let next = ENTRIES.get(index + 1).and_then(|next| next.path.strip_prefix(entry.path));
+        let next = ENTRIES
+            .get(index + 1)
+            .and_then(|next| next.path.strip_prefix(entry.path));
         let section = next.is_some_and(|rest| rest.starts_with('.'));
         (!section).then_some(entry.path)
     })
 }
 
 /// The path that was probably meant.
-pub(super) fn nearest<'a>(given: &str, candidates: impl Iterator<Item = &'a str>) -> Option<&'a str> {
+pub(super) fn nearest<'a>(
+    given: &str,
+    candidates: impl Iterator<Item = &'a str>,
+) -> Option<&'a str> {
     /// Below this likeness a suggestion confuses more than it helps.
     const LIKENESS_MIN: f64 = 0.75;
     candidates
@@ -59,120 +72,273 @@ pub(super) fn nearest<'a>(given: &str, candidates: impl Iterator<Item = &'a str>
 
 /// The full path of a field that has the given name in another section, when there is exactly one.
 pub(super) fn elsewhere(name: &str) -> Option<&'static str> {
-    let mut same = ENTRIES
-        .iter()
-        .map(|entry| entry.path)
-        .filter(|path| path.rsplit_once('.').is_some_and(|(_, leaf)| leaf == name));
+    let mut same =
+        fields().filter(|path| path.rsplit_once('.').is_some_and(|(_, leaf)| leaf == name));
     let first = same.next()?;
     same.next().is_none().then_some(first)
 }
 
 /// A short way to set a field: a flag of `serve` and an environment variable.
-pub(super) struct Twin {
+pub(crate) struct Twin {
     /// The flag, without dashes.
-    pub(super) flag: &'static str,
+    pub(crate) flag: &'static str,
     /// The environment variable.
-    pub(super) variable: &'static str,
+    pub(crate) variable: &'static str,
     /// The field.
     pub(super) path: &'static str,
 }
 
 const fn twin(flag: &'static str, variable: &'static str, path: &'static str) -> Twin {
-    Twin { flag, variable, path }
+    Twin {
+        flag,
+        variable,
+        path,
+    }
 }
 
 /// The flags of `serve` that set a field, with their environment variables.
 pub(super) const TWINS: &[Twin] = &[
     twin("grpc-port", "SHARD_CACHE_GRPC_PORT", "server.grpc.port"),
     twin("http-port", "SHARD_CACHE_HTTP_PORT", "server.http.port"),
-    twin("gossip-port", "SHARD_CACHE_GOSSIP_PORT", "server.gossip.port"),
+    twin(
+        "gossip-port",
+        "SHARD_CACHE_GOSSIP_PORT",
+        "server.gossip.port",
+    ),
     twin("bind", "SHARD_CACHE_BIND", "server.bind"),
     twin("advertise", "SHARD_CACHE_ADVERTISE", "server.advertise"),
     twin("seed", "SHARD_CACHE_SEED", "cluster.seeds"),
     twin("cluster-id", "SHARD_CACHE_CLUSTER_ID", "cluster.id"),
-    twin("min-members", "SHARD_CACHE_MIN_MEMBERS", "cluster.min_members"),
+    twin(
+        "min-members",
+        "SHARD_CACHE_MIN_MEMBERS",
+        "cluster.min_members",
+    ),
     twin("node-name", "SHARD_CACHE_NODE_NAME", "node.name"),
     twin("log-level", "SHARD_CACHE_LOG_LEVEL", "telemetry.log_level"),
-    twin("log-format", "SHARD_CACHE_LOG_FORMAT", "telemetry.log_format"),
+    twin(
+        "log-format",
+        "SHARD_CACHE_LOG_FORMAT",
+        "telemetry.log_format",
+    ),
 ];
+
+/// The flags of `serve` that set a field.
+#[cfg(test)]
+pub(crate) fn twin_flags() -> impl Iterator<Item = &'static Twin> {
+    TWINS.iter()
+}
 
 /// All sections and fields.
 pub(super) const ENTRIES: &[Entry] = &[
-    entry("server", "Ports, addresses, the cache and its limits: of one node."),
+    entry(
+        "server",
+        "Ports, addresses, the cache and its limits: of one node.",
+    ),
     entry("server.grpc", "The client port."),
-    entry("server.grpc.port", "TCP port, 0 to 65535; 0 takes a free one."),
+    entry(
+        "server.grpc.port",
+        "TCP port, 0 to 65535; 0 takes a free one.",
+    ),
     entry("server.http", "Health, metrics and /v1/keys."),
-    entry("server.http.port", "TCP port, 0 to 65535; 0 takes a free one."),
+    entry(
+        "server.http.port",
+        "TCP port, 0 to 65535; 0 takes a free one.",
+    ),
     entry("server.gossip", "Membership."),
-    entry("server.gossip.port", "UDP port of gossip and TCP port of links between nodes; 0 takes a free one."),
-    entry("server.gossip.profile", "How patient probes are: lan, wan (far apart) or local (one machine)."),
-    entry("server.gossip.down_memory", "How long a member that went down is remembered."),
-    entry("server.bind", "IP addresses to listen on; one or a list. \"::\" is all addresses, IPv6 included."),
+    entry(
+        "server.gossip.port",
+        "UDP port of gossip and TCP port of links between nodes; 0 takes a free one.",
+    ),
+    entry(
+        "server.gossip.profile",
+        "How patient probes are: lan, wan (far apart) or local (one machine).",
+    ),
+    entry(
+        "server.gossip.down_memory",
+        "How long a member that went down is remembered.",
+    ),
+    entry(
+        "server.bind",
+        "IP addresses to listen on; one or a list. \"::\" is all addresses, IPv6 included.",
+    ),
     absent(
         "server.advertise",
         "10.0.0.5",
         "What others are told to connect to: host, or host:port where the gossip port is translated. \
          Not set: the bound address, or the routed one when bound to all.",
     ),
-    entry("server.threads", "Worker threads, 0 to 1024; 0 means one per core."),
+    entry(
+        "server.threads",
+        "Worker threads, 0 to 1024; 0 means one per core.",
+    ),
     entry("server.cache", "How much is kept, and for how long."),
-    entry("server.cache.capacity", "Entries, at least 1; beyond it the least recently used go."),
-    entry("server.cache.default_ttl", "Life of a value whose writer gave none; 0s means that it never expires."),
+    entry(
+        "server.cache.capacity",
+        "Entries, at least 1; beyond it the least recently used go.",
+    ),
+    entry(
+        "server.cache.default_ttl",
+        "Life of a value whose writer gave none; 0s means that it never expires.",
+    ),
     absent(
         "server.cache.max_memory",
         "512MiB",
         "Bytes that entries may take. Not set: half of what the machine, or its cgroup, allows.",
     ),
-    entry("server.cache.max_value_size", "Largest value. With max_key_size at most 8MiB."),
+    entry(
+        "server.cache.max_value_size",
+        "Largest value. With max_key_size at most 8MiB.",
+    ),
     entry("server.cache.max_key_size", "Longest key."),
     entry("server.limits", "What a node accepts from clients."),
-    entry("server.limits.max_concurrent_requests", "Client requests in flight; more get RESOURCE_EXHAUSTED."),
-    entry("server.limits.cpu_threshold", "Share of the CPU above which new requests are shed, above 0 and up to 1. Checked, but not used by this release."),
-    entry("server.limits.cpu_window", "Window over which the CPU share is measured. Checked, but not used by this release."),
-    entry("server.limits.request_timeout", "Deadline of a request whose caller gave none."),
-    entry("server.limits.max_request_timeout", "Longest deadline; a longer one is cut to it."),
+    entry(
+        "server.limits.max_concurrent_requests",
+        "Client requests in flight; more get RESOURCE_EXHAUSTED.",
+    ),
+    entry(
+        "server.limits.cpu_threshold",
+        "Share of the CPU above which new requests are shed, above 0 and up to 1. Checked, but not used by this release.",
+    ),
+    entry(
+        "server.limits.cpu_window",
+        "Window over which the CPU share is measured. Checked, but not used by this release.",
+    ),
+    entry(
+        "server.limits.request_timeout",
+        "Deadline of a request whose caller gave none.",
+    ),
+    entry(
+        "server.limits.max_request_timeout",
+        "Longest deadline; a longer one is cut to it.",
+    ),
     entry("server.peer", "Links to other nodes."),
-    entry("server.peer.connect_timeout", "How long a connection attempt may take."),
-    entry("server.peer.stall_timeout", "A link that is silent for this long, with operations in flight, counts as broken."),
-    entry("server.peer.queue_bytes_max", "Bytes queued for one peer; more operations are refused."),
-    entry("server.peer.reconnect_max", "Longest pause between two attempts to connect."),
-    entry("server.reflection", "Whether the client port answers gRPC reflection: true or false."),
-    entry("cluster", "How nodes find each other, and what all nodes of a cluster must agree on."),
-    entry("cluster.id", "Name of the cluster; nodes of another one are refused."),
-    entry("cluster.seeds", "host:port of gossip of nodes to join through; one or a list. A node's own address among them is skipped."),
-    entry("cluster.slots", "Slots that the key space is cut into, 1 to 65535."),
-    entry("cluster.replication_factor", "Copies of every key (N), 1 to 7."),
+    entry(
+        "server.peer.connect_timeout",
+        "How long a connection attempt may take.",
+    ),
+    entry(
+        "server.peer.stall_timeout",
+        "A link that is silent for this long, with operations in flight, counts as broken.",
+    ),
+    entry(
+        "server.peer.queue_bytes_max",
+        "Bytes queued for one peer; more operations are refused.",
+    ),
+    entry(
+        "server.peer.reconnect_max",
+        "Longest pause between two attempts to connect.",
+    ),
+    entry(
+        "server.reflection",
+        "Whether the client port answers gRPC reflection: true or false.",
+    ),
+    entry(
+        "cluster",
+        "How nodes find each other, and what all nodes of a cluster must agree on.",
+    ),
+    entry(
+        "cluster.id",
+        "Name of the cluster; nodes of another one are refused.",
+    ),
+    entry(
+        "cluster.seeds",
+        "host:port of gossip of nodes to join through; one or a list. A node's own address among them is skipped.",
+    ),
+    entry(
+        "cluster.slots",
+        "Slots that the key space is cut into, 1 to 65535.",
+    ),
+    entry(
+        "cluster.replication_factor",
+        "Copies of every key (N), 1 to 7.",
+    ),
     absent(
         "cluster.min_members",
         "2",
         "Members that must be present before a first ring is formed; a majority of the planned size is a \
          good choice. Not set: 1 without seeds, 2 with.",
     ),
-    entry("cluster.bootstrap_wait", "How long a node without seeds waits to be claimed before it forms a ring alone."),
-    entry("cluster.ring_down_grace", "How long a member that went down stays in the ring."),
+    entry(
+        "cluster.bootstrap_wait",
+        "How long a node without seeds waits to be claimed before it forms a ring alone.",
+    ),
+    entry(
+        "cluster.ring_down_grace",
+        "How long a member that went down stays in the ring.",
+    ),
     entry("node", "Who this node is."),
-    absent("node.name", "node1", "Unique in the cluster, at most 128 bytes. Not set: hostname:gossip-port."),
-    entry("node.zone", "Failure domain, at most 64 bytes. Shown in the cluster status; placement does not use it in this release."),
-    entry("client", "Quorums and hedging. Nodes read them as the cluster's defaults."),
-    entry("client.quorum", "How many owners must take part at consistency QUORUM. R + W > N and 2 W > N."),
-    entry("client.quorum.read_quorum", "Owners that must answer a read (R)."),
-    entry("client.quorum.write_quorum", "Owners that must store a write (W)."),
+    absent(
+        "node.name",
+        "node1",
+        "Unique in the cluster, at most 128 bytes. Not set: hostname:gossip-port.",
+    ),
+    entry(
+        "node.zone",
+        "Failure domain, at most 64 bytes. Shown in the cluster status; placement does not use it in this release.",
+    ),
+    entry(
+        "client",
+        "Quorums and hedging. Nodes read them as the cluster's defaults.",
+    ),
+    entry(
+        "client.quorum",
+        "How many owners must take part at consistency QUORUM. R + W > N and 2 W > N.",
+    ),
+    entry(
+        "client.quorum.read_quorum",
+        "Owners that must answer a read (R).",
+    ),
+    entry(
+        "client.quorum.write_quorum",
+        "Owners that must store a write (W).",
+    ),
     entry("client.hedging", "Asking another owner when one is slow."),
     entry("client.hedging.enabled", "true or false."),
-    entry("client.hedging.timeout", "Longest wait before the next owner is asked; shorter than request_timeout."),
-    entry("client.hedging.ratio", "Largest share of reads that may be hedged, 0 to 1."),
+    entry(
+        "client.hedging.timeout",
+        "Longest wait before the next owner is asked; shorter than request_timeout.",
+    ),
+    entry(
+        "client.hedging.ratio",
+        "Largest share of reads that may be hedged, 0 to 1.",
+    ),
     entry("quorum", "What happens when a quorum cannot be had."),
-    entry("quorum.degrade", "Whether fewer owners will do, at least one, for requests that do not say. The answer then says so."),
+    entry(
+        "quorum.degrade",
+        "Whether fewer owners will do, at least one, for requests that do not say. The answer then says so.",
+    ),
     entry("hints", "Writes kept for owners that did not answer."),
-    entry("hints.target_bytes_max", "Bytes kept for one owner; beyond it the oldest go."),
-    entry("hints.total_bytes_max", "Bytes kept for all owners together."),
-    entry("hints.window", "How long after the first undelivered hint more are kept for an owner."),
+    entry(
+        "hints.target_bytes_max",
+        "Bytes kept for one owner; beyond it the oldest go.",
+    ),
+    entry(
+        "hints.total_bytes_max",
+        "Bytes kept for all owners together.",
+    ),
+    entry(
+        "hints.window",
+        "How long after the first undelivered hint more are kept for an owner.",
+    ),
     entry("tombstones", "What is remembered of deleted keys."),
-    entry("tombstones.life", "How long a deletion is remembered; longer than hints.window."),
-    entry("tombstones.bytes_max", "Bytes that tombstones may take; beyond it the oldest go."),
+    entry(
+        "tombstones.life",
+        "How long a deletion is remembered; longer than hints.window.",
+    ),
+    entry(
+        "tombstones.bytes_max",
+        "Bytes that tombstones may take; beyond it the oldest go.",
+    ),
     entry("telemetry", "Logs."),
-    entry("telemetry.log_level", "off, error, warn, info, debug or trace."),
-    entry("telemetry.log_format", "auto (pretty on a terminal, JSON otherwise), pretty or json."),
+    entry(
+        "telemetry.log_level",
+        "off, error, warn, info, debug or trace.",
+    ),
+    entry(
+        "telemetry.log_format",
+        "auto (pretty on a terminal, JSON otherwise), pretty or json.",
+    ),
 ];
 
 #[cfg(test)]
@@ -185,7 +351,11 @@ mod tests {
             paths.push(path.to_owned());
         }
         for (key, value) in value.as_object().into_iter().flatten() {
-            let path = if path.is_empty() { key.clone() } else { format!("{path}.{key}") };
+            let path = if path.is_empty() {
+                key.clone()
+            } else {
+                format!("{path}.{key}")
+            };
             paths_of(value, &path, paths);
         }
     }
@@ -193,7 +363,11 @@ mod tests {
     #[test]
     fn every_section_and_field_is_documented_and_nothing_else_is() {
         let mut paths = Vec::new();
-        paths_of(&serde_json::to_value(Config::default()).unwrap(), "", &mut paths);
+        paths_of(
+            &serde_json::to_value(Config::default()).unwrap(),
+            "",
+            &mut paths,
+        );
         paths.sort();
         let mut documented: Vec<_> = ENTRIES.iter().map(|entry| entry.path.to_owned()).collect();
         documented.sort();
@@ -203,7 +377,10 @@ mod tests {
     #[test]
     fn fields_stand_below_their_section() {
         for pair in ENTRIES.windows(2) {
-            let parent = pair[1].path.rsplit_once('.').map_or("", |(parent, _)| parent);
+            let parent = pair[1]
+                .path
+                .rsplit_once('.')
+                .map_or("", |(parent, _)| parent);
             let before = pair[0].path;
             assert!(
                 parent.is_empty() || before == parent || before.starts_with(&format!("{parent}.")),
@@ -225,7 +402,10 @@ mod tests {
     #[test]
     fn a_near_miss_is_recognised_and_nonsense_is_not() {
         let paths = || ENTRIES.iter().map(|entry| entry.path);
-        assert_eq!(nearest("server.grpc.prt", paths()), Some("server.grpc.port"));
+        assert_eq!(
+            nearest("server.grpc.prt", paths()),
+            Some("server.grpc.port")
+        );
         assert_eq!(nearest("xyzzy", paths()), None);
     }
 }

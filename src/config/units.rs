@@ -15,14 +15,13 @@ const DURATION_MAX: Duration = Duration::from_secs(10 * 365 * 24 * 3600);
 const SIZE_BYTES_MAX: u64 = 1 << 50;
 
 /// What a duration looks like, for messages.
-pub(super) const DURATION_FORM: &str =
-    "a duration such as 3600s, 100ms, 24h or 1h 30m (a bare number means seconds), at most 10 years";
+pub(super) const DURATION_FORM: &str = "a duration such as 3600s, 100ms, 24h or 1h 30m (a bare number means seconds), at most 10 years";
 /// What a size looks like, for messages.
 pub(super) const SIZE_FORM: &str =
     "a size such as 512MiB, 64KiB or 1GB (a bare number means bytes), at most 1PiB";
 
 /// Parses a duration: humantime's form, or bare seconds.
-pub(super) fn parse_duration(text: &str) -> Result<Duration, String> {
+pub(crate) fn parse_duration(text: &str) -> Result<Duration, String> {
     let text = text.trim();
     let duration = match text.parse::<u64>() {
         Ok(seconds) => Duration::from_secs(seconds),
@@ -33,6 +32,24 @@ pub(super) fn parse_duration(text: &str) -> Result<Duration, String> {
         return Err(format!("`{text}` is too long, expected {DURATION_FORM}"));
     }
     Ok(duration)
+}
+
+/// Writes a duration in the largest unit up to hours that holds it exactly, so that it parses back to itself.
+pub(super) fn format_duration(duration: Duration) -> String {
+    const UNITS: [(&str, u128); 6] = [
+        ("h", 3_600_000_000_000),
+        ("m", 60_000_000_000),
+        ("s", 1_000_000_000),
+        ("ms", 1_000_000),
+        ("us", 1000),
+        ("ns", 1),
+    ];
+    let nanos = duration.as_nanos();
+    let exact = |&&(_, unit): &&(&str, u128)| nanos != 0 && nanos.is_multiple_of(unit);
+    match UNITS.iter().find(exact) {
+        Some((name, unit)) => format!("{}{name}", nanos / unit),
+        None => "0s".to_owned(),
+    }
 }
 
 /// Parses a size: bytesize's form, or bare bytes.
@@ -90,26 +107,32 @@ impl<T> Visitor<'_> for TextOrNumber<T> {
 /// Durations: `#[serde(with = "units::duration")]`.
 pub(super) mod duration {
     use super::{
-        DURATION_FORM, Deserializer, Duration, Serializer, TextOrNumber, parse_duration,
+        DURATION_FORM, Deserializer, Duration, Serializer, TextOrNumber, format_duration,
+        parse_duration,
     };
 
     pub(in super::super) fn serialize<S: Serializer>(
         duration: &Duration,
         serializer: S,
     ) -> Result<S::Ok, S::Error> {
-        serializer.collect_str(&humantime::format_duration(*duration))
+        serializer.serialize_str(&format_duration(*duration))
     }
 
     pub(in super::super) fn deserialize<'de, D: Deserializer<'de>>(
         deserializer: D,
     ) -> Result<Duration, D::Error> {
-        deserializer.deserialize_any(TextOrNumber { form: DURATION_FORM, parse: parse_duration })
+        deserializer.deserialize_any(TextOrNumber {
+            form: DURATION_FORM,
+            parse: parse_duration,
+        })
     }
 }
 
 /// Sizes in bytes: `#[serde(with = "units::size")]`.
 pub(super) mod size {
-    use super::{Deserializer, Error, SIZE_FORM, Serializer, TextOrNumber, format_size, parse_size};
+    use super::{
+        Deserializer, Error, SIZE_FORM, Serializer, TextOrNumber, format_size, parse_size,
+    };
 
     pub(in super::super) fn serialize<S: Serializer>(
         bytes: &usize,
@@ -121,15 +144,19 @@ pub(super) mod size {
     pub(in super::super) fn deserialize<'de, D: Deserializer<'de>>(
         deserializer: D,
     ) -> Result<usize, D::Error> {
-        let bytes = deserializer
-            .deserialize_any(TextOrNumber { form: SIZE_FORM, parse: parse_size })?;
+        let bytes = deserializer.deserialize_any(TextOrNumber {
+            form: SIZE_FORM,
+            parse: parse_size,
+        })?;
         usize::try_from(bytes).map_err(|_| D::Error::custom("larger than this machine can address"))
     }
 }
 
 /// Sizes in bytes that may be absent: `#[serde(with = "units::optional_size")]`.
 pub(super) mod optional_size {
-    use super::{Deserialize, Deserializer, SIZE_FORM, Serializer, TextOrNumber, format_size, parse_size};
+    use super::{
+        Deserialize, Deserializer, SIZE_FORM, Serializer, TextOrNumber, format_size, parse_size,
+    };
 
     pub(in super::super) fn serialize<S: Serializer>(
         bytes: &Option<u64>,
@@ -152,7 +179,10 @@ pub(super) mod optional_size {
     impl<'de> Deserialize<'de> for Size {
         fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
             deserializer
-                .deserialize_any(TextOrNumber { form: SIZE_FORM, parse: parse_size })
+                .deserialize_any(TextOrNumber {
+                    form: SIZE_FORM,
+                    parse: parse_size,
+                })
                 .map(Self)
         }
     }
@@ -195,7 +225,9 @@ impl<'de, T: Deserialize<'de>> Visitor<'de> for OneOrMany<T> {
 }
 
 /// Reads a whole number from `MIN` to `MAX`.
-pub(super) fn whole<'de, D, T, const MIN: u64, const MAX: u64>(deserializer: D) -> Result<T, D::Error>
+pub(super) fn whole<'de, D, T, const MIN: u64, const MAX: u64>(
+    deserializer: D,
+) -> Result<T, D::Error>
 where
     D: Deserializer<'de>,
     T: TryFrom<u64>,
@@ -255,12 +287,18 @@ impl Visitor<'_> for Whole {
 
 /// Reads a number from 0 to 1.
 pub(super) fn ratio<'de, D: Deserializer<'de>>(deserializer: D) -> Result<f64, D::Error> {
-    deserializer.deserialize_any(Ratio { form: "a number from 0 to 1", zero: true })
+    deserializer.deserialize_any(Ratio {
+        form: "a number from 0 to 1",
+        zero: true,
+    })
 }
 
 /// Reads a number above 0 and up to 1.
 pub(super) fn positive_ratio<'de, D: Deserializer<'de>>(deserializer: D) -> Result<f64, D::Error> {
-    deserializer.deserialize_any(Ratio { form: "a number above 0 and up to 1", zero: false })
+    deserializer.deserialize_any(Ratio {
+        form: "a number above 0 and up to 1",
+        zero: false,
+    })
 }
 
 struct Ratio {
@@ -305,16 +343,31 @@ mod tests {
 
     #[test]
     fn durations_are_read_as_people_write_them() {
-        for (text, millis) in
-            [("3600s", 3_600_000), ("100ms", 100), ("0", 0), ("30", 30_000), ("1h 30m", 5_400_000)]
-        {
-            assert_eq!(parse_duration(text), Ok(Duration::from_millis(millis)), "{text}");
+        for (text, millis) in [
+            ("3600s", 3_600_000),
+            ("100ms", 100),
+            ("0", 0),
+            ("30", 30_000),
+            ("1h 30m", 5_400_000),
+        ] {
+            assert_eq!(
+                parse_duration(text),
+                Ok(Duration::from_millis(millis)),
+                "{text}"
+            );
         }
     }
 
     #[test]
     fn a_bad_duration_or_size_says_what_is_accepted() {
-        for text in ["3 parsecs", "", "-5s", "1e400s", "11years", "99999999999999999999"] {
+        for text in [
+            "3 parsecs",
+            "",
+            "-5s",
+            "1e400s",
+            "11years",
+            "99999999999999999999",
+        ] {
             let error = parse_duration(text).unwrap_err();
             assert!(error.contains("such as 3600s"), "{error}");
         }
@@ -325,6 +378,12 @@ mod tests {
     }
 
     proptest! {
+        #[test]
+        fn durations_written_by_us_read_back_as_themselves(count in 0u64..10_000, unit in 0u32..12) {
+            let duration = Duration::from_nanos(count * 10u64.pow(unit));
+            prop_assert_eq!(parse_duration(&format_duration(duration)), Ok(duration));
+        }
+
         #[test]
         fn sizes_written_by_us_read_back_as_themselves(shift in 0u32..40, factor in 0u64..1024) {
             let bytes = factor << shift;

@@ -362,3 +362,6 @@ impl<E: Exchange> Future for Wait<'_, E> {
         Poll::Pending
     }
 }
+
+#[cfg(all(test, not(feature = "race")))]
+mod tests;

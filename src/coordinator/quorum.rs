@@ -449,3 +449,6 @@ impl From<Failure> for OwnerAnswer {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -4,4 +4,5 @@
 
 #![cfg(feature = "race")]
 
+mod pending;
 mod store;

@@ -1,8 +1,10 @@
-//! A network of production agents in virtual time: one event heap, seeded latency and loss, cuts between groups.
+//! A network of production agents in virtual time: one event heap, seeded latency and loss, cuts
+//! between groups.
 //!
 //! Everything that happens is folded into `trace`, so that two runs can be compared event by event.
 
 #![allow(dead_code, unreachable_pub, reason = "each test binary uses its part")]
+#![allow(clippy::unwrap_used, reason = "a test network has no one to report to")]
 
 use std::{cmp::Reverse, collections::BinaryHeap, net::SocketAddr, sync::Arc, time::Duration};
 
@@ -27,6 +29,8 @@ pub struct Network {
     pub trace: u64,
     pub events: u64,
     pub loss: f64,
+    /// Off: no push-pull gets through, as if the peer port were blocked.
+    pub push_pull: bool,
     nodes: Vec<Node>,
     heap: BinaryHeap<Reverse<Event>>,
     scheduled: u64,
@@ -120,6 +124,7 @@ impl Network {
             trace: seed,
             events: 0,
             loss: 0.0,
+            push_pull: true,
             nodes: (0..count).map(node).collect(),
             heap: BinaryHeap::new(),
             scheduled: 0,
@@ -187,7 +192,8 @@ impl Network {
         self.nodes.iter().filter_map(|node| node.view.as_ref())
     }
 
-    /// Whether every running node sees so many present members, itself included, each with its record.
+    /// Whether every running node sees so many present members, itself included, each with its
+    /// record.
     pub fn all_see(&self, present: usize) -> bool {
         self.views().all(|view| {
             view.present().count() == present && view.present().all(|it| it.record.is_some())
@@ -250,6 +256,9 @@ impl Network {
             ..
         } = event;
         self.now = at;
+        if at < self.nodes[index].stalled_until {
+            return self.hold_back(at, index, what);
+        }
         let now = self.clock(index);
         let node = &mut self.nodes[index];
         let Some(agent) = &mut node.agent else { return };
@@ -288,6 +297,20 @@ impl Network {
             }
         }
         self.drain(index);
+    }
+
+    /// Delivers an event to a stalled process when it runs again: datagrams before timers, as the
+    /// driver has it.
+    fn hold_back(&mut self, at: Duration, index: usize, what: What) {
+        let node = &mut self.nodes[index];
+        let until = node.stalled_until;
+        if what != What::Wake {
+            self.push(until, index, what);
+        } else if node.wake == Some(at) {
+            let after_datagrams = until + Duration::from_nanos(1);
+            node.wake = Some(after_datagrams);
+            self.push(after_datagrams, index, What::Wake);
+        }
     }
 
     /// Takes an agent's effects into the heap.
@@ -330,15 +353,17 @@ impl Network {
             node.view = Some(view);
         }
         let deadline = agent.next_deadline().map(|deadline| deadline.max(self.now));
-        if deadline.is_some() && deadline != node.wake {
+        if let Some(at) = deadline
+            && deadline != node.wake
+        {
             node.wake = deadline;
-            let at = deadline.unwrap();
             self.push(at, index, What::Wake);
         }
     }
 
     fn send_state(&mut self, from: usize, to: usize, bytes: Vec<u8>, answer: bool) {
-        if self.nodes[from].group == self.nodes[to].group && self.nodes[to].agent.is_some() {
+        let reachable = self.push_pull && self.nodes[from].group == self.nodes[to].group;
+        if reachable && self.nodes[to].agent.is_some() {
             self.schedule(
                 to,
                 What::State {

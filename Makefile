@@ -1,0 +1,66 @@
+# The commands of shard-cache. `make help` lists them.
+
+CARGO ?= cargo
+PYTHON ?= python3
+SCRIPTS := .ci/run .ci/fresh
+
+.DEFAULT_GOAL := help
+.PHONY: help build run-local stop-local test race cover fmt fmt-check lint verify external ci clean
+
+help: ## Show this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+build: ## Build the optimised binary and leave it at ./shard-cache
+	$(CARGO) build --release --locked --package shard-cache --bin shard-cache
+	@# A rename, so that a running binary is replaced and not written to.
+	@cp "$${CARGO_TARGET_DIR:-target}/release/shard-cache" .shard-cache.new && mv .shard-cache.new shard-cache
+
+run-local: build ## Start three nodes on this machine, set a key on one and read it on another
+	./shard-cache local up -n 3
+	./shard-cache local demo
+
+stop-local: ## Stop the local nodes and remove what they left
+	@if [ -x ./shard-cache ]; then ./shard-cache local down; else echo "nothing is built, so nothing runs"; fi
+
+test: ## Run all tests; needs Rust, a C compiler and Python 3 (a virtual environment is made in .venv)
+	CARGO="$(CARGO)" $(PYTHON) tests/run.py
+
+race: ## Explore thread interleavings of the store and the pending table (shuttle); thread sanitizer where nightly is present
+	$(CARGO) test --locked --features race --test race
+	@if $(CARGO) +nightly --version >/dev/null 2>&1; then \
+		RUSTFLAGS="-Zsanitizer=thread" $(CARGO) +nightly test --locked -Zbuild-std --target "$$(rustc -vV | sed -n 's/^host: //p')" --lib store; \
+	else \
+		echo "thread sanitizer: not run, it needs a nightly toolchain with rust-src (rustup toolchain install nightly -c rust-src)"; \
+	fi
+
+cover: ## Measure test coverage; needs cargo-llvm-cov and the llvm-tools component
+	@if $(CARGO) llvm-cov --version >/dev/null 2>&1; then \
+		$(CARGO) llvm-cov --workspace --locked --summary-only; \
+	else \
+		echo "coverage needs cargo-llvm-cov and llvm-tools:" >&2; \
+		echo "  rustup component add llvm-tools && cargo install cargo-llvm-cov" >&2; \
+		exit 1; \
+	fi
+
+fmt: ## Format the code
+	$(CARGO) fmt --all
+
+fmt-check:
+	$(CARGO) fmt --all --check
+
+lint: ## Clippy and rustdoc without warnings; licences and sources of dependencies
+	$(CARGO) clippy --workspace --all-targets --locked -- -D warnings
+	$(CARGO) clippy --package shard-cache --features race --test race --locked -- -D warnings
+	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --workspace --no-deps --locked --document-private-items
+	$(PYTHON) scripts/dependencies.py
+
+verify: fmt-check lint ## What must hold before a change lands, apart from the tests
+
+external: ## Checks by tools that are not Rust's: shellcheck, yamllint, promtool
+	@$(PYTHON) scripts/external.py $(SCRIPTS)
+
+ci: verify test race external ## Everything
+
+clean: ## Remove what was built
+	$(CARGO) clean
+	rm -rf shard-cache .venv .local

@@ -1,0 +1,330 @@
+//! `shard-cache cluster status`: all nodes in one table, asked through one of them.
+
+use std::time::Duration;
+
+use clap::Args;
+use serde_json::{Value, json};
+use shard_cache_client::cluster::{NodeReport, NodeStatus, StatusResponse};
+
+use super::{
+    cluster::{dash, member_json, state},
+    connection::{ConnectionArguments, block_on},
+    exit::{Exit, Failure},
+    output::{self, Column, Format, OutputArguments},
+};
+
+const LEGEND: &str = "\
+State: U up  S suspect  D down  /  N normal  J joining  L leaving  X draining
+RING and VIEW are hashes: nodes that agree show the same. OWNS counts copies, so that it sums up to RF.";
+
+/// Characters of a hash that are shown.
+const HASH_CHARS: usize = 8;
+
+/// Show all nodes, what each says of itself, and whether they agree.
+#[derive(Debug, Args)]
+pub(super) struct StatusArguments {
+    /// Exit with 6 when a node is not up and well, or nodes disagree.
+    #[arg(long)]
+    exit_code: bool,
+    #[command(flatten)]
+    connection: ConnectionArguments,
+    #[command(flatten)]
+    output: OutputArguments,
+}
+
+impl StatusArguments {
+    pub(super) const fn format(&self) -> Format {
+        self.output.format
+    }
+}
+
+pub(super) fn run(arguments: &StatusArguments) -> Result<Exit, Failure> {
+    let mut status = block_on(async {
+        let client = arguments.connection.connect().await?;
+        Ok(client.cluster_status().await?)
+    })?;
+    status.nodes.sort_by(|a, b| order(a).cmp(&order(b)));
+    match arguments.format() {
+        Format::Table => output::write_line(&render(&status))?,
+        format @ (Format::Json | Format::Jsonl) => {
+            output::write_json(format, &document(&status))?;
+        }
+    }
+    let degraded = arguments.exit_code && !is_well(&status);
+    Ok(if degraded { Exit::Degraded } else { Exit::Ok })
+}
+
+fn order(node: &NodeStatus) -> (&str, &str) {
+    node.member
+        .as_ref()
+        .map_or(("", ""), |member| (&member.zone, &member.name))
+}
+
+/// Whether every node is up and well, and all agree.
+pub(super) fn is_well(status: &StatusResponse) -> bool {
+    let node_is_well = |node: &NodeStatus| {
+        node.report
+            .as_ref()
+            .is_some_and(|report| report.status == "ok")
+            && node
+                .member
+                .as_ref()
+                .is_some_and(|member| member.liveness == "alive")
+    };
+    status.rings_agree && status.views_agree && status.nodes.iter().all(node_is_well)
+}
+
+fn render(status: &StatusResponse) -> String {
+    let columns = [
+        Column::Left("--"),
+        Column::Left("NODE"),
+        Column::Left("ADDRESS"),
+        Column::Left("ZONE"),
+        Column::Right("OWNS"),
+        Column::Right("ENTRIES"),
+        Column::Left("MEM (LIMIT)"),
+        Column::Right("OPS"),
+        Column::Right("HIT%"),
+        Column::Right("HINTS"),
+        Column::Left("UP"),
+        Column::Left("VERSION"),
+        Column::Left("RING"),
+        Column::Left("VIEW"),
+    ];
+    let rows: Vec<_> = status.nodes.iter().map(row).collect();
+    let mut text = format!(
+        "{}\n{LEGEND}\n{}",
+        headline(status),
+        output::table(&columns, &rows)
+    );
+    for node in &status.nodes {
+        let name = node.member.as_ref().map_or("?", |member| &member.name);
+        let trouble = match &node.report {
+            None => format!("no report: {}", node.error),
+            Some(report) if report.status != "ok" => report.status.clone(),
+            Some(_) => continue,
+        };
+        text.push_str(&output::printable(&format!("\n{name}: {trouble}")));
+    }
+    text
+}
+
+fn headline(status: &StatusResponse) -> String {
+    let count = |liveness: &str| {
+        let is = |node: &&NodeStatus| {
+            node.member
+                .as_ref()
+                .is_some_and(|member| member.liveness == liveness)
+        };
+        status.nodes.iter().filter(is).count()
+    };
+    let yes = |agree: bool| if agree { "yes" } else { "NO" };
+    output::printable(&format!(
+        "Cluster {} (asked {}): RF {}, R {} / W {}; {} up, {} suspect, {} down; rings agree: {}, \
+         views agree: {}",
+        status.cluster_id,
+        status.asked,
+        status.replication_factor,
+        status.read_quorum,
+        status.write_quorum,
+        count("alive"),
+        count("suspect"),
+        count("down"),
+        yes(status.rings_agree),
+        yes(status.views_agree),
+    ))
+}
+
+fn row(node: &NodeStatus) -> Vec<String> {
+    let member = node.member.clone().unwrap_or_default();
+    let mut letters = state(&member);
+    if node
+        .report
+        .as_ref()
+        .is_some_and(|report| report.status == "draining")
+    {
+        letters.replace_range(1.., "X");
+    }
+    let of =
+        |show: fn(&NodeReport) -> String| node.report.as_ref().map_or_else(|| "-".to_owned(), show);
+    vec![
+        letters,
+        dash(&member.name),
+        dash(&member.grpc_address),
+        dash(&member.zone),
+        of(|report| format!("{:.1}%", report.owned_ratio * 100.0)),
+        of(|report| report.entries.to_string()),
+        of(|report| {
+            format!(
+                "{} ({})",
+                bytes(report.memory_bytes),
+                bytes(report.memory_limit_bytes)
+            )
+        }),
+        of(|report| report.operations_total.to_string()),
+        of(hit_percent),
+        of(|report| report.hints_pending.to_string()),
+        of(|report| uptime(report.uptime_seconds)),
+        of(|report| dash(&report.version)),
+        of(|report| short_hash(&report.ring_hash)),
+        of(|report| short_hash(&report.view_hash)),
+    ]
+}
+
+fn hit_percent(report: &NodeReport) -> String {
+    let reads = report.hits_total.saturating_add(report.misses_total);
+    if reads == 0 {
+        return "-".to_owned();
+    }
+    // Precision is lost only beyond 2^53 reads.
+    format!("{:.1}", report.hits_total as f64 * 100.0 / reads as f64)
+}
+
+fn bytes(bytes: u64) -> String {
+    bytesize::ByteSize(bytes).display().iec().to_string()
+}
+
+/// The two largest units.
+fn uptime(seconds: u64) -> String {
+    let text = humantime::format_duration(Duration::from_secs(seconds)).to_string();
+    text.split(' ').take(2).collect()
+}
+
+fn short_hash(hash: &str) -> String {
+    dash(&hash.chars().take(HASH_CHARS).collect::<String>())
+}
+
+fn document(status: &StatusResponse) -> Value {
+    let nodes: Vec<_> = status
+        .nodes
+        .iter()
+        .map(|node| {
+            json!({
+                "member": node.member.as_ref().map(member_json),
+                "report": node.report.as_ref().map(report_json),
+                "error": if node.error.is_empty() { Value::Null } else { node.error.as_str().into() },
+            })
+        })
+        .collect();
+    json!({
+        "cluster_id": status.cluster_id,
+        "asked": status.asked,
+        "rings_agree": status.rings_agree,
+        "views_agree": status.views_agree,
+        "replication_factor": status.replication_factor,
+        "read_quorum": status.read_quorum,
+        "write_quorum": status.write_quorum,
+        "nodes": nodes,
+    })
+}
+
+fn report_json(report: &NodeReport) -> Value {
+    json!({
+        "status": report.status,
+        "version": report.version,
+        "uptime_seconds": report.uptime_seconds,
+        "entries": report.entries,
+        "memory_bytes": report.memory_bytes,
+        "memory_limit_bytes": report.memory_limit_bytes,
+        "hints_pending": report.hints_pending,
+        "members_alive": report.members_alive,
+        "view_hash": report.view_hash,
+        "ring_hash": report.ring_hash,
+        "owned_ratio": report.owned_ratio,
+        "operations_total": report.operations_total,
+        "hits_total": report.hits_total,
+        "misses_total": report.misses_total,
+        "evictions_total": report.evictions_total,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use shard_cache_client::cluster::Member;
+
+    use super::*;
+
+    fn member(name: &str, liveness: &str) -> Member {
+        Member {
+            name: name.to_owned(),
+            liveness: liveness.to_owned(),
+            phase: "active".to_owned(),
+            grpc_address: format!("{name}:8080"),
+            ..Member::default()
+        }
+    }
+
+    fn status() -> StatusResponse {
+        let report = NodeReport {
+            status: "ok".to_owned(),
+            version: "0.1.0".to_owned(),
+            uptime_seconds: 11_530,
+            entries: 3301,
+            memory_bytes: 41 << 20,
+            memory_limit_bytes: 512 << 20,
+            ring_hash: "0123456789abcdef".to_owned(),
+            view_hash: "fedcba9876543210".to_owned(),
+            owned_ratio: 1.0,
+            operations_total: 4120,
+            hits_total: 931,
+            misses_total: 69,
+            ..NodeReport::default()
+        };
+        StatusResponse {
+            cluster_id: "orders".to_owned(),
+            asked: "node1".to_owned(),
+            nodes: vec![
+                NodeStatus {
+                    member: Some(member("node1", "alive")),
+                    report: Some(report),
+                    error: String::new(),
+                },
+                NodeStatus {
+                    member: Some(member("node3", "down")),
+                    report: None,
+                    error: "not reachable\x1b[2J".to_owned(),
+                },
+            ],
+            rings_agree: true,
+            views_agree: false,
+            replication_factor: 3,
+            read_quorum: 2,
+            write_quorum: 2,
+        }
+    }
+
+    #[test]
+    fn the_table_shows_every_node_also_the_dead_one() {
+        let expected = format!(
+            "\
+Cluster orders (asked node1): RF 3, R 2 / W 2; 1 up, 0 suspect, 1 down; rings agree: yes, views agree: NO
+{LEGEND}
+--  NODE   ADDRESS     ZONE    OWNS  ENTRIES  MEM (LIMIT)            OPS  HIT%  HINTS  UP     VERSION  RING      VIEW
+UN  node1  node1:8080  -     100.0%     3301  41.0 MiB (512.0 MiB)  4120  93.1      0  3h12m  0.1.0    01234567  fedcba98
+DN  node3  node3:8080  -          -        -  -                        -     -      -  -      -        -         -
+node3: no report: not reachable\\x1b[2J"
+        );
+        assert_eq!(render(&status()), expected);
+    }
+
+    #[test]
+    fn a_cluster_is_well_when_all_nodes_are_and_agree() {
+        let mut status = status();
+        assert!(!is_well(&status));
+        status.nodes.pop();
+        assert!(!is_well(&status));
+        status.views_agree = true;
+        assert!(is_well(&status));
+    }
+
+    #[test]
+    fn json_has_base_units_and_ids_as_text() {
+        let document = document(&status());
+        assert_eq!(document["nodes"][0]["report"]["memory_bytes"], 41 << 20);
+        assert_eq!(
+            document["nodes"][0]["member"]["node_id"],
+            "0000000000000000"
+        );
+        assert_eq!(document["nodes"][1]["report"], Value::Null);
+    }
+}

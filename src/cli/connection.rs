@@ -1,0 +1,91 @@
+//! Flags that client commands share, and the runtime they run on.
+
+use std::{future::Future, time::Duration};
+
+use clap::{Args, ValueEnum};
+use shard_cache_client::{CallOptions, Client, ClientOptions, Consistency};
+
+use super::exit::Failure;
+use crate::config::parse_duration;
+
+/// Which node to ask, and for how long.
+#[derive(Clone, Debug, Args)]
+pub(super) struct ConnectionArguments {
+    /// Node to ask, as host:port; several are tried in order until one can be reached.
+    #[arg(
+        long = "endpoint",
+        value_name = "HOST:PORT",
+        value_delimiter = ',',
+        default_value = "localhost:8080",
+        env = "SHARD_CACHE_ENDPOINT"
+    )]
+    endpoints: Vec<String>,
+    /// Longest time to connect, and then to wait for the answer.
+    #[arg(
+        long,
+        value_name = "DURATION",
+        default_value = "5s",
+        value_parser = parse_duration,
+        env = "SHARD_CACHE_TIMEOUT"
+    )]
+    timeout: Duration,
+}
+
+impl ConnectionArguments {
+    /// Connects to the first node that can be reached.
+    pub(super) async fn connect(&self) -> Result<Client, Failure> {
+        let options = ClientOptions {
+            connect_timeout: self.timeout,
+            timeout: self.timeout,
+            message_bytes_max: MESSAGE_BYTES_MAX,
+        };
+        Ok(Client::connect_any(&self.endpoints, options).await?)
+    }
+}
+
+/// Larger than any value that a node can be configured to accept: the node knows the limit and names it.
+const MESSAGE_BYTES_MAX: usize = 16 * 1024 * 1024;
+
+/// The terms of a request.
+#[derive(Clone, Copy, Debug, Args)]
+pub(super) struct TermsArguments {
+    /// How many owners must take part; the node's default when not given.
+    #[arg(long, value_enum, env = "SHARD_CACHE_CONSISTENCY")]
+    consistency: Option<Level>,
+    /// Accept fewer owners than that, at least one; the answer then says so.
+    #[arg(long, env = "SHARD_CACHE_DEGRADE")]
+    degrade: bool,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum Level {
+    One,
+    Quorum,
+    All,
+}
+
+impl TermsArguments {
+    /// The terms for the client.
+    pub(super) fn options(self) -> CallOptions {
+        let consistency = match self.consistency {
+            None => Consistency::Default,
+            Some(Level::One) => Consistency::One,
+            Some(Level::Quorum) => Consistency::Quorum,
+            Some(Level::All) => Consistency::All,
+        };
+        CallOptions {
+            consistency,
+            degrade: self.degrade,
+            timeout: None,
+        }
+    }
+}
+
+/// Runs a client command to its end.
+pub(super) fn block_on<T>(command: impl Future<Output = Result<T, Failure>>) -> Result<T, Failure> {
+    tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(|error| Failure::system("cannot start the runtime", &error))?
+        .block_on(command)
+}

@@ -1,0 +1,68 @@
+//! `shard-cache del`.
+
+use clap::Args;
+use serde_json::json;
+
+use super::{
+    connection::{ConnectionArguments, TermsArguments, block_on},
+    exit::{Exit, Failure},
+    get::version,
+    output::{self, Format, OutputArguments},
+};
+
+/// Delete a key. Exits with 3 when it was absent; it is deleted then too.
+#[derive(Debug, Args)]
+pub(super) struct DelArguments {
+    /// The key.
+    key: String,
+    #[command(flatten)]
+    terms: TermsArguments,
+    #[command(flatten)]
+    connection: ConnectionArguments,
+    #[command(flatten)]
+    output: OutputArguments,
+}
+
+impl DelArguments {
+    pub(super) const fn format(&self) -> Format {
+        self.output.format
+    }
+}
+
+pub(super) fn run(arguments: &DelArguments) -> Result<Exit, Failure> {
+    let deleted = block_on(async {
+        let client = arguments.connection.connect().await?;
+        Ok(client
+            .delete(&arguments.key, &arguments.terms.options())
+            .await?)
+    })?;
+    match arguments.format() {
+        Format::Table => {
+            let what = if deleted.found {
+                "deleted"
+            } else {
+                "was absent"
+            };
+            let degraded = if deleted.degraded { ", degraded" } else { "" };
+            output::write_line(&format!(
+                "OK, {what}, tombstone on {} owners{degraded}",
+                deleted.stored
+            ))?;
+        }
+        format @ (Format::Json | Format::Jsonl) => {
+            let document = json!({
+                "key": arguments.key,
+                "found": deleted.found,
+                "stored": deleted.stored,
+                "degraded": deleted.degraded,
+                "version": version(&deleted.version),
+            });
+            output::write_json(format, &document)?;
+        }
+    }
+    Ok(if deleted.found {
+        Exit::Ok
+    } else {
+        Exit::Absent
+    })
+}

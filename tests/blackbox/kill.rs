@@ -1,0 +1,79 @@
+//! One of three nodes is killed under load: the others hardly notice, and nothing acknowledged is lost.
+
+use std::time::{Duration, Instant};
+
+use crate::harness::{
+    Cluster, Options, Room,
+    load::{Load, LoadOptions, read_back, some},
+    until,
+};
+
+const ACKED_BEFORE: usize = 2_600;
+const ACKED_AFTER: usize = 2_600;
+/// Client retries are off; this share of requests has to succeed at the first try.
+const FIRST_TRY_MIN: f64 = 0.999;
+const LOAD: LoadOptions = LoadOptions { writers: 8, pause: Duration::from_millis(4) };
+const LOAD_DEADLINE: Duration = Duration::from_secs(90);
+
+#[tokio::test]
+async fn killing_one_of_three_under_load_loses_nothing_and_fails_next_to_nothing() {
+    let mut cluster = Cluster::start(3, Options::default(), Room::alone().await).await;
+    let survivors = [0, 1];
+    let mut clients = Vec::new();
+    for node in survivors {
+        clients.push(cluster[node].client_with(Duration::from_millis(500)).await);
+    }
+    let load = Load::start(&clients, LOAD);
+    acked(&load, ACKED_BEFORE).await;
+    let killed_at = Instant::now();
+    cluster[2].kill9();
+    let acked_at_kill = load.acked();
+    // The event is not over before both have heard of it.
+    cluster.wait_until_down(&survivors, "n3").await;
+    let known_after = killed_at.elapsed();
+    acked(&load, acked_at_kill + ACKED_AFTER).await;
+    let report = load.finish().await;
+
+    let (ok, failed) = report.tally(|_| true);
+    let after = report.acked.iter().filter(|acked| acked.at > killed_at).count();
+    let slowest = report.attempts.iter().map(|attempt| attempt.took).max().unwrap_or_default();
+    let evictions = cluster.sum(&survivors, "shardcache_evictions_total", &[]).await;
+    let first_try = ok as f64 / (ok + failed.len()) as f64;
+    let retry_clients = cluster_clients(&cluster, &survivors).await;
+    let lost = read_back(&retry_clients, &report.acked).await;
+    println!(
+        "kill -9 of one of three: {ok} of {} requests OK at the first try ({:.3} %), {} writes \
+         acknowledged, {after} of them after the kill; known down after {known_after:.1?}; slowest \
+         request {slowest:.0?}; evictions {evictions}; lost {}",
+        ok + failed.len(),
+        first_try * 100.0,
+        report.acked.len(),
+        lost.len(),
+    );
+    assert!(report.wrong().is_empty(), "{}", some(&report.wrong()));
+    assert!(lost.is_empty(), "{}", some(&lost));
+    assert!(first_try >= FIRST_TRY_MIN, "{}", some(&failed));
+    assert!(report.acked.len() >= 5_000 && after * 10 >= report.acked.len() * 3);
+    let few = report.acked_with_fewer_than(2);
+    assert!(few.is_empty(), "{}", some(&few));
+    assert_eq!(evictions, 0);
+}
+
+async fn acked(load: &Load, wanted: usize) {
+    until("enough writes are acknowledged", LOAD_DEADLINE, async || match load.acked() {
+        acked if acked >= wanted => Ok(()),
+        acked => Err(format!("{acked} of {wanted}")),
+    })
+    .await;
+}
+
+async fn cluster_clients(
+    cluster: &Cluster,
+    nodes: &[usize],
+) -> Vec<shard_cache_client::Client> {
+    let mut clients = Vec::with_capacity(nodes.len());
+    for &node in nodes {
+        clients.push(cluster.client(node).await);
+    }
+    clients
+}

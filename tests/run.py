@@ -1,0 +1,144 @@
+#!/usr/bin/env python3
+"""Runs every test of the repository and ends in one line: N passed, M failed, K skipped.
+
+Parts: `cargo test` of the whole workspace, and the contract check (the requests of the README against a local cluster,
+through server reflection). Needs Rust, a C compiler and Python 3; a virtual environment is made in .venv.
+"""
+
+import os
+import pathlib
+import re
+import subprocess
+import sys
+import tempfile
+import time
+import venv
+
+ROOT = pathlib.Path(__file__).resolve().parent.parent
+VENV = ROOT / ".venv"
+CARGO = os.environ.get("CARGO", "cargo")
+# Tests that may be skipped, by name, each with its reason. Any other skip fails the run.
+SKIPS_ALLOWED: dict[str, str] = {}
+NODES = 3
+# A hanging part must not hang the whole run.
+CARGO_TIMEOUT_SECONDS = 40 * 60
+PART_TIMEOUT_SECONDS = 5 * 60
+
+
+class Tally:
+    """What passed, failed and was skipped so far."""
+
+    def __init__(self) -> None:
+        self.passed = 0
+        self.failed = 0
+        self.skipped = 0
+        self.problems: list[str] = []
+
+    def fail(self, problem: str) -> None:
+        self.failed += 1
+        self.problems.append(problem)
+
+
+def run_cargo(tally: Tally) -> None:
+    """Runs the workspace's tests, showing their output as it comes and counting it."""
+    command = [CARGO, "test", "--workspace", "--locked", "--no-fail-fast"]
+    result = re.compile(r"^test result: \w+\. (\d+) passed; (\d+) failed; (\d+) ignored")
+    ignored = re.compile(r"^test (\S+).* \.\.\. ignored")
+    started = time.monotonic()
+    with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True) as process:
+        failed_before = tally.failed
+        for line in process.stdout or ():
+            print(line, end="", flush=True)
+            if match := ignored.match(line):
+                if match[1] not in SKIPS_ALLOWED:
+                    tally.fail(f"{match[1]} was skipped and is not on the list of allowed skips")
+            if match := result.match(line):
+                tally.passed += int(match[1])
+                tally.failed += int(match[2])
+                tally.skipped += int(match[3])
+            if time.monotonic() - started > CARGO_TIMEOUT_SECONDS:
+                process.kill()
+                tally.fail(f"cargo test took longer than {CARGO_TIMEOUT_SECONDS} s")
+        code = process.wait()
+    if code != 0 and tally.failed == failed_before:
+        tally.fail(f"{' '.join(command)} exited with {code}")
+
+
+def python_with_packages() -> pathlib.Path:
+    """The interpreter of a virtual environment that has the packages of the contract check."""
+    python = VENV / "bin" / "python"
+    wanted = (ROOT / "tests" / "contract" / "requirements.txt").read_text()
+    stamp = VENV / "requirements.txt"
+    if not (python.exists() and stamp.exists() and stamp.read_text() == wanted):
+        venv.create(VENV, with_pip=True, clear=True)
+        install = [python, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "-r",
+                   ROOT / "tests" / "contract" / "requirements.txt"]
+        subprocess.run(install, check=True)
+        stamp.write_text(wanted)
+    return python
+
+
+def binary() -> pathlib.Path:
+    target = pathlib.Path(os.environ.get("CARGO_TARGET_DIR", ROOT / "target"))
+    return target / "debug" / "shard-cache"
+
+
+def run_contract(tally: Tally) -> None:
+    """Starts a cluster on free ports and sends it the README's requests."""
+    subprocess.run([CARGO, "build", "--locked", "--bin", "shard-cache"], cwd=ROOT, check=True)
+    python = python_with_packages()
+    with tempfile.TemporaryDirectory(prefix="shard-cache-contract-") as folder:
+        local = [binary(), "local", "--dir", str(pathlib.Path(folder) / "cluster")]
+        up = subprocess.run([*local, "up", "-n", str(NODES), "--ports", "auto", "-o", "json"], check=False,
+                            capture_output=True, text=True, timeout=PART_TIMEOUT_SECONDS)
+        try:
+            if up.returncode != 0:
+                tally.fail(f"the local cluster did not start: {up.stdout}{up.stderr}")
+                return
+            check = subprocess.run([python, ROOT / "tests" / "contract" / "check.py", *node_arguments(up.stdout)],
+                                   check=False, capture_output=True, text=True, timeout=PART_TIMEOUT_SECONDS)
+            print(check.stdout, end="")
+            print(check.stderr, end="", file=sys.stderr)
+            counts = re.search(r"^(\d+) passed, (\d+) failed, (\d+) skipped", check.stdout, re.MULTILINE)
+            if counts is None:
+                tally.fail(f"the contract check said nothing and exited with {check.returncode}")
+                return
+            tally.passed += int(counts[1])
+            tally.failed += int(counts[2])
+            tally.skipped += int(counts[3])
+            if int(counts[3]):
+                tally.fail("the contract check skipped something")
+        finally:
+            down = subprocess.run([*local, "down"], check=False, capture_output=True, text=True,
+                                  timeout=PART_TIMEOUT_SECONDS)
+            if down.returncode != 0:
+                tally.fail(f"the local cluster did not stop: {down.stdout}{down.stderr}")
+
+
+def node_arguments(up: str) -> list[str]:
+    """`--node HOST:GRPC:HTTP` for each node that `local up -o json` tells of."""
+    import json
+
+    arguments = []
+    for node in json.loads(up)["nodes"]:
+        host, grpc = node["grpc"].rsplit(":", 1)
+        http = node["http"].rsplit(":", 1)[1]
+        arguments += ["--node", f"{host}:{grpc}:{http}"]
+    return arguments
+
+
+def main() -> int:
+    tally = Tally()
+    run_cargo(tally)
+    try:
+        run_contract(tally)
+    except (subprocess.SubprocessError, OSError, KeyError, ValueError) as error:
+        tally.fail(f"the contract check could not be run: {error!r}")
+    for problem in tally.problems:
+        print(f"problem: {problem}", file=sys.stderr)
+    print(f"{tally.passed} passed, {tally.failed} failed, {tally.skipped} skipped")
+    return 1 if tally.failed or tally.passed == 0 else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
