@@ -5,15 +5,25 @@ use std::{env, error::Error, fs, path::PathBuf};
 use prost::Message as _;
 
 fn main() -> Result<(), Box<dyn Error>> {
-    let files = ["cache.proto", "shardcache/v1/cluster.proto", "shardcache/peer/v1/peer.proto"];
+    let files = [
+        "cache.proto",
+        "shardcache/v1/cluster.proto",
+        "shardcache/peer/v1/peer.proto",
+    ];
     for file in files {
         println!("cargo:rerun-if-changed={file}");
     }
     let descriptors = protox::compile(files, ["."])?;
+    #[allow(
+        clippy::disallowed_methods,
+        reason = "cargo tells a build script where to write by this variable"
+    )]
     let out = PathBuf::from(env::var("OUT_DIR")?);
     // Reflection on the client port shows the client services only; the peer service stays internal.
     let mut public = descriptors.clone();
-    public.file.retain(|file| !file.package().starts_with("shardcache.peer"));
+    public
+        .file
+        .retain(|file| !file.package().starts_with("shardcache.peer"));
     fs::write(out.join("client_descriptor.bin"), public.encode_to_vec())?;
     tonic_prost_build::configure()
         .bytes(".")

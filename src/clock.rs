@@ -35,7 +35,10 @@ pub trait Clock: Send + Sync + 'static {
     fn wall_millis(&self) -> u64;
     /// Reads both clocks.
     fn now(&self) -> Now {
-        Now { monotonic: self.monotonic(), wall_millis: self.wall_millis() }
+        Now {
+            monotonic: self.monotonic(),
+            wall_millis: self.wall_millis(),
+        }
     }
     /// Completes after `duration`. Dropping the future cancels it.
     fn sleep(&self, duration: Duration) -> BoxFuture<()>;
@@ -57,7 +60,10 @@ impl Entropy {
     /// The stream of one concern. The same seed and concern give the same stream.
     #[must_use]
     pub fn stream(&self, concern: &str) -> StdRng {
-        StdRng::seed_from_u64(xxhash_rust::xxh3::xxh3_64_with_seed(concern.as_bytes(), self.seed))
+        StdRng::seed_from_u64(xxhash_rust::xxh3::xxh3_64_with_seed(
+            concern.as_bytes(),
+            self.seed,
+        ))
     }
 
     /// Seeds from the operating system.
@@ -68,7 +74,9 @@ impl Entropy {
     pub fn from_system() -> Self {
         let mut seed = [0; 8];
         // Without entropy, boot ids could repeat and with them versions: better not to start.
-        SysRng.try_fill_bytes(&mut seed).expect("the operating system has entropy");
+        SysRng
+            .try_fill_bytes(&mut seed)
+            .expect("the operating system has entropy");
         Self::from_seed(u64::from_le_bytes(seed))
     }
 }
@@ -81,10 +89,15 @@ pub struct SystemClock {
 
 impl SystemClock {
     /// A clock whose monotonic origin is now.
-    #[allow(clippy::disallowed_methods, reason = "this is the seam: the only place that asks the system")]
+    #[allow(
+        clippy::disallowed_methods,
+        reason = "this is the seam: the only place that asks the system"
+    )]
     #[must_use]
     pub fn new() -> Self {
-        Self { origin: Instant::now() }
+        Self {
+            origin: Instant::now(),
+        }
     }
 }
 
@@ -94,7 +107,10 @@ impl Default for SystemClock {
     }
 }
 
-#[allow(clippy::disallowed_methods, reason = "this is the seam: the only place that asks the system")]
+#[allow(
+    clippy::disallowed_methods,
+    reason = "this is the seam: the only place that asks the system"
+)]
 impl Clock for SystemClock {
     fn monotonic(&self) -> Monotonic {
         self.origin.elapsed()
@@ -104,7 +120,9 @@ impl Clock for SystemClock {
         // Before 1970 every stamp would be refused by the peers anyway; zero keeps the arithmetic defined.
         SystemTime::now()
             .duration_since(UNIX_EPOCH)
-            .map_or(0, |since| u64::try_from(since.as_millis()).unwrap_or(u64::MAX))
+            .map_or(0, |since| {
+                u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
+            })
     }
 
     fn sleep(&self, duration: Duration) -> BoxFuture<()> {

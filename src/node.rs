@@ -24,11 +24,10 @@ use shard_cache_membership::{
     resolver::{Resolver, SystemResolver},
 };
 use thiserror::Error;
-use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
 pub use addresses::{AddressError, Addresses};
-use addresses::{Advertised, Sockets};
+use addresses::{Advertised, Listeners, Sockets};
 use desk::{Desk, Facts};
 use keeper::{Keeper, KeeperParts};
 
@@ -38,7 +37,6 @@ use crate::{
     config::{Config, GossipProfile},
     coordinator::{self, Coordinator, Degrade, Ledger, Policy, RingCell},
     handoff::{HintLimits, OwedHints, delivery::HintDelivery},
-    http,
     overload::Admission,
     replica::Replica,
     ring::{
@@ -151,19 +149,39 @@ impl Node {
     /// # Errors
     /// [`StartError`].
     pub async fn start(config: Config, seams: Seams) -> Result<Self, StartError> {
-        let Seams { clock, entropy, resolver } = seams;
+        let Seams {
+            clock,
+            entropy,
+            resolver,
+        } = seams;
         let sockets = Sockets::bind(&config).await?;
         let addresses = sockets.addresses;
         let advertised = Advertised::of(&config, addresses).await?;
         let name = config.node_name(addresses.peer.port());
         let mut boots = entropy.stream("boot ids");
-        let own = RingMember { node_id: NodeId::of_name(&name), boot_id: new_boot(&mut boots) };
+        let own = RingMember {
+            node_id: NodeId::of_name(&name),
+            boot_id: new_boot(&mut boots),
+        };
 
         let core = Core::build(&config, own, Arc::clone(&clock));
-        let record = own_record(&config, &name, own, addresses, &advertised, clock.wall_millis());
+        let record = own_record(
+            &config,
+            &name,
+            own,
+            addresses,
+            &advertised,
+            clock.wall_millis(),
+        );
         let rng_seed = entropy.stream("gossip").next_u64();
-        let (membership, targets) =
-            start_membership(&config, record, &advertised, rng_seed, sockets.gossip, resolver)?;
+        let (membership, targets) = start_membership(
+            &config,
+            record,
+            &advertised,
+            rng_seed,
+            sockets.gossip,
+            resolver,
+        )?;
 
         let coordinator = Arc::new(core.coordinator(&config, &membership));
         let leaving = CancellationToken::new();
@@ -180,7 +198,8 @@ impl Node {
             new_boot: Box::new(move || new_boot(&mut boots)),
             leaving: leaving.clone(),
         };
-        let (keeper, keeper_desk) = Keeper::new(parts, Roster::new(roster_config(&config), own), own);
+        let (keeper, keeper_desk) =
+            Keeper::new(parts, Roster::new(roster_config(&config), own), own);
         let draining = Arc::new(AtomicBool::new(false));
         let desk = Arc::new(Desk {
             facts: facts(&config, own, name),
@@ -211,9 +230,10 @@ impl Node {
             stop_clients: CancellationToken::new(),
             stop_peers: CancellationToken::new(),
         };
-        node.serve(&config, &core, &desk, sockets.grpc, sockets.http, sockets.peer).await;
+        node.serve(&config, &core, &desk, sockets.listeners).await;
         core.start_workers();
-        core.workers.spawn("ring keeper", Box::pin(keeper.run(targets)));
+        core.workers
+            .spawn("ring keeper", Box::pin(keeper.run(targets)));
         Ok(node)
     }
 
@@ -246,11 +266,15 @@ impl Node {
         }
         self.membership.shutdown().await;
         if owed > 0 {
-            return Drained::Unsafe { reason: format!("{owed} hints could not be handed over") };
+            return Drained::Unsafe {
+                reason: format!("{owed} hints could not be handed over"),
+            };
         }
         match left {
             Ok(()) => Drained::Clean,
-            Err(error) => Drained::Unsafe { reason: format!("gossip was not left: {error}") },
+            Err(error) => Drained::Unsafe {
+                reason: format!("gossip was not left: {error}"),
+            },
         }
     }
 
@@ -261,7 +285,8 @@ impl Node {
             let view = self.membership.view().borrow().clone();
             let stats = self.hints.stats();
             let present = |target: NodeId| {
-                view.member(target).is_some_and(|member| member.liveness.is_present())
+                view.member(target)
+                    .is_some_and(|member| member.liveness.is_present())
             };
             let owed: usize = stats
                 .targets
@@ -276,15 +301,8 @@ impl Node {
         }
     }
 
-    async fn serve(
-        &self,
-        config: &Config,
-        core: &Core,
-        desk: &Arc<Desk>,
-        grpc: Vec<TcpListener>,
-        http: Vec<TcpListener>,
-        peer: TcpListener,
-    ) {
+    async fn serve(&self, config: &Config, core: &Core, desk: &Arc<Desk>, listeners: Listeners) {
+        let Listeners { grpc, http, peer } = listeners;
         let edge = Arc::new(Edge {
             coordinator: Arc::clone(&self.coordinator),
             queries: Arc::clone(desk) as Arc<dyn ClusterQueries>,
@@ -294,8 +312,11 @@ impl Node {
             metrics: Arc::clone(&core.metrics),
             node: desk.facts.name.clone(),
         });
-        let reflection =
-            if config.server.reflection { Reflection::On } else { Reflection::Off };
+        let reflection = if config.server.reflection {
+            Reflection::On
+        } else {
+            Reflection::Off
+        };
         let (routes, switch) = api::routes(Arc::clone(&edge), reflection).await;
         for listener in grpc {
             let (routes, edge) = (routes.clone(), Arc::clone(&edge));
@@ -305,10 +326,10 @@ impl Node {
             });
         }
         for listener in http {
-            let router = http::router(Arc::clone(&edge));
+            let router = crate::http::router(Arc::clone(&edge));
             // Health is answered to the end.
             let stop = self.stop_peers.clone().cancelled_owned();
-            self.spawn_server("HTTP port", http::serve(listener, router, stop));
+            self.spawn_server("HTTP port", crate::http::serve(listener, router, stop));
         }
         let parts = Arc::new(PeerParts {
             replica: Arc::clone(&core.replica),
@@ -359,10 +380,16 @@ impl Core {
             total_bytes_max: config.hints.total_bytes_max,
             window_millis: millis(config.hints.window),
         };
-        let hints =
-            Arc::new(OwedHints::new(hint_limits, Arc::clone(&clock), Arc::clone(&metrics)));
-        let ledger =
-            Arc::new(Ledger::new(Arc::clone(&hints), Arc::clone(&clock), Arc::clone(&metrics)));
+        let hints = Arc::new(OwedHints::new(
+            hint_limits,
+            Arc::clone(&clock),
+            Arc::clone(&metrics),
+        ));
+        let ledger = Arc::new(Ledger::new(
+            Arc::clone(&hints),
+            Arc::clone(&clock),
+            Arc::clone(&metrics),
+        ));
         let replica = Arc::new(Replica::new(
             own.node_id,
             Arc::clone(&boot),
@@ -425,7 +452,10 @@ impl Core {
     fn start_workers(&self) {
         let spawn = |name, task| self.workers.spawn(name, task);
         spawn("deadline sweep", Box::pin(Arc::clone(&self.ledger).sweep()));
-        spawn("link monitor", Box::pin(Arc::clone(&self.transport).monitor()));
+        spawn(
+            "link monitor",
+            Box::pin(Arc::clone(&self.transport).monitor()),
+        );
         let delivery = HintDelivery::new(
             Arc::clone(&self.hints),
             Arc::clone(&self.transport) as Arc<dyn PeerTransport>,
@@ -433,8 +463,11 @@ impl Core {
             Arc::clone(&self.clock),
         );
         spawn("hint delivery", Box::pin(delivery.run()));
-        let expiry =
-            expire(Arc::clone(&self.store), Arc::clone(&self.hybrid), Arc::clone(&self.clock));
+        let expiry = expire(
+            Arc::clone(&self.store),
+            Arc::clone(&self.hybrid),
+            Arc::clone(&self.clock),
+        );
         spawn("expiry", Box::pin(expiry));
     }
 }
@@ -445,7 +478,11 @@ async fn expire(store: Arc<Store>, hybrid: Arc<HybridClock>, clock: Arc<dyn Cloc
         let now_millis = hybrid.now(clock.wall_millis()).millis();
         let removed = store.expire(now_millis, EXPIRY_BUDGET);
         // A full budget means that there is more.
-        let pause = if removed < EXPIRY_BUDGET { EXPIRY_INTERVAL } else { Duration::from_millis(1) };
+        let pause = if removed < EXPIRY_BUDGET {
+            EXPIRY_INTERVAL
+        } else {
+            Duration::from_millis(1)
+        };
         clock.sleep(pause).await;
     }
 }
@@ -563,7 +600,11 @@ fn limits(config: &Config) -> Limits {
         max_value_size: cache.max_value_size,
         request_timeout: limits.request_timeout,
         max_request_timeout: limits.max_request_timeout,
-        degrade: if config.quorum.degrade { Degrade::Accept } else { Degrade::Refuse },
+        degrade: if config.quorum.degrade {
+            Degrade::Accept
+        } else {
+            Degrade::Refuse
+        },
     }
 }
 

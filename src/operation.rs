@@ -48,9 +48,7 @@ impl Kind {
     #[must_use]
     pub fn payload_bytes(&self) -> usize {
         match self {
-            Self::Write { key, record } => {
-                key.bytes().len() + record.payload_bytes()
-            }
+            Self::Write { key, record } => key.bytes().len() + record.payload_bytes(),
             Self::Read { key, .. } => key.bytes().len(),
         }
     }
@@ -154,4 +152,3 @@ impl Held {
         }
     }
 }
-

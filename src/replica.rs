@@ -37,7 +37,13 @@ impl Replica {
         clock: Arc<HybridClock>,
         ring: Arc<ArcSwapOption<Ring>>,
     ) -> Self {
-        Self { own, boot, store, clock, ring }
+        Self {
+            own,
+            boot,
+            store,
+            clock,
+            ring,
+        }
     }
 
     /// Carries out one operation, at `now` by the local clocks.
@@ -47,7 +53,9 @@ impl Replica {
             return Answer::Failed(Failure::Expired);
         }
         let ring = self.ring.load();
-        let Some(ring) = ring.as_deref() else { return Answer::Failed(Failure::WrongConfig) };
+        let Some(ring) = ring.as_deref() else {
+            return Answer::Failed(Failure::WrongConfig);
+        };
         let present = ring.configuration(operation.slot);
         let counts = present == operation.configuration && self.is_owner(ring, operation.slot);
         let now_millis = self.clock.now(wall_millis).millis();
@@ -117,7 +125,10 @@ impl Replica {
                 };
                 ReadAnswer::Holds { held, full: true }
             }
-            Lookup::Miss { version } => ReadAnswer::Miss { version, full: true },
+            Lookup::Miss { version } => ReadAnswer::Miss {
+                version,
+                full: true,
+            },
         }
     }
 
@@ -125,13 +136,18 @@ impl Replica {
     /// name its old boot: it has lost what that one stored, and must not answer for it.
     fn is_owner(&self, ring: &Ring, slot: Slot) -> bool {
         let boot_id = BootId(self.boot.load(Ordering::Acquire));
-        let own = RingMember { node_id: self.own, boot_id };
+        let own = RingMember {
+            node_id: self.own,
+            boot_id,
+        };
         ring.owners(slot).iter().any(|owner| *owner == own)
     }
 
     /// A record stamped too far ahead is refused, so that one bad clock cannot poison the order of writes.
     fn admit(&self, record: &Record, wall_millis: u64) -> Result<(), Failure> {
-        self.clock.observe(record.version.stamp, wall_millis).map_err(|_drift| Failure::Drift)
+        self.clock
+            .observe(record.version.stamp, wall_millis)
+            .map_err(|_drift| Failure::Drift)
     }
 }
 
@@ -158,9 +174,18 @@ pub struct ForeignRoot {
 /// slots from all their present owners.
 const fn write_answer(applied: Applied) -> Answer {
     match applied {
-        Applied::Stored { replaced } => Answer::Write(WriteAnswer::Stored { replaced, full: true }),
-        Applied::Same => Answer::Write(WriteAnswer::Stored { replaced: false, full: true }),
-        Applied::Newer { version } => Answer::Write(WriteAnswer::Newer { version, full: true }),
+        Applied::Stored { replaced } => Answer::Write(WriteAnswer::Stored {
+            replaced,
+            full: true,
+        }),
+        Applied::Same => Answer::Write(WriteAnswer::Stored {
+            replaced: false,
+            full: true,
+        }),
+        Applied::Newer { version } => Answer::Write(WriteAnswer::Newer {
+            version,
+            full: true,
+        }),
         // No room even after eviction, or (which only happens to merges) below a floor: it is not stored.
         Applied::Full | Applied::Refused => Answer::Failed(Failure::Shed),
     }

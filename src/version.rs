@@ -27,7 +27,11 @@ impl Stamp {
     /// Packs milliseconds (at most 2^48 - 1; more is clamped) and a counter.
     #[must_use]
     pub const fn new(millis: u64, counter: u16) -> Self {
-        let millis = if millis > MILLIS_MAX { MILLIS_MAX } else { millis };
+        let millis = if millis > MILLIS_MAX {
+            MILLIS_MAX
+        } else {
+            millis
+        };
         Self((millis << COUNTER_BITS) | counter as u64)
     }
 
@@ -188,7 +192,10 @@ mod tests {
     fn a_stamp_too_far_ahead_is_refused_and_not_merged() {
         let clock = HybridClock::new();
         let remote = Stamp::new(10_000 + DRIFT_MAX_MILLIS + 1, 0);
-        assert_eq!(clock.observe(remote, 10_000), Err(Drift { ahead_millis: 501 }));
+        assert_eq!(
+            clock.observe(remote, 10_000),
+            Err(Drift { ahead_millis: 501 })
+        );
         assert_eq!(clock.now(10_000), Stamp::new(10_000, 0));
     }
 

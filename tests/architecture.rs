@@ -21,23 +21,52 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("workers", &["clock"]),
     ("telemetry", &[]),
     ("config", &[]),
-    ("replica", &["clock", "key", "operation", "ring", "store", "version"]),
+    (
+        "replica",
+        &["clock", "key", "operation", "ring", "store", "version"],
+    ),
     (
         "transport",
         &[
-            "clock", "key", "operation", "replica", "ring", "store", "sync", "telemetry", "version", "workers",
+            "clock",
+            "key",
+            "operation",
+            "replica",
+            "ring",
+            "store",
+            "sync",
+            "telemetry",
+            "version",
+            "workers",
         ],
     ),
     (
         "handoff",
         &[
-            "clock", "key", "replica", "ring", "store", "sync", "telemetry", "transport", "version",
+            "clock",
+            "key",
+            "replica",
+            "ring",
+            "store",
+            "sync",
+            "telemetry",
+            "transport",
+            "version",
         ],
     ),
     (
         "coordinator",
         &[
-            "clock", "handoff", "key", "operation", "ring", "store", "sync", "telemetry", "transport", "version",
+            "clock",
+            "handoff",
+            "key",
+            "operation",
+            "ring",
+            "store",
+            "sync",
+            "telemetry",
+            "transport",
+            "version",
         ],
     ),
     ("overload", &["sync"]),
@@ -45,16 +74,42 @@ const ARROWS: &[(&str, &[&str])] = &[
         "api",
         &[
             // `store` for the form of a value and for slot sets, `handoff` for records on the wire.
-            "clock", "coordinator", "handoff", "key", "operation", "overload", "replica", "store", "telemetry",
-            "transport", "version",
+            "clock",
+            "coordinator",
+            "handoff",
+            "key",
+            "operation",
+            "overload",
+            "replica",
+            "store",
+            "telemetry",
+            "transport",
+            "version",
         ],
     ),
-    ("http", &["api", "clock", "coordinator", "key", "store", "telemetry"]),
+    (
+        "http",
+        &["api", "clock", "coordinator", "key", "store", "telemetry"],
+    ),
     (
         "node",
         &[
-            "api", "clock", "config", "coordinator", "handoff", "http", "key", "operation", "overload", "replica",
-            "ring", "store", "telemetry", "transport", "version", "workers",
+            "api",
+            "clock",
+            "config",
+            "coordinator",
+            "handoff",
+            "http",
+            "key",
+            "operation",
+            "overload",
+            "replica",
+            "ring",
+            "store",
+            "telemetry",
+            "transport",
+            "version",
+            "workers",
         ],
     ),
     ("cli", &["config", "node", "telemetry"]),
@@ -76,9 +131,18 @@ const PURE_FILES: &[&str] = &[
 
 /// Calls that ask the system, and the files that are the seams where they are allowed.
 const BANNED: &[(&str, &[&str])] = &[
-    ("Instant::now", &["src/clock.rs", "membership/src/driver.rs"]),
-    ("SystemTime::now", &["src/clock.rs", "membership/src/driver.rs"]),
-    ("tokio::time::", &["src/clock.rs", "membership/src/driver.rs"]),
+    (
+        "Instant::now",
+        &["src/clock.rs", "membership/src/driver.rs"],
+    ),
+    (
+        "SystemTime::now",
+        &["src/clock.rs", "membership/src/driver.rs"],
+    ),
+    (
+        "tokio::time::",
+        &["src/clock.rs", "membership/src/driver.rs"],
+    ),
     ("tokio::spawn", &[]),
     ("spawn_blocking", &[]),
     ("rand::rng()", &[]),
@@ -112,13 +176,18 @@ fn sources(folder: &str) -> BTreeMap<String, String> {
 }
 
 fn relative(path: &Path) -> String {
-    let path = path.strip_prefix(root()).expect("sources are below the root");
+    let path = path
+        .strip_prefix(root())
+        .expect("sources are below the root");
     path.to_string_lossy().into_owned()
 }
 
 /// Cuts the test module off and blanks comments, keeping line numbers.
 fn without_tests(text: &str) -> String {
-    let code = text.split("#[cfg(test)]\nmod tests {").next().unwrap_or(text);
+    let code = text
+        .split("#[cfg(test)]\nmod tests {")
+        .next()
+        .unwrap_or(text);
     let blank = |line: &str| match line.split_once("//") {
         Some((code, _comment)) => code.to_owned(),
         None => line.to_owned(),
@@ -167,7 +236,9 @@ fn top_level_names(group: &str) -> Vec<String> {
 }
 
 fn leading_name(path: &str) -> String {
-    path.chars().take_while(|character| character.is_alphanumeric() || *character == '_').collect()
+    path.chars()
+        .take_while(|character| character.is_alphanumeric() || *character == '_')
+        .collect()
 }
 
 #[test]
@@ -175,7 +246,9 @@ fn every_module_uses_only_what_lies_below_it() {
     let arrows: BTreeMap<&str, &[&str]> = ARROWS.iter().copied().collect();
     let mut violations = Vec::new();
     for (file, text) in sources("src") {
-        let Some(module) = module_of(&file) else { continue };
+        let Some(module) = module_of(&file) else {
+            continue;
+        };
         let Some(allowed) = arrows.get(module) else {
             violations.push(format!("{file}: module {module} is not in the picture"));
             continue;
@@ -201,7 +274,10 @@ fn the_arrows_have_no_cycle() {
                 below.insert(module);
             }
         }
-        let stuck: Vec<_> = arrows.keys().filter(|module| !below.contains(*module)).collect();
+        let stuck: Vec<_> = arrows
+            .keys()
+            .filter(|module| !below.contains(*module))
+            .collect();
         assert!(below.len() > before, "these use each other: {stuck:?}");
     }
 }
@@ -272,8 +348,14 @@ fn every_select_is_biased() {
 #[test]
 fn nothing_of_the_tests_reaches_the_shipped_binary() {
     let manifest = fs::read_to_string(root().join("Cargo.toml")).expect("the manifest can be read");
-    assert!(!manifest.contains("default = [\"race\""), "the race feature must stay off");
+    assert!(
+        !manifest.contains("default = [\"race\""),
+        "the race feature must stay off"
+    );
     for (file, text) in sources("src") {
-        assert!(!text.contains("shuttle::") || file == "src/sync.rs", "{file} uses shuttle");
+        assert!(
+            !text.contains("shuttle::") || file == "src/sync.rs",
+            "{file} uses shuttle"
+        );
     }
 }

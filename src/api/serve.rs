@@ -144,7 +144,11 @@ pub(super) struct Incoming {
 
 impl Incoming {
     pub(super) fn new(listener: TcpListener, clock: Arc<dyn Clock>) -> Self {
-        Self { listener, clock, pause: None }
+        Self {
+            listener,
+            clock,
+            pause: None,
+        }
     }
 }
 

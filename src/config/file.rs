@@ -67,11 +67,11 @@ impl ConfigFile {
             return Ok(parsed);
         }
         // The places first: they also tell which field a refused value was meant for.
-        let tree: Tree = serde_saphyr::from_str(&parsed.text)
-            .map_err(|error| ConfigError::from(parsed.problem(&error)))?;
+        let tree: Tree =
+            serde_saphyr::from_str(&parsed.text).map_err(|error| parsed.problem(&error))?;
         tree.collect("", &mut parsed.places);
-        parsed.config = serde_saphyr::from_str(&parsed.text)
-            .map_err(|error| ConfigError::from(parsed.problem(&error)))?;
+        parsed.config =
+            serde_saphyr::from_str(&parsed.text).map_err(|error| parsed.problem(&error))?;
         Ok(parsed)
     }
 

@@ -24,7 +24,10 @@ impl HedgeBudget {
         // Between 0 and HEDGE_COST.
         let earned_per_read = earned as u64;
         let saved = AtomicU64::new(if earned_per_read == 0 { 0 } else { HEDGE_COST });
-        Self { earned_per_read, saved }
+        Self {
+            earned_per_read,
+            saved,
+        }
     }
 
     /// A read has begun.
@@ -32,7 +35,8 @@ impl HedgeBudget {
         let saved = self.saved.load(Ordering::Relaxed);
         if saved < HEDGES_SAVED_MAX * HEDGE_COST {
             // Lost updates only make the budget smaller.
-            self.saved.store(saved + self.earned_per_read, Ordering::Relaxed);
+            self.saved
+                .store(saved + self.earned_per_read, Ordering::Relaxed);
         }
     }
 
@@ -59,7 +63,10 @@ mod tests {
                 budget.spend()
             })
             .count();
-        assert!((1000..=1001).contains(&hedges), "{hedges} hedges in 10 000 reads");
+        assert!(
+            (1000..=1001).contains(&hedges),
+            "{hedges} hedges in 10 000 reads"
+        );
     }
 
     #[test]

@@ -28,6 +28,10 @@ const SWEEP_IDLE: Monotonic = Monotonic::from_millis(20);
 
 /// An exchange with the owners of one slot.
 #[derive(Debug)]
+#[allow(
+    clippy::large_enum_variant,
+    reason = "lives in a cell of the table that is used again; a box would be an allocation per request"
+)]
 pub(super) enum Exchange {
     /// Storing a record.
     Write(WriteExchange),
@@ -68,17 +72,23 @@ impl super::pending::Exchange for Exchange {
 
     fn answer(&mut self, position: u8, answer: Answer) {
         match self {
-            Self::Write(write) => write.tally.answer(position, match answer {
-                Answer::Write(answer) => answer,
-                Answer::Failed(failure) => WriteAnswer::Failed(failure),
-                // An answer to another question: nobody knows what became of this one.
-                Answer::Read(_) => WriteAnswer::Failed(Failure::Broken),
-            }),
-            Self::Read(read) => read.tally.answer(position, match answer {
-                Answer::Read(answer) => answer,
-                Answer::Failed(failure) => ReadAnswer::Failed(failure),
-                Answer::Write(_) => ReadAnswer::Failed(Failure::Broken),
-            }),
+            Self::Write(write) => write.tally.answer(
+                position,
+                match answer {
+                    Answer::Write(answer) => answer,
+                    Answer::Failed(failure) => WriteAnswer::Failed(failure),
+                    // An answer to another question: nobody knows what became of this one.
+                    Answer::Read(_) => WriteAnswer::Failed(Failure::Broken),
+                },
+            ),
+            Self::Read(read) => read.tally.answer(
+                position,
+                match answer {
+                    Answer::Read(answer) => answer,
+                    Answer::Failed(failure) => ReadAnswer::Failed(failure),
+                    Answer::Write(_) => ReadAnswer::Failed(Failure::Broken),
+                },
+            ),
         }
     }
 
@@ -131,13 +141,22 @@ impl Ledger {
     /// An empty ledger whose debts go to `hints`.
     #[must_use]
     pub fn new(hints: Arc<OwedHints>, clock: Arc<dyn Clock>, metrics: Arc<Metrics>) -> Self {
-        Self { pending: PendingTable::new(LANES), hints, clock, metrics }
+        Self {
+            pending: PendingTable::new(LANES),
+            hints,
+            clock,
+            metrics,
+        }
     }
 
     /// Ends exchanges whose deadline has passed, for as long as the node runs.
     pub async fn sweep(self: Arc<Self>) {
         loop {
-            let pause = if self.pending.is_empty() { SWEEP_IDLE } else { SWEEP_ACTIVE };
+            let pause = if self.pending.is_empty() {
+                SWEEP_IDLE
+            } else {
+                SWEEP_ACTIVE
+            };
             self.clock.sleep(pause).await;
             for ended in self.pending.sweep(self.clock.monotonic()) {
                 self.settle(&ended);
@@ -154,8 +173,13 @@ impl Ledger {
         let token = self
             .pending
             .insert(exchange, schedule)
-            .inspect_err(|_full| { self.metrics.pending_full.inc(); })?;
-        Ok(HeldExchange { ledger: self, token })
+            .inspect_err(|_full| {
+                self.metrics.pending_full.inc();
+            })?;
+        Ok(HeldExchange {
+            ledger: self,
+            token,
+        })
     }
 
     fn settle(&self, exchange: &Exchange) {
@@ -200,7 +224,10 @@ impl Ledger {
             OwnerAnswer::Unreachable => ReplicaOutcome::Unreachable,
             OwnerAnswer::Pending | OwnerAnswer::NotAsked => return,
         };
-        self.metrics.replica_requests.get((operation, outcome)).inc();
+        self.metrics
+            .replica_requests
+            .get((operation, outcome))
+            .inc();
     }
 }
 
@@ -236,7 +263,8 @@ impl HeldExchange<'_> {
 
     /// Notes that an operation was not sent.
     pub(super) fn not_sent(&self, position: u8) {
-        self.ledger.complete(self.token(position), Answer::Failed(Failure::NotSent));
+        self.ledger
+            .complete(self.token(position), Answer::Failed(Failure::NotSent));
     }
 
     /// Looks at a write.

@@ -27,10 +27,7 @@ use std::{
 };
 
 use arc_swap::ArcSwapOption;
-use shard_cache_membership::{
-    identity::NodeId,
-    view::View,
-};
+use shard_cache_membership::{identity::NodeId, view::View};
 use tokio::sync::{Notify, watch};
 
 pub use ledger::Ledger;
@@ -114,8 +111,15 @@ pub struct Coordinator {
     draining: AtomicBool,
 }
 
+/// One request with the plan of its present attempt.
+#[derive(Clone, Copy)]
+struct Attempt<'a> {
+    plan: &'a Plan,
+    key: &'a Key,
+    terms: Terms,
+}
+
 /// What one attempt goes by: one ring, whatever happens to the ring meanwhile.
-#[derive(Clone)]
 struct Plan {
     ring: Arc<Ring>,
     slot: Slot,
@@ -126,8 +130,16 @@ impl Coordinator {
     /// The coordinator of the node `own`.
     #[must_use]
     pub fn new(own: NodeId, policy: Policy, surroundings: Surroundings) -> Self {
-        let Surroundings { boot, ring, transport, ledger, clock, hybrid, view, metrics } =
-            surroundings;
+        let Surroundings {
+            boot,
+            ring,
+            transport,
+            ledger,
+            clock,
+            hybrid,
+            view,
+            metrics,
+        } = surroundings;
         Self {
             own,
             boot,
@@ -152,8 +164,10 @@ impl Coordinator {
     /// Whether a quorum of the owners of `slot` can be reached, as far as the breakers know.
     #[must_use]
     pub fn can_serve(&self, ring: &Ring, slot: Slot) -> bool {
-        let reachable =
-            ring.owners(slot).iter().filter(|owner| self.transport.reach(owner.node_id) != Reach::Down);
+        let reachable = ring
+            .owners(slot)
+            .iter()
+            .filter(|owner| self.transport.reach(owner.node_id) != Reach::Down);
         reachable.count() >= usize::from(self.quorum(ring.owner_count(), self.policy.write_quorum))
     }
 
@@ -164,7 +178,11 @@ impl Coordinator {
         let ring = self.ring.ring.load_full().ok_or(Unavailable::Joining)?;
         let slot = ring.slot(key);
         let configuration = ring.configuration(slot);
-        Ok(Plan { ring, slot, configuration })
+        Ok(Plan {
+            ring,
+            slot,
+            configuration,
+        })
     }
 
     /// N, and how many of them `terms` ask for. While the ring is smaller than the replication factor, quorums are
@@ -180,14 +198,25 @@ impl Coordinator {
             Degrade::Refuse => required,
             Degrade::Accept => 1,
         };
-        Need { owners, required, least }
+        Need {
+            owners,
+            required,
+            least,
+        }
     }
 
     fn quorum(&self, owners: u8, configured: u8) -> u8 {
-        let full_size = self.ring.ring.load().as_ref().map_or(0, |ring| {
-            ring.shape().replication_factor
-        });
-        if owners < full_size { owners / 2 + 1 } else { configured.min(owners) }
+        let full_size = self
+            .ring
+            .ring
+            .load()
+            .as_ref()
+            .map_or(0, |ring| ring.shape().replication_factor);
+        if owners < full_size {
+            owners / 2 + 1
+        } else {
+            configured.min(owners)
+        }
     }
 
     /// Refuses a request for which too few owners can be reached, before anything is sent.
@@ -201,8 +230,16 @@ impl Coordinator {
         // At most OWNERS_MAX.
         let reachable = u8::try_from(reachable).unwrap_or(u8::MAX);
         if reachable < need.least {
-            let Need { owners, least: needed, .. } = need;
-            return Err(Unavailable::NoQuorum { reachable, owners, needed });
+            let Need {
+                owners,
+                least: needed,
+                ..
+            } = need;
+            return Err(Unavailable::NoQuorum {
+                reachable,
+                owners,
+                needed,
+            });
         }
         Ok(())
     }
@@ -221,7 +258,10 @@ impl Coordinator {
     }
 
     fn next_version(&self) -> Version {
-        Version::new(self.hybrid.stamp(self.clock.wall_millis()), self.boot.load(Ordering::Acquire))
+        Version::new(
+            self.hybrid.stamp(self.clock.wall_millis()),
+            self.boot.load(Ordering::Acquire),
+        )
     }
 
     /// Builds the explanation, if the terms ask for one.
@@ -237,7 +277,9 @@ impl Coordinator {
         }
         let view = self.view.borrow().clone();
         let name = |node_id: NodeId| {
-            let record = view.member(node_id).and_then(|member| member.record.as_ref());
+            let record = view
+                .member(node_id)
+                .and_then(|member| member.record.as_ref());
             record.map_or_else(|| node_id.to_string(), |record| record.name.clone())
         };
         let owners = (0u8..)
@@ -253,6 +295,9 @@ impl Coordinator {
     }
 
     fn count(&self, operation: Op, outcome: OperationOutcome) {
-        self.metrics.coordinator_operations.get((operation, outcome)).inc();
+        self.metrics
+            .coordinator_operations
+            .get((operation, outcome))
+            .inc();
     }
 }

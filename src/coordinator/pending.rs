@@ -152,7 +152,13 @@ impl<E: Exchange> PendingTable<E> {
         let lanes = lanes.clamp(1, 256);
         Self {
             lanes: (0..lanes)
-                .map(|_| Mutex::new(Lane { cells: Vec::new(), free: Vec::new(), earliest: None }))
+                .map(|_| {
+                    Mutex::new(Lane {
+                        cells: Vec::new(),
+                        free: Vec::new(),
+                        earliest: None,
+                    })
+                })
                 .collect(),
             next_lane: AtomicUsize::new(0),
             entries: AtomicUsize::new(0),
@@ -179,7 +185,10 @@ impl<E: Exchange> PendingTable<E> {
         let index = match lane.free.pop() {
             Some(index) => index,
             None if lane.cells.len() < LANE_ENTRIES_MAX => {
-                lane.cells.push(Cell { generation: 0, entry: None });
+                lane.cells.push(Cell {
+                    generation: 0,
+                    entry: None,
+                });
                 lane.cells.len() - 1
             }
             None => return Err(PendingFull),
@@ -189,7 +198,13 @@ impl<E: Exchange> PendingTable<E> {
             lane.watch(nudge_at);
         }
         let cell = &mut lane.cells[index];
-        cell.entry = Some(Entry { exchange, schedule, waker: None, held: true, expired: false });
+        cell.entry = Some(Entry {
+            exchange,
+            schedule,
+            waker: None,
+            held: true,
+            expired: false,
+        });
         self.entries.fetch_add(1, Ordering::Relaxed);
         Ok(Token::new(lane_index, index, cell.generation))
     }
@@ -222,10 +237,13 @@ impl<E: Exchange> PendingTable<E> {
         let entry = lane.entry(token)?;
         entry.held = false;
         entry.waker = None;
-        let ended = entry.expired
-            || entry.exchange.is_finished()
-            || !entry.exchange.outlives_caller();
-        if ended { self.take(&mut lane, token) } else { None }
+        let ended =
+            entry.expired || entry.exchange.is_finished() || !entry.exchange.outlives_caller();
+        if ended {
+            self.take(&mut lane, token)
+        } else {
+            None
+        }
     }
 
     /// Ends what is past its deadline and nudges what is past its nudge. Returns the ended exchanges that no caller
@@ -256,7 +274,9 @@ impl<E: Exchange> PendingTable<E> {
         lane.earliest = None;
         for index in 0..lane.cells.len() {
             let generation = lane.cells[index].generation;
-            let Some(entry) = lane.cells[index].entry.as_mut() else { continue };
+            let Some(entry) = lane.cells[index].entry.as_mut() else {
+                continue;
+            };
             if entry.expired {
                 continue;
             }
@@ -294,7 +314,11 @@ impl<E: Exchange> PendingTable<E> {
         } else {
             None
         };
-        let ended = if finished && !entry.held { self.take(&mut lane, token) } else { None };
+        let ended = if finished && !entry.held {
+            self.take(&mut lane, token)
+        } else {
+            None
+        };
         drop(lane);
         if let Some(waker) = waker {
             waker.wake();
@@ -319,7 +343,11 @@ impl<E: Exchange> PendingTable<E> {
 impl<E> Lane<E> {
     fn entry(&mut self, token: Token) -> Option<&mut Entry<E>> {
         let cell = self.cells.get_mut(token.index())?;
-        if cell.generation == token.generation() { cell.entry.as_mut() } else { None }
+        if cell.generation == token.generation() {
+            cell.entry.as_mut()
+        } else {
+            None
+        }
     }
 
     fn watch(&mut self, at: Monotonic) {
@@ -346,9 +374,13 @@ impl<E: Exchange> Future for Wait<'_, E> {
     type Output = Woken;
 
     fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Woken> {
-        let Some(lane) = self.table.lane(self.token) else { return Poll::Ready(Woken::Expired) };
+        let Some(lane) = self.table.lane(self.token) else {
+            return Poll::Ready(Woken::Expired);
+        };
         let mut lane = lock(lane);
-        let Some(entry) = lane.entry(self.token) else { return Poll::Ready(Woken::Expired) };
+        let Some(entry) = lane.entry(self.token) else {
+            return Poll::Ready(Woken::Expired);
+        };
         if entry.exchange.is_actionable() || entry.exchange.is_finished() {
             return Poll::Ready(Woken::Actionable);
         }

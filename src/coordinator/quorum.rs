@@ -11,7 +11,7 @@ use crate::{
 };
 
 /// Most owners that a slot can have, and so the largest replication factor.
-pub const OWNERS_MAX: usize = 8;
+pub const OWNERS_MAX: usize = 7;
 
 /// How many owners there are and how many must take part.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -63,7 +63,11 @@ impl WriteTally {
     /// A tally without answers.
     #[must_use]
     pub const fn new(need: Need, on_newer: OnNewer) -> Self {
-        Self { need, on_newer, answers: [None; OWNERS_MAX] }
+        Self {
+            need,
+            on_newer,
+            answers: [None; OWNERS_MAX],
+        }
     }
 
     /// Takes the answer of the owner at `position`. The first answer of an owner stands, except that a late real
@@ -93,7 +97,10 @@ impl WriteTally {
         if stored + open >= self.need.required && (open > 0 || self.any_full()) {
             return WriteOutcome::Open;
         }
-        if self.answered().any(|answer| answer == WriteAnswer::Failed(Failure::WrongConfig)) {
+        if self
+            .answered()
+            .any(|answer| answer == WriteAnswer::Failed(Failure::WrongConfig))
+        {
             return WriteOutcome::Reconfigured;
         }
         if open == 0 && stored >= self.need.least {
@@ -192,7 +199,12 @@ impl WriteTally {
     }
 
     fn count(&self, matches: impl Fn(&WriteAnswer) -> bool) -> u8 {
-        let count = self.answers.iter().flatten().filter(|answer| matches(answer)).count();
+        let count = self
+            .answers
+            .iter()
+            .flatten()
+            .filter(|answer| matches(answer))
+            .count();
         // At most OWNERS_MAX.
         u8::try_from(count).unwrap_or(u8::MAX)
     }
@@ -306,19 +318,28 @@ impl ReadTally {
         if good >= self.need.required && self.any_full() {
             return ReadOutcome::Answered;
         }
-        let wanted = if good >= self.need.required { 1 } else { self.need.required - good };
+        let wanted = if good >= self.need.required {
+            1
+        } else {
+            self.need.required - good
+        };
         if prompt >= wanted {
             return ReadOutcome::Open;
         }
         if unasked > 0 {
-            return ReadOutcome::AskMore { owners: unasked.min(wanted - prompt) };
+            return ReadOutcome::AskMore {
+                owners: unasked.min(wanted - prompt),
+            };
         }
         if prompt + late >= wanted {
             return ReadOutcome::Open;
         }
-        if self.answers.iter().flatten().any(|answer| {
-            *answer == ReadAnswer::Failed(Failure::WrongConfig)
-        }) {
+        if self
+            .answers
+            .iter()
+            .flatten()
+            .any(|answer| *answer == ReadAnswer::Failed(Failure::WrongConfig))
+        {
             return ReadOutcome::Reconfigured;
         }
         if prompt + late > 0 && self.need.least < self.need.required {
@@ -348,15 +369,26 @@ impl ReadTally {
         let mut newest = Newest::Nothing;
         for (position, answer) in (0u8..).zip(&self.answers) {
             let candidate = match answer {
-                Some(ReadAnswer::Holds { held: Held::Whole(record), .. }) => Newest::Value {
+                Some(ReadAnswer::Holds {
+                    held: Held::Whole(record),
+                    ..
+                }) => Newest::Value {
                     version: record.version,
                     record: Some(record.clone()),
                     holder: position,
                 },
-                Some(ReadAnswer::Holds { held: Held::Version(version), .. }) => {
-                    Newest::Value { version: *version, record: None, holder: position }
-                }
-                Some(ReadAnswer::Miss { version: Some(version), .. }) => Newest::Gone(*version),
+                Some(ReadAnswer::Holds {
+                    held: Held::Version(version),
+                    ..
+                }) => Newest::Value {
+                    version: *version,
+                    record: None,
+                    holder: position,
+                },
+                Some(ReadAnswer::Miss {
+                    version: Some(version),
+                    ..
+                }) => Newest::Gone(*version),
                 Some(ReadAnswer::Miss { version: None, .. } | ReadAnswer::Failed(_)) | None => {
                     continue;
                 }
@@ -387,7 +419,9 @@ impl ReadTally {
     /// Whether the owner at `position` has not been asked.
     #[must_use]
     pub fn is_unasked(&self, position: u8) -> bool {
-        self.asked.get(usize::from(position)).is_some_and(|asked| !asked)
+        self.asked
+            .get(usize::from(position))
+            .is_some_and(|asked| !asked)
     }
 
     /// What the owner at `position` answered, for people.
@@ -407,7 +441,9 @@ impl ReadTally {
             let weight = match newest {
                 Newest::Nothing => 0,
                 Newest::Value { record: None, .. } => 1,
-                Newest::Value { record: Some(_), .. } => 2,
+                Newest::Value {
+                    record: Some(_), ..
+                } => 2,
                 Newest::Gone(_) => 3,
             };
             (newest.version(), weight)

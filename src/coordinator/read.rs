@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use crate::{
     coordinator::{
-        Coordinator, Plan,
+        Attempt, Coordinator, Plan,
         ledger::{Exchange, HeldExchange, ReadExchange},
         pending::{Schedule, Woken},
         quorum::{Need, Newest, OWNERS_MAX, ReadOutcome, ReadTally},
@@ -27,6 +27,10 @@ struct Preference {
 }
 
 /// What became of asking the owners once.
+#[allow(
+    clippy::large_enum_variant,
+    reason = "lives on the stack for a moment; a box would be an allocation per read"
+)]
 enum Asked {
     /// Enough answered.
     Answered(ReadTally),
@@ -51,16 +55,25 @@ impl Coordinator {
     /// Any [`ReadError`] may be tried again.
     pub async fn get(&self, request: KeyRequest) -> Result<Read, ReadError> {
         let read = self.read(&request.key, request.terms).await;
-        self.count(Op::Get, match &read {
-            Ok(Read { degraded: false, .. }) => OperationOutcome::Ok,
-            Ok(Read { degraded: true, .. }) => OperationOutcome::Degraded,
-            Err(ReadError::Unavailable(_) | ReadError::NoQuorum { .. }) => {
-                OperationOutcome::Unavailable
-            }
-            Err(ReadError::DeadlineExceeded { .. }) => OperationOutcome::Timeout,
-        });
+        self.count(
+            Op::Get,
+            match &read {
+                Ok(Read {
+                    degraded: false, ..
+                }) => OperationOutcome::Ok,
+                Ok(Read { degraded: true, .. }) => OperationOutcome::Degraded,
+                Err(ReadError::Unavailable(_) | ReadError::NoQuorum { .. }) => {
+                    OperationOutcome::Unavailable
+                }
+                Err(ReadError::DeadlineExceeded { .. }) => OperationOutcome::Timeout,
+            },
+        );
         if let Ok(read) = &read {
-            let found = if read.hit.is_some() { Lookup::Hit } else { Lookup::Miss };
+            let found = if read.hit.is_some() {
+                Lookup::Hit
+            } else {
+                Lookup::Miss
+            };
             self.metrics.lookups.get(found).inc();
         }
         read
@@ -74,20 +87,26 @@ impl Coordinator {
             let plan = self.plan(key)?;
             let need = self.need(&plan.ring, terms, self.policy.read_quorum);
             self.check_reach(&plan, need)?;
-            let tally = match self.ask_owners(&plan, need, key, terms).await? {
+            let attempt = Attempt {
+                plan: &plan,
+                key,
+                terms,
+            };
+            let tally = match self.ask_owners(attempt, need).await? {
                 Asked::Answered(tally) => tally,
                 Asked::Reconfigured if self.await_reconfiguration(attempts, terms).await => {
                     continue;
                 }
                 Asked::Reconfigured => return Err(unanswered(0, need)),
             };
-            let Some(hit) = self.resolve(&plan, &tally, key, terms).await? else { continue };
+            let Some(hit) = self.resolve(attempt, &tally).await? else {
+                continue;
+            };
             return Ok(Read {
                 hit,
                 version: tally.newest().version(),
                 degraded: tally.is_degraded(),
-                explain: self
-                    .explain(&plan, terms, attempts, |position| tally.explain(position)),
+                explain: self.explain(&plan, terms, attempts, |position| tally.explain(position)),
             });
         }
     }
@@ -95,19 +114,31 @@ impl Coordinator {
     /// Turns a read quorum's answers into the answer to the client. `None` asks for another attempt.
     async fn resolve(
         &self,
-        plan: &Plan,
+        attempt: Attempt<'_>,
         tally: &ReadTally,
-        key: &Key,
-        terms: Terms,
     ) -> Result<Option<Option<Hit>>, ReadError> {
+        let Attempt { plan, terms, .. } = attempt;
         let newest = tally.newest();
-        let Some(version) = newest.version() else { return Ok(Some(None)) };
+        let Some(version) = newest.version() else {
+            return Ok(Some(None));
+        };
         let record = match newest {
             Newest::Nothing => return Ok(Some(None)),
-            Newest::Gone(version) => Record { version, expires_at: None, body: Body::Tombstone },
-            Newest::Value { record: Some(record), .. } => record,
-            Newest::Value { record: None, holder, .. } => {
-                match self.fetch(plan, holder, key, terms).await {
+            Newest::Gone(version) => Record {
+                version,
+                expires_at: None,
+                body: Body::Tombstone,
+            },
+            Newest::Value {
+                record: Some(record),
+                ..
+            } => record,
+            Newest::Value {
+                record: None,
+                holder,
+                ..
+            } => {
+                match self.fetch(attempt, holder).await {
                     Fetched::Record(record) if record.version == version => record,
                     // Something newer has arrived, or the holder broke off: the quorum is asked again.
                     Fetched::Record(_) | Fetched::Failed
@@ -116,7 +147,9 @@ impl Coordinator {
                         return Ok(None);
                     }
                     Fetched::Record(_) | Fetched::Failed => {
-                        let needed = self.need(&plan.ring, terms, self.policy.read_quorum).required;
+                        let needed = self
+                            .need(&plan.ring, terms, self.policy.read_quorum)
+                            .required;
                         let answered = tally.answered();
                         return Err(ReadError::DeadlineExceeded { answered, needed });
                     }
@@ -127,7 +160,7 @@ impl Coordinator {
         };
         if self.must_write_back(plan, tally, &record, terms) {
             self.metrics.read_repairs.get(RepairMode::Blocking).inc();
-            if !self.write_back(plan, key, &record, terms).await {
+            if !self.write_back(attempt, &record).await {
                 let need = self.need(&plan.ring, terms, self.policy.write_quorum);
                 return Err(unanswered(tally.holders(version), need));
             }
@@ -166,34 +199,52 @@ impl Coordinator {
         }
     }
 
-    async fn ask_owners(
-        &self,
-        plan: &Plan,
-        need: Need,
-        key: &Key,
-        terms: Terms,
-    ) -> Result<Asked, ReadError> {
+    async fn ask_owners(&self, attempt: Attempt<'_>, need: Need) -> Result<Asked, ReadError> {
+        let Attempt { plan, terms, .. } = attempt;
         let preference = self.preference(plan);
         let first = preference.first(need.required);
         let mut tally = ReadTally::new(need);
         first.iter().for_each(|position| tally.ask(*position));
-        let exchange = Exchange::Read(ReadExchange { tally, hedge_due: false });
-        let nudge_at = self.policy.hedge_after.map(|after| self.clock.monotonic() + after);
-        let schedule = Schedule { deadline: terms.deadline, nudge_at };
-        let held =
-            self.ledger.begin(exchange, schedule).map_err(|_full| Unavailable::Overloaded)?;
+        let exchange = Exchange::Read(ReadExchange {
+            tally,
+            hedge_due: false,
+        });
+        let nudge_at = self
+            .policy
+            .hedge_after
+            .map(|after| self.clock.monotonic() + after);
+        let schedule = Schedule {
+            deadline: terms.deadline,
+            nudge_at,
+        };
+        let held = self
+            .ledger
+            .begin(exchange, schedule)
+            .map_err(|_full| Unavailable::Overloaded)?;
         for (order, position) in first.iter().enumerate() {
-            let want = if order == 0 { Want::Record } else { Want::Version };
-            self.send_read(&held, plan, *position, key, want, terms);
+            let want = if order == 0 {
+                Want::Record
+            } else {
+                Want::Version
+            };
+            self.send_read(&held, attempt, *position, want);
         }
         loop {
             let woken = held.wait().await;
-            let gone = || ReadError::DeadlineExceeded { answered: 0, needed: need.required };
+            let gone = || ReadError::DeadlineExceeded {
+                answered: 0,
+                needed: need.required,
+            };
             if woken == Woken::Expired {
                 let answered = held.read(|read| read.tally.answered()).unwrap_or(0);
-                return Err(ReadError::DeadlineExceeded { answered, needed: need.required });
+                return Err(ReadError::DeadlineExceeded {
+                    answered,
+                    needed: need.required,
+                });
             }
-            let outcome = held.read(|read| self.consider_hedge(read)).ok_or_else(gone)?;
+            let outcome = held
+                .read(|read| self.consider_hedge(read))
+                .ok_or_else(gone)?;
             match outcome {
                 ReadOutcome::Open => {}
                 ReadOutcome::AskMore { owners } => {
@@ -201,7 +252,7 @@ impl Coordinator {
                         .read(|read| preference.next(&mut read.tally, owners))
                         .ok_or_else(gone)?;
                     for position in next {
-                        self.send_read(&held, plan, position, key, Want::Record, terms);
+                        self.send_read(&held, attempt, position, Want::Record);
                     }
                 }
                 ReadOutcome::Answered => {
@@ -229,45 +280,65 @@ impl Coordinator {
         read.tally.outcome()
     }
 
-    async fn fetch(&self, plan: &Plan, holder: u8, key: &Key, terms: Terms) -> Fetched {
-        let need = Need { owners: plan.ring.owner_count(), required: 1, least: 1 };
+    async fn fetch(&self, attempt: Attempt<'_>, holder: u8) -> Fetched {
+        let Attempt { plan, terms, .. } = attempt;
+        let need = Need {
+            owners: plan.ring.owner_count(),
+            required: 1,
+            least: 1,
+        };
         let mut tally = ReadTally::new(need);
         // Only the holder is asked; the others count as asked and never answer.
         (0..need.owners).for_each(|position| tally.ask(position));
-        let exchange = Exchange::Read(ReadExchange { tally, hedge_due: false });
+        let exchange = Exchange::Read(ReadExchange {
+            tally,
+            hedge_due: false,
+        });
         let deadline = terms.deadline.min(self.clock.monotonic() + FETCH_TIMEOUT);
-        let schedule = Schedule { deadline, nudge_at: None };
-        let Ok(held) = self.ledger.begin(exchange, schedule) else { return Fetched::Failed };
+        let schedule = Schedule {
+            deadline,
+            nudge_at: None,
+        };
+        let Ok(held) = self.ledger.begin(exchange, schedule) else {
+            return Fetched::Failed;
+        };
         for position in (0..need.owners).filter(|position| *position != holder) {
             held.not_sent(position);
         }
-        self.send_read(&held, plan, holder, key, Want::Record, terms);
+        self.send_read(&held, attempt, holder, Want::Record);
         held.wait().await;
         match held.read(|read| (read.tally.outcome(), read.tally.newest())) {
-            Some((ReadOutcome::Answered, Newest::Value { record: Some(record), .. })) => {
-                Fetched::Record(record)
-            }
+            Some((
+                ReadOutcome::Answered,
+                Newest::Value {
+                    record: Some(record),
+                    ..
+                },
+            )) => Fetched::Record(record),
             Some((ReadOutcome::Answered, _)) => Fetched::Gone,
             Some(_) | None => Fetched::Failed,
         }
     }
 
-    fn send_read(
-        &self,
-        held: &HeldExchange<'_>,
-        plan: &Plan,
-        position: u8,
-        key: &Key,
-        want: Want,
-        terms: Terms,
-    ) {
-        let Some(owner) = plan.ring.owners(plan.slot).iter().nth(usize::from(position)) else { return };
+    fn send_read(&self, held: &HeldExchange<'_>, attempt: Attempt<'_>, position: u8, want: Want) {
+        let Attempt { plan, key, terms } = attempt;
+        let Some(owner) = plan
+            .ring
+            .owners(plan.slot)
+            .iter()
+            .nth(usize::from(position))
+        else {
+            return;
+        };
         let operation = Operation {
             token: held.token(position),
             slot: plan.slot,
             configuration: plan.configuration,
             deadline: terms.deadline,
-            kind: Kind::Read { key: key.clone(), want },
+            kind: Kind::Read {
+                key: key.clone(),
+                want,
+            },
         };
         if self.transport.submit(owner.node_id, operation).is_err() {
             held.not_sent(position);
@@ -279,13 +350,19 @@ impl Coordinator {
     fn preference(&self, plan: &Plan) -> Preference {
         let mut ranked = [(Reach::Down, Duration::MAX, u8::MAX); OWNERS_MAX];
         let mut owners = 0;
-        for (position, owner) in (0u8..).zip(plan.ring.owners(plan.slot).iter()).take(OWNERS_MAX) {
+        for (position, owner) in (0u8..)
+            .zip(plan.ring.owners(plan.slot).iter())
+            .take(OWNERS_MAX)
+        {
             let rank = if owner.node_id == self.own {
                 (Reach::Up, Duration::ZERO)
             } else {
                 // An unmeasured peer must not look as near as this node itself.
                 let round_trip = self.transport.round_trip(owner.node_id);
-                (self.transport.reach(owner.node_id), round_trip.max(Duration::from_micros(1)))
+                (
+                    self.transport.reach(owner.node_id),
+                    round_trip.max(Duration::from_micros(1)),
+                )
             };
             ranked[usize::from(position)] = (rank.0, rank.1, position);
             owners += 1;
@@ -320,5 +397,8 @@ impl Preference {
 }
 
 const fn unanswered(answered: u8, need: Need) -> ReadError {
-    ReadError::NoQuorum { answered, needed: need.required }
+    ReadError::NoQuorum {
+        answered,
+        needed: need.required,
+    }
 }

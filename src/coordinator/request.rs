@@ -4,7 +4,12 @@ use std::time::Duration;
 
 use thiserror::Error;
 
-use crate::{clock::Monotonic, key::{Key, Slot}, store::Value, version::Version};
+use crate::{
+    clock::Monotonic,
+    key::{Key, Slot},
+    store::Value,
+    version::Version,
+};
 
 /// How many owners must take part before a request is answered.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -204,7 +209,9 @@ pub enum WriteError {
     #[error(transparent)]
     Unavailable(#[from] Unavailable),
     /// Sent, but too few owners can still store it. It may appear later: the outcome is unknown.
-    #[error("{stored} of {needed} owners stored it and no more can be reached: it may or may not appear later")]
+    #[error(
+        "{stored} of {needed} owners stored it and no more can be reached: it may or may not appear later"
+    )]
     Unknown {
         /// Owners known to have stored it.
         stored: u8,
@@ -212,7 +219,9 @@ pub enum WriteError {
         needed: u8,
     },
     /// Sent, but the deadline came first. It may appear later: the outcome is unknown.
-    #[error("deadline exceeded: {stored} of {needed} owners had stored it, it may or may not appear later")]
+    #[error(
+        "deadline exceeded: {stored} of {needed} owners had stored it, it may or may not appear later"
+    )]
     DeadlineExceeded {
         /// Owners known to have stored it.
         stored: u8,

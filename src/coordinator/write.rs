@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use crate::{
     coordinator::{
-        Coordinator, Plan,
+        Attempt, Coordinator, Plan,
         ledger::{Debt, Exchange, HeldExchange, WriteExchange},
         pending::{Schedule, Woken},
         quorum::{Need, OnNewer, WriteOutcome, WriteTally},
@@ -53,7 +53,9 @@ impl Coordinator {
     /// # Errors
     /// [`WriteError::Unavailable`] means surely not applied; the others mean unknown.
     pub async fn delete(&self, request: KeyRequest) -> Result<Written, WriteError> {
-        let written = self.mutate(&request.key, Body::Tombstone, None, request.terms).await;
+        let written = self
+            .mutate(&request.key, Body::Tombstone, None, request.terms)
+            .await;
         self.count_write(Op::Delete, &written);
         written
     }
@@ -71,19 +73,35 @@ impl Coordinator {
             // A time to live below a millisecond still means that the value expires; 0 would mean never.
             version.stamp.millis().saturating_add(ttl).max(1)
         });
-        let mut record = Record { version, expires_at, body };
+        let mut record = Record {
+            version,
+            expires_at,
+            body,
+        };
         let (mut attempts, mut restamps, mut may_be_applied) = (0, 0, false);
         loop {
             attempts += 1;
             let (plan, need) = match self.prepare(key, terms) {
                 Ok(prepared) => prepared,
                 Err(_unavailable) if may_be_applied => {
-                    return Err(WriteError::Unknown { stored: 0, needed: 1 });
+                    return Err(WriteError::Unknown {
+                        stored: 0,
+                        needed: 1,
+                    });
                 }
                 Err(unavailable) => return Err(unavailable.into()),
             };
             let verdict = self
-                .attempt_write(&plan, need, OnNewer::Restamp, key, &record, terms)
+                .attempt_write(
+                    Attempt {
+                        plan: &plan,
+                        key,
+                        terms,
+                    },
+                    need,
+                    OnNewer::Restamp,
+                    &record,
+                )
                 .await
                 .map_err(WriteError::Unavailable)?;
             let stored = verdict.tally.stored();
@@ -111,7 +129,10 @@ impl Coordinator {
                 Some(WriteOutcome::Reconfigured)
                     if self.await_reconfiguration(attempts, terms).await => {}
                 Some(WriteOutcome::Open) | None => {
-                    return Err(WriteError::DeadlineExceeded { stored, needed: need.required });
+                    return Err(WriteError::DeadlineExceeded {
+                        stored,
+                        needed: need.required,
+                    });
                 }
                 Some(
                     WriteOutcome::Superseded { .. }
@@ -123,17 +144,15 @@ impl Coordinator {
     }
 
     /// Stores what a read found on a write quorum, before the read is answered. A newer version satisfies.
-    pub(super) async fn write_back(
-        &self,
-        plan: &Plan,
-        key: &Key,
-        record: &Record,
-        terms: Terms,
-    ) -> bool {
-        let need = self.need(&plan.ring, terms, self.policy.write_quorum);
-        let need = Need { least: need.required, ..need };
-        let verdict =
-            self.attempt_write(plan, need, OnNewer::Satisfied, key, record, terms).await;
+    pub(super) async fn write_back(&self, attempt: Attempt<'_>, record: &Record) -> bool {
+        let need = self.need(&attempt.plan.ring, attempt.terms, self.policy.write_quorum);
+        let need = Need {
+            least: need.required,
+            ..need
+        };
+        let verdict = self
+            .attempt_write(attempt, need, OnNewer::Satisfied, record)
+            .await;
         verdict.is_ok_and(|verdict| verdict.outcome == Some(WriteOutcome::Acknowledged))
     }
 
@@ -147,13 +166,12 @@ impl Coordinator {
     /// Sends one version to all owners and waits until it is decided. No outcome means that the deadline came first.
     async fn attempt_write(
         &self,
-        plan: &Plan,
+        attempt: Attempt<'_>,
         need: Need,
         on_newer: OnNewer,
-        key: &Key,
         record: &Record,
-        terms: Terms,
     ) -> Result<Verdict, Unavailable> {
+        let Attempt { plan, key, terms } = attempt;
         let exchange = Exchange::Write(WriteExchange {
             tally: WriteTally::new(need, on_newer),
             key: key.clone(),
@@ -162,10 +180,15 @@ impl Coordinator {
             slot: plan.slot,
             debt: Debt::Owed,
         });
-        let schedule = Schedule { deadline: terms.deadline, nudge_at: None };
-        let held =
-            self.ledger.begin(exchange, schedule).map_err(|_full| Unavailable::Overloaded)?;
-        self.send_write(&held, plan, key, record, terms);
+        let schedule = Schedule {
+            deadline: terms.deadline,
+            nudge_at: None,
+        };
+        let held = self
+            .ledger
+            .begin(exchange, schedule)
+            .map_err(|_full| Unavailable::Overloaded)?;
+        self.send_write(&held, attempt, record);
         let woken = held.wait().await;
         let verdict = held.write(|write| {
             let outcome = write.tally.outcome();
@@ -191,21 +214,18 @@ impl Coordinator {
     }
 
     /// Peers first, so that they work while this node applies its own copy.
-    fn send_write(
-        &self,
-        held: &HeldExchange<'_>,
-        plan: &Plan,
-        key: &Key,
-        record: &Record,
-        terms: Terms,
-    ) {
+    fn send_write(&self, held: &HeldExchange<'_>, attempt: Attempt<'_>, record: &Record) {
+        let Attempt { plan, key, terms } = attempt;
         let submit = |position: u8, node_id| {
             let operation = Operation {
                 token: held.token(position),
                 slot: plan.slot,
                 configuration: plan.configuration,
                 deadline: terms.deadline,
-                kind: Kind::Write { key: key.clone(), record: record.clone() },
+                kind: Kind::Write {
+                    key: key.clone(),
+                    record: record.clone(),
+                },
             };
             if self.transport.submit(node_id, operation).is_err() {
                 held.not_sent(position);
@@ -235,21 +255,34 @@ impl Coordinator {
     }
 
     fn count_write(&self, operation: Op, written: &Result<Written, WriteError>) {
-        self.count(operation, match written {
-            Ok(Written { degraded: false, .. }) => OperationOutcome::Ok,
-            Ok(Written { degraded: true, .. }) => OperationOutcome::Degraded,
-            Err(WriteError::Unavailable(_)) => OperationOutcome::Unavailable,
-            Err(WriteError::Unknown { .. }) => OperationOutcome::Unknown,
-            Err(WriteError::DeadlineExceeded { .. }) => OperationOutcome::Timeout,
-        });
+        self.count(
+            operation,
+            match written {
+                Ok(Written {
+                    degraded: false, ..
+                }) => OperationOutcome::Ok,
+                Ok(Written { degraded: true, .. }) => OperationOutcome::Degraded,
+                Err(WriteError::Unavailable(_)) => OperationOutcome::Unavailable,
+                Err(WriteError::Unknown { .. }) => OperationOutcome::Unknown,
+                Err(WriteError::DeadlineExceeded { .. }) => OperationOutcome::Timeout,
+            },
+        );
     }
 }
 
 fn unacknowledged(may_be_applied: bool, stored: u8, need: Need) -> WriteError {
-    let Need { owners, required: needed, .. } = need;
+    let Need {
+        owners,
+        required: needed,
+        ..
+    } = need;
     if may_be_applied {
         WriteError::Unknown { stored, needed }
     } else {
-        WriteError::Unavailable(Unavailable::NoQuorum { reachable: stored, owners, needed })
+        WriteError::Unavailable(Unavailable::NoQuorum {
+            reachable: stored,
+            owners,
+            needed,
+        })
     }
 }

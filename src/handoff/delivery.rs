@@ -43,7 +43,12 @@ impl HintDelivery {
         ring: Arc<ArcSwapOption<Ring>>,
         clock: Arc<dyn Clock>,
     ) -> Self {
-        Self { hints, transport, ring, clock }
+        Self {
+            hints,
+            transport,
+            ring,
+            clock,
+        }
     }
 
     /// Delivers for as long as the node runs.
@@ -60,7 +65,9 @@ impl HintDelivery {
     /// One batch for each target that can be reached.
     async fn step(&self) -> Step {
         self.hints.expire();
-        let Some(root) = self.ring.load().as_deref().map(Ring::root) else { return Step::Idle };
+        let Some(root) = self.ring.load().as_deref().map(Ring::root) else {
+            return Step::Idle;
+        };
         let mut step = Step::Idle;
         for target in self.hints.targets() {
             if self.transport.reach(target) == Reach::Up && self.deliver(target, root).await {
@@ -83,10 +90,16 @@ impl HintDelivery {
                 return false;
             }
         };
-        match self.transport.deliver(target, Delivery { root, records }).await {
+        match self
+            .transport
+            .deliver(target, Delivery { root, records })
+            .await
+        {
             Ok(()) => {
-                let paid: Vec<_> =
-                    batch.into_iter().map(|(key, record)| (key, record.version)).collect();
+                let paid: Vec<_> = batch
+                    .into_iter()
+                    .map(|(key, record)| (key, record.version))
+                    .collect();
                 self.hints.delivered(target, &paid);
                 true
             }

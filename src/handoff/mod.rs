@@ -16,8 +16,8 @@ use bytes::Bytes;
 use shard_cache_membership::identity::NodeId;
 
 pub use hints::{
-    AddOutcome, DroppedHint, Fate, HINT_OVERHEAD_BYTES, HintDrops, HintLimits, HintStats, HintStore,
-    MovedHint, TargetHints,
+    AddOutcome, DroppedHint, Fate, HINT_OVERHEAD_BYTES, HintDrops, HintLimits, HintStats,
+    HintStore, MovedHint, TargetHints,
 };
 
 use crate::{
@@ -41,7 +41,11 @@ impl OwedHints {
     /// No hints yet.
     #[must_use]
     pub fn new(limits: HintLimits, clock: Arc<dyn Clock>, metrics: Arc<Metrics>) -> Self {
-        Self { store: Mutex::new(HintStore::new(limits)), clock, metrics }
+        Self {
+            store: Mutex::new(HintStore::new(limits)),
+            clock,
+            metrics,
+        }
     }
 
     /// Keeps a hint. When there is no room, the oldest of the target go: a client's write never fails because of hints.
@@ -51,9 +55,13 @@ impl OwedHints {
         let (key, record) = unshared(key, record);
         let AddOutcome { fate, dropped } = lock(&self.store).add(target, key, record, now_millis);
         let drops = &self.metrics.hints_dropped;
-        drops.get(HintDropReason::Overflow).inc_by(dropped.len() as u64);
+        drops
+            .get(HintDropReason::Overflow)
+            .inc_by(dropped.len() as u64);
         match fate {
-            Fate::Superseded => { drops.get(HintDropReason::Superseded).inc(); }
+            Fate::Superseded => {
+                drops.get(HintDropReason::Superseded).inc();
+            }
             Fate::Added | Fate::Replaced | Fate::Overflowed => {}
         }
     }
@@ -80,13 +88,19 @@ impl OwedHints {
     pub fn expire(&self) {
         let now_millis = self.clock.wall_millis();
         let dropped = lock(&self.store).expire(now_millis);
-        self.metrics.hints_dropped.get(HintDropReason::Expired).inc_by(dropped.len() as u64);
+        self.metrics
+            .hints_dropped
+            .get(HintDropReason::Expired)
+            .inc_by(dropped.len() as u64);
     }
 
     /// The target has left for good: nothing is owed to it any more.
     pub fn forgive(&self, target: NodeId) {
         let dropped = lock(&self.store).drop_target(target);
-        self.metrics.hints_dropped.get(HintDropReason::PeerGone).inc_by(dropped as u64);
+        self.metrics
+            .hints_dropped
+            .get(HintDropReason::PeerGone)
+            .inc_by(dropped as u64);
     }
 
     /// Figures for metrics and status.
@@ -99,10 +113,17 @@ impl OwedHints {
 /// A copy that does not pin the network buffer that key and value were read into: a hint may live for hours.
 fn unshared(key: &Key, record: &Record) -> (Key, Record) {
     let body = match &record.body {
-        Body::Value(Value { bytes, form }) => {
-            Body::Value(Value { bytes: Bytes::copy_from_slice(bytes), form: *form })
-        }
+        Body::Value(Value { bytes, form }) => Body::Value(Value {
+            bytes: Bytes::copy_from_slice(bytes),
+            form: *form,
+        }),
         Body::Tombstone => Body::Tombstone,
     };
-    (Key::new(Bytes::copy_from_slice(key.bytes())), Record { body, ..record.clone() })
+    (
+        Key::new(Bytes::copy_from_slice(key.bytes())),
+        Record {
+            body,
+            ..record.clone()
+        },
+    )
 }

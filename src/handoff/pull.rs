@@ -48,8 +48,12 @@ impl PullPlan {
             if future.owners(slot).place(own.node_id).is_none() {
                 continue;
             }
-            for owner in ring.owners(slot).iter().filter(|owner| owner.node_id != own.node_id) {
-                sources.entry(owner.node_id).or_insert_with(SlotSet::new).insert(slot);
+            for owner in ring
+                .owners(slot)
+                .iter()
+                .filter(|owner| owner.node_id != own.node_id)
+            {
+                sources.entry(owner.node_id).or_default().insert(slot);
             }
         }
         Self { sources }
@@ -95,13 +99,18 @@ impl Pull {
                 tracing::warn!(%source, "a source of a bulk pull is gone");
                 return records;
             }
-            let request =
-                PageRequest { slots: slots.clone(), cursor, bytes_max: PAGE_BYTES_MAX };
+            let request = PageRequest {
+                slots: slots.clone(),
+                cursor,
+                bytes_max: PAGE_BYTES_MAX,
+            };
             let page = self.transport.pull_slots(source, request).await;
             let page = page.and_then(|page| {
                 records::decode(&page.records)
                     .map(|records| (records, page.next_cursor))
-                    .map_err(|error| CallError::Malformed { reason: error.to_string() })
+                    .map_err(|error| CallError::Malformed {
+                        reason: error.to_string(),
+                    })
             });
             let (page, next_cursor) = match page {
                 Ok(page) => page,
@@ -112,7 +121,9 @@ impl Pull {
                 }
             };
             self.metrics.pull_pages.inc();
-            let Some(merged) = self.merge(page, root) else { return records };
+            let Some(merged) = self.merge(page, root) else {
+                return records;
+            };
             records += merged;
             match next_cursor {
                 Some(next) => cursor = next,

@@ -42,10 +42,15 @@ enum WireBody {
 /// # Errors
 /// [`NotRecords`] when the encoder refuses, which plain bytes and integers never make it do.
 pub fn encode(records: &[(Key, Record)]) -> Result<Bytes, NotRecords> {
-    let wire: Vec<WireRecord> = records.iter().map(|(key, record)| to_wire(key, record)).collect();
+    let wire: Vec<WireRecord> = records
+        .iter()
+        .map(|(key, record)| to_wire(key, record))
+        .collect();
     encode_to_vec(&wire, bincode::config::standard())
         .map(Bytes::from)
-        .map_err(|error| NotRecords { reason: error.to_string() })
+        .map_err(|error| NotRecords {
+            reason: error.to_string(),
+        })
 }
 
 /// Decodes records.
@@ -54,8 +59,10 @@ pub fn encode(records: &[(Key, Record)]) -> Result<Bytes, NotRecords> {
 /// [`NotRecords`] when the bytes are anything else, or more than the limit, or followed by more.
 pub fn decode(bytes: &[u8]) -> Result<Vec<(Key, Record)>, NotRecords> {
     let config = bincode::config::standard().with_limit::<DECODE_BYTES_MAX>();
-    let (wire, used): (Vec<WireRecord>, usize) = decode_from_slice(bytes, config)
-        .map_err(|error| NotRecords { reason: error.to_string() })?;
+    let (wire, used): (Vec<WireRecord>, usize) =
+        decode_from_slice(bytes, config).map_err(|error| NotRecords {
+            reason: error.to_string(),
+        })?;
     if used != bytes.len() {
         let reason = format!("{} bytes follow the records", bytes.len() - used);
         return Err(NotRecords { reason });
@@ -71,8 +78,14 @@ fn to_wire(key: &Key, record: &Record) -> WireRecord {
         expires_at: record.expires_at,
         body: match &record.body {
             Body::Tombstone => WireBody::Tombstone,
-            Body::Value(Value { bytes, form: Form::Text }) => WireBody::Text(bytes.to_vec()),
-            Body::Value(Value { bytes, form: Form::Bytes }) => WireBody::Bytes(bytes.to_vec()),
+            Body::Value(Value {
+                bytes,
+                form: Form::Text,
+            }) => WireBody::Text(bytes.to_vec()),
+            Body::Value(Value {
+                bytes,
+                form: Form::Bytes,
+            }) => WireBody::Bytes(bytes.to_vec()),
         },
     }
 }
@@ -80,11 +93,24 @@ fn to_wire(key: &Key, record: &Record) -> WireRecord {
 fn from_wire(wire: WireRecord) -> (Key, Record) {
     let body = match wire.body {
         WireBody::Tombstone => Body::Tombstone,
-        WireBody::Text(bytes) => Body::Value(Value { bytes: bytes.into(), form: Form::Text }),
-        WireBody::Bytes(bytes) => Body::Value(Value { bytes: bytes.into(), form: Form::Bytes }),
+        WireBody::Text(bytes) => Body::Value(Value {
+            bytes: bytes.into(),
+            form: Form::Text,
+        }),
+        WireBody::Bytes(bytes) => Body::Value(Value {
+            bytes: bytes.into(),
+            form: Form::Bytes,
+        }),
     };
     let version = Version::new(Stamp::from_raw(wire.stamp), wire.writer);
-    (Key::new(wire.key.into()), Record { version, expires_at: wire.expires_at, body })
+    (
+        Key::new(wire.key.into()),
+        Record {
+            version,
+            expires_at: wire.expires_at,
+            body,
+        },
+    )
 }
 
 #[cfg(test)]
@@ -101,14 +127,29 @@ mod tests {
                 bytes: bytes.into(),
                 form: Form::Bytes
             })),
-            ".{0,32}".prop_map(|text| Body::Value(Value { bytes: text.into(), form: Form::Text })),
+            ".{0,32}".prop_map(|text| Body::Value(Value {
+                bytes: text.into(),
+                form: Form::Text
+            })),
         ];
-        (bytes, any::<u64>(), any::<u64>(), any::<Option<u64>>(), body).prop_map(
-            |(key, stamp, writer, expires_at, body)| {
-                let version = Version::new(Stamp::from_raw(stamp), writer);
-                (Key::new(key.into()), Record { version, expires_at, body })
-            },
+        (
+            bytes,
+            any::<u64>(),
+            any::<u64>(),
+            any::<Option<u64>>(),
+            body,
         )
+            .prop_map(|(key, stamp, writer, expires_at, body)| {
+                let version = Version::new(Stamp::from_raw(stamp), writer);
+                (
+                    Key::new(key.into()),
+                    Record {
+                        version,
+                        expires_at,
+                        body,
+                    },
+                )
+            })
     }
 
     proptest! {

@@ -26,13 +26,18 @@ pub struct Addresses {
 
 /// The sockets of a node, bound and not yet served.
 pub(super) struct Sockets {
+    pub(super) listeners: Listeners,
+    pub(super) gossip: UdpSocket,
+    pub(super) addresses: Addresses,
+}
+
+/// The TCP sockets.
+pub(super) struct Listeners {
     /// One for each bind address, all on one port.
     pub(super) grpc: Vec<TcpListener>,
     /// One for each bind address, all on one port.
     pub(super) http: Vec<TcpListener>,
     pub(super) peer: TcpListener,
-    pub(super) gossip: UdpSocket,
-    pub(super) addresses: Addresses,
 }
 
 /// Why a node cannot listen, or does not know where to send others. Nothing was started.
@@ -73,14 +78,22 @@ impl Sockets {
         let server = &config.server;
         let grpc = bind_all("gRPC", &server.bind, server.grpc.port).await?;
         let http = bind_all("HTTP", &server.bind, server.http.port).await?;
-        let first = server.bind.first().copied().unwrap_or(IpAddr::V4(Ipv4Addr::LOCALHOST));
+        let first = server
+            .bind
+            .first()
+            .copied()
+            .unwrap_or(IpAddr::V4(Ipv4Addr::LOCALHOST));
         let (gossip, peer) = bind_pair(first, server.gossip.port).await?;
         let addresses = Addresses {
             grpc: local_address("gRPC", &grpc)?,
             http: local_address("HTTP", &http)?,
             peer: local_address("peer links", std::slice::from_ref(&peer))?,
         };
-        Ok(Self { grpc, http, peer, gossip, addresses })
+        Ok(Self {
+            listeners: Listeners { grpc, http, peer },
+            gossip,
+            addresses,
+        })
     }
 }
 
@@ -99,7 +112,10 @@ impl Advertised {
         if let Some(advertise) = &config.server.advertise {
             let port = advertise.port.unwrap_or(addresses.peer.port());
             let peer = resolve(advertise, port).await?;
-            return Ok(Self { peer, host: host_shown(&advertise.host) });
+            return Ok(Self {
+                peer,
+                host: host_shown(&advertise.host),
+            });
         }
         let ip = if addresses.peer.ip().is_unspecified() {
             routed_ip().ok_or(AddressError::NoRoute)?
@@ -107,12 +123,19 @@ impl Advertised {
             addresses.peer.ip()
         };
         let peer = SocketAddr::new(ip, addresses.peer.port());
-        Ok(Self { peer, host: host_shown(&ip.to_string()) })
+        Ok(Self {
+            peer,
+            host: host_shown(&ip.to_string()),
+        })
     }
 }
 
 fn host_shown(host: &str) -> String {
-    if host.contains(':') { format!("[{host}]") } else { host.to_owned() }
+    if host.contains(':') {
+        format!("[{host}]")
+    } else {
+        host.to_owned()
+    }
 }
 
 async fn resolve(advertise: &Advertise, port: u16) -> Result<SocketAddr, AddressError> {
@@ -150,7 +173,11 @@ async fn bind_all(
         let address = SocketAddr::new(*ip, port);
         let listener = TcpListener::bind(address)
             .await
-            .map_err(|source| AddressError::Bind { face, address, source })?;
+            .map_err(|source| AddressError::Bind {
+                face,
+                address,
+                source,
+            })?;
         listeners.push(listener);
     }
     Ok(listeners)
@@ -160,7 +187,11 @@ async fn bind_all(
 async fn bind_pair(ip: IpAddr, port: u16) -> Result<(UdpSocket, TcpListener), AddressError> {
     for _attempt in 0..PORT_ATTEMPTS_MAX {
         let address = SocketAddr::new(ip, port);
-        let bound = |source| AddressError::Bind { face: "gossip", address, source };
+        let bound = |source| AddressError::Bind {
+            face: "gossip",
+            address,
+            source,
+        };
         let gossip = UdpSocket::bind(address).map_err(bound)?;
         let address = gossip.local_addr().map_err(bound)?;
         match TcpListener::bind(address).await {
@@ -168,7 +199,11 @@ async fn bind_pair(ip: IpAddr, port: u16) -> Result<(UdpSocket, TcpListener), Ad
             // The number that UDP chose is taken for TCP: let it choose another.
             Err(error) if port == 0 && error.kind() == io::ErrorKind::AddrInUse => {}
             Err(source) => {
-                return Err(AddressError::Bind { face: "peer links", address, source });
+                return Err(AddressError::Bind {
+                    face: "peer links",
+                    address,
+                    source,
+                });
             }
         }
     }
@@ -183,5 +218,9 @@ fn local_address(
     let local = listeners.first().map(TcpListener::local_addr);
     local
         .unwrap_or_else(|| Err(io::Error::from(io::ErrorKind::NotConnected)))
-        .map_err(|source| AddressError::Bind { face, address: unbound, source })
+        .map_err(|source| AddressError::Bind {
+            face,
+            address: unbound,
+            source,
+        })
 }

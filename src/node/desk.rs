@@ -29,7 +29,9 @@ use crate::{
     node::keeper::{KeeperDesk, take_state},
     ring::{Ring, RingMember},
     store::Store,
-    telemetry::{Lookup, Metrics, Op, OperationOutcome, PeerHints, Snapshot, process::ProcessFigures},
+    telemetry::{
+        Lookup, Metrics, Op, OperationOutcome, PeerHints, Snapshot, process::ProcessFigures,
+    },
     transport::{PeerTransport, PushPull},
 };
 
@@ -79,7 +81,10 @@ impl Desk {
     fn condition(&self, view: &View) -> (Condition, String) {
         let standing = self.keeper.standing.borrow().clone();
         if self.draining.load(Ordering::Acquire) {
-            return (Condition::Draining, "this node is leaving the cluster".to_owned());
+            return (
+                Condition::Draining,
+                "this node is leaving the cluster".to_owned(),
+            );
         }
         let Some(ring) = self.ring.ring.load_full() else {
             let reason = standing.refusal.map_or_else(
@@ -89,7 +94,10 @@ impl Desk {
             return (Condition::Joining, reason);
         };
         if standing.phase == Phase::Joining {
-            return (Condition::Joining, "copying this node's slots before it enters the ring".into());
+            return (
+                Condition::Joining,
+                "copying this node's slots before it enters the ring".into(),
+            );
         }
         let absent: Vec<String> = ring
             .members()
@@ -106,14 +114,19 @@ impl Desk {
         } else {
             String::new()
         };
-        (Condition::Degraded, format!("absent: {}{share}", absent.join(", ")))
+        (
+            Condition::Degraded,
+            format!("absent: {}{share}", absent.join(", ")),
+        )
     }
 
     /// Share of the slots for which no quorum can be reached.
     fn unserved_ratio(&self, ring: &Ring) -> f64 {
         let slots = ring.shape().slots;
-        let unserved =
-            (0..slots).map(Slot).filter(|slot| !self.coordinator.can_serve(ring, *slot)).count();
+        let unserved = (0..slots)
+            .map(Slot)
+            .filter(|slot| !self.coordinator.can_serve(ring, *slot))
+            .count();
         unserved as f64 / f64::from(slots)
     }
 
@@ -133,7 +146,11 @@ impl Desk {
                 OperationOutcome::Unknown,
                 OperationOutcome::Timeout,
             ] {
-                total += self.metrics.coordinator_operations.get((operation, outcome)).get();
+                total += self
+                    .metrics
+                    .coordinator_operations
+                    .get((operation, outcome))
+                    .get();
             }
         }
         total
@@ -142,7 +159,10 @@ impl Desk {
     fn shown(&self, member: &Member) -> pb::Member {
         let ring = self.ring.ring.load();
         let in_ring = ring.as_deref().is_some_and(|ring| {
-            let shown = RingMember { node_id: member.node_id, boot_id: member.boot_id };
+            let shown = RingMember {
+                node_id: member.node_id,
+                boot_id: member.boot_id,
+            };
             ring.members().contains(&shown)
         });
         let record = member.record.as_deref();
@@ -151,10 +171,16 @@ impl Desk {
             node_id: member.node_id.0,
             boot_id: member.boot_id.0,
             liveness: member.liveness.as_str().to_owned(),
-            phase: record.map(|record| record.phase.as_str().to_owned()).unwrap_or_default(),
+            phase: record
+                .map(|record| record.phase.as_str().to_owned())
+                .unwrap_or_default(),
             peer_address: member.peer_addr.to_string(),
-            grpc_address: record.map(|record| record.grpc_addr.clone()).unwrap_or_default(),
-            http_address: record.map(|record| record.http_addr.clone()).unwrap_or_default(),
+            grpc_address: record
+                .map(|record| record.grpc_addr.clone())
+                .unwrap_or_default(),
+            http_address: record
+                .map(|record| record.http_addr.clone())
+                .unwrap_or_default(),
             zone: record.map(|record| record.zone.clone()).unwrap_or_default(),
             in_ring,
         }
@@ -253,7 +279,11 @@ impl ClusterQueries for Desk {
             entries: stats.entries as u64,
             memory_bytes: stats.memory_bytes as u64,
             memory_limit_bytes: self.facts.memory_limit_bytes,
-            hints_pending: hints.targets.iter().map(|target| target.pending as u64).sum(),
+            hints_pending: hints
+                .targets
+                .iter()
+                .map(|target| target.pending as u64)
+                .sum(),
             members_alive: health.members_alive,
             view_hash: format!("{:016x}", view_hash(&view)),
             ring_hash: health.ring_hash_shown(),
@@ -268,11 +298,17 @@ impl ClusterQueries for Desk {
     fn status(&self) -> BoxFuture<pb::StatusResponse> {
         let view = self.view();
         let asked = self.gather(&view);
-        let Facts { name, cluster_id, replication_factor, read_quorum, write_quorum, .. } =
-            self.facts.clone();
+        let Facts {
+            name,
+            cluster_id,
+            replication_factor,
+            read_quorum,
+            write_quorum,
+            ..
+        } = self.facts.clone();
         Box::pin(async move {
             let mut nodes = join_all(asked).await;
-            nodes.sort_by(|a, b| sort_key(a).cmp(&sort_key(b)));
+            nodes.sort_by_cached_key(sort_key);
             let reports = || nodes.iter().filter_map(|node| node.report.as_ref());
             let rings_agree = agree(reports().map(|report| report.ring_hash.as_str()));
             let views_agree = agree(reports().map(|report| report.view_hash.as_str()));
@@ -292,7 +328,11 @@ impl ClusterQueries for Desk {
     fn members(&self) -> pb::MembersResponse {
         let view = self.view();
         pb::MembersResponse {
-            members: view.members.iter().map(|member| self.shown(member)).collect(),
+            members: view
+                .members
+                .iter()
+                .map(|member| self.shown(member))
+                .collect(),
             view_version: view.version,
         }
     }
@@ -303,7 +343,10 @@ impl ClusterQueries for Desk {
         let slot = ring.slot(key);
         let owners = ring.owners(slot).iter().map(|owner| pb::Owner {
             member: Some(view.member(owner.node_id).map_or_else(
-                || pb::Member { name: owner.node_id.to_string(), ..Default::default() },
+                || pb::Member {
+                    name: owner.node_id.to_string(),
+                    ..Default::default()
+                },
                 |member| self.shown(member),
             )),
             score: Ring::score(owner.node_id, slot),
@@ -319,13 +362,22 @@ impl ClusterQueries for Desk {
         let view = self.view();
         let stats = self.store.stats();
         let liveness = |wanted: Liveness| {
-            view.members.iter().filter(|member| member.liveness == wanted).count() as u64
+            view.members
+                .iter()
+                .filter(|member| member.liveness == wanted)
+                .count() as u64
         };
         let owed = self.hints.stats();
-        let others = view.members.iter().filter(|member| member.node_id != self.facts.own);
+        let others = view
+            .members
+            .iter()
+            .filter(|member| member.node_id != self.facts.own);
         let mut hints: Vec<_> = others
             .map(|member| {
-                let target = owed.targets.iter().find(|target| target.target == member.node_id);
+                let target = owed
+                    .targets
+                    .iter()
+                    .find(|target| target.target == member.node_id);
                 PeerHints {
                     peer: name_of(&view, member.node_id),
                     pending: target.map_or(0, |target| target.pending as u64),
@@ -368,8 +420,14 @@ impl PeerDesk for Desk {
         let keeper = self.keeper.clone();
         Box::pin(async move {
             take_state(&offer, &membership, &keeper.adoptions).await?;
-            let members = membership.export_state().await.map_err(|error| error.to_string())?;
-            Ok(PushPull { members: members.into(), ring: Bytes::clone(&keeper.offer.load()) })
+            let members = membership
+                .export_state()
+                .await
+                .map_err(|error| error.to_string())?;
+            Ok(PushPull {
+                members: members.into(),
+                ring: Bytes::clone(&keeper.offer.load()),
+            })
         })
     }
 
@@ -393,18 +451,23 @@ fn view_hash(view: &View) -> u64 {
 }
 
 fn is_present(view: &View, wanted: RingMember) -> bool {
-    view.member(wanted.node_id).is_some_and(|member| {
-        member.liveness.is_present() && member.boot_id == wanted.boot_id
-    })
+    view.member(wanted.node_id)
+        .is_some_and(|member| member.liveness.is_present() && member.boot_id == wanted.boot_id)
 }
 
 fn name_of(view: &View, node_id: NodeId) -> String {
-    let record = view.member(node_id).and_then(|member| member.record.as_deref());
+    let record = view
+        .member(node_id)
+        .and_then(|member| member.record.as_deref());
     record.map_or_else(|| node_id.to_string(), |record| record.name.clone())
 }
 
 fn unreported(member: pb::Member, error: String) -> pb::NodeStatus {
-    pb::NodeStatus { member: Some(member), report: None, error }
+    pb::NodeStatus {
+        member: Some(member),
+        report: None,
+        error,
+    }
 }
 
 fn ready<T: Send + 'static>(value: T) -> BoxFuture<T> {
@@ -419,7 +482,10 @@ fn agree<'a>(mut values: impl Iterator<Item = &'a str>) -> bool {
 fn sort_key(node: &pb::NodeStatus) -> (String, String) {
     let member = node.member.as_ref();
     let zone = member.map(|member| member.zone.clone()).unwrap_or_default();
-    (zone, member.map(|member| member.name.clone()).unwrap_or_default())
+    (
+        zone,
+        member.map(|member| member.name.clone()).unwrap_or_default(),
+    )
 }
 
 fn count(members: usize) -> u32 {

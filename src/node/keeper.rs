@@ -109,8 +109,11 @@ enum PullState {
 impl Keeper {
     pub(super) fn new(parts: KeeperParts, roster: Roster, own: RingMember) -> (Self, KeeperDesk) {
         let view = parts.membership.view();
-        let (standing, standing_rx) =
-            watch::channel(Standing { phase: Phase::Joining, refusal: None, ring_changes: 0 });
+        let (standing, standing_rx) = watch::channel(Standing {
+            phase: Phase::Joining,
+            refusal: None,
+            ring_changes: 0,
+        });
         let offer = Arc::new(ArcSwap::from_pointee(Bytes::new()));
         let (adoptions_tx, adoptions) = mpsc::channel(ADOPTIONS_MAX);
         let (pulled_tx, pulled_rx) = mpsc::channel(1);
@@ -173,8 +176,12 @@ impl Keeper {
 
     fn until_next(&self) -> Duration {
         let now = self.parts.clock.monotonic();
-        let due = self.roster.next_deadline().map(|due| due.saturating_sub(now));
-        due.map_or(TICK, |due| due.min(TICK)).max(Duration::from_millis(1))
+        let due = self
+            .roster
+            .next_deadline()
+            .map(|due| due.saturating_sub(now));
+        due.map_or(TICK, |due| due.min(TICK))
+            .max(Duration::from_millis(1))
     }
 
     /// Brings everything in line with the view as it is now.
@@ -199,10 +206,16 @@ impl Keeper {
     }
 
     fn connect(&self, view: &View) {
-        let others = view.members.iter().filter(|member| member.node_id != view.own);
+        let others = view
+            .members
+            .iter()
+            .filter(|member| member.node_id != view.own);
         let targets: BTreeMap<_, _> = others
             .map(|member| {
-                let target = PeerTarget { address: member.peer_addr, boot_id: member.boot_id };
+                let target = PeerTarget {
+                    address: member.peer_addr,
+                    boot_id: member.boot_id,
+                };
                 (member.node_id, target)
             })
             .collect();
@@ -234,17 +247,24 @@ impl Keeper {
         }
         if let Some(ring) = &ring {
             let members = ring.members().len();
-            tracing::info!(hash = format!("{:016x}", ring.hash()), members, "ring changed");
+            tracing::info!(
+                hash = format!("{:016x}", ring.hash()),
+                members,
+                "ring changed"
+            );
         }
         self.parts.ring.ring.store(ring);
         self.parts.ring.changed.notify_waiters();
-        self.standing.send_modify(|standing| standing.ring_changes += 1);
+        self.standing
+            .send_modify(|standing| standing.ring_changes += 1);
         self.announce(self.phase()).await;
     }
 
     /// A node that the ring does not name copies its slots first, and then asks to be let in.
     async fn enter(&mut self, view: &View, attempt: &mut u64) {
-        let Some(ring) = self.roster.ring() else { return };
+        let Some(ring) = self.roster.ring() else {
+            return;
+        };
         match self.phase() {
             Phase::Leaving | Phase::Active => {}
             Phase::Joining if self.roster.is_member(self.own) || self.pull == PullState::Done => {
@@ -297,7 +317,8 @@ impl Keeper {
             Err(AdoptError::HaveRing) => {}
             Err(error @ AdoptError::ShapeDiffers { .. }) => {
                 tracing::error!(%error, "a ring was not adopted");
-                self.standing.send_modify(|held| held.refusal = Some(error.to_string()));
+                self.standing
+                    .send_modify(|held| held.refusal = Some(error.to_string()));
             }
         }
     }
@@ -309,7 +330,10 @@ impl Keeper {
         self.parts.ring.ring.store(None);
         self.parts.boot.store(boot_id.0, Ordering::Release);
         self.parts.store.clear();
-        self.own = RingMember { boot_id, ..self.own };
+        self.own = RingMember {
+            boot_id,
+            ..self.own
+        };
         self.roster.reboot(boot_id);
         self.pull = PullState::NotStarted;
         if let Err(error) = self.parts.membership.change_boot(boot_id).await {
@@ -321,7 +345,9 @@ impl Keeper {
     /// Tells the others where this node stands and which ring it has.
     async fn announce(&self, phase: Phase) {
         let bootstrap = self.roster.bootstrap();
-        let attachment = bootstrap.map(|held| held.to_bytes().to_vec()).unwrap_or_default();
+        let attachment = bootstrap
+            .map(|held| held.to_bytes().to_vec())
+            .unwrap_or_default();
         self.standing.send_modify(|standing| standing.phase = phase);
         if let Err(error) = self.parts.membership.update_record(phase, attachment).await {
             tracing::error!(%error, "membership did not take this node's record");
@@ -347,7 +373,9 @@ struct PushPulls {
 impl PushPulls {
     /// Starts an exchange with the node at `address`, if there is room for one more.
     fn start(&self, address: SocketAddr) {
-        let Ok(place) = Arc::clone(&self.places).try_acquire_owned() else { return };
+        let Ok(place) = Arc::clone(&self.places).try_acquire_owned() else {
+            return;
+        };
         let membership = self.membership.clone();
         let transport = Arc::clone(&self.transport);
         let offer = Arc::clone(&self.offer);
@@ -377,11 +405,23 @@ async fn exchange(
     adoptions: &mpsc::Sender<RosterState>,
 ) -> Result<(), CallError> {
     let malformed = |reason: String| CallError::Malformed { reason };
-    let members = membership.export_state().await.map_err(|error| malformed(error.to_string()))?;
+    let members = membership
+        .export_state()
+        .await
+        .map_err(|error| malformed(error.to_string()))?;
     let ring = Bytes::clone(&offer.load());
-    let theirs =
-        transport.push_pull(address, PushPull { members: members.into(), ring }).await?;
-    take_state(&theirs, membership, adoptions).await.map_err(malformed)
+    let theirs = transport
+        .push_pull(
+            address,
+            PushPull {
+                members: members.into(),
+                ring,
+            },
+        )
+        .await?;
+    take_state(&theirs, membership, adoptions)
+        .await
+        .map_err(malformed)
 }
 
 /// Takes a peer's member state, and its ring if this node has none.

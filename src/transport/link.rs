@@ -93,7 +93,10 @@ pub(super) struct Severed {
 
 impl Link {
     pub(super) fn new(limits: LinkLimits) -> Self {
-        Self { limits, state: Mutex::new(State::default()) }
+        Self {
+            limits,
+            state: Mutex::new(State::default()),
+        }
     }
 
     /// Queues an operation and wakes the writer if the queue was empty.
@@ -110,8 +113,16 @@ impl Link {
             });
         }
         state.queued_bytes += bytes;
-        state.queue.push_back(Queued { operation, bytes, at: now });
-        let writer = if state.queue.len() == 1 { state.writer.take() } else { None };
+        state.queue.push_back(Queued {
+            operation,
+            bytes,
+            at: now,
+        });
+        let writer = if state.queue.len() == 1 {
+            state.writer.take()
+        } else {
+            None
+        };
         drop(state);
         if let Some(writer) = writer {
             writer.wake();
@@ -162,12 +173,14 @@ impl Link {
         let mut batch = Vec::with_capacity(state.queue.len().min(BATCH_OPERATIONS_MAX));
         let mut batch_bytes = 0;
         while let Some(queued) = state.queue.front() {
-            let full = batch_bytes + queued.bytes > BATCH_BYTES_MAX
-                || batch.len() >= BATCH_OPERATIONS_MAX;
+            let full =
+                batch_bytes + queued.bytes > BATCH_BYTES_MAX || batch.len() >= BATCH_OPERATIONS_MAX;
             if full && !batch.is_empty() {
                 break;
             }
-            let Some(queued) = state.queue.pop_front() else { break };
+            let Some(queued) = state.queue.pop_front() else {
+                break;
+            };
             batch_bytes += queued.bytes;
             state.queued_bytes -= queued.bytes;
             state.in_flight.push_back(InFlight {
@@ -194,10 +207,20 @@ impl Link {
                 Some(in_flight) if in_flight.token == token => {
                     state.measure(now.saturating_sub(in_flight.at));
                 }
-                Some(InFlight { token: expected, .. }) => {
-                    return Err(OutOfOrder { answered: token, expected: Some(expected) });
+                Some(InFlight {
+                    token: expected, ..
+                }) => {
+                    return Err(OutOfOrder {
+                        answered: token,
+                        expected: Some(expected),
+                    });
                 }
-                None => return Err(OutOfOrder { answered: token, expected: None }),
+                None => {
+                    return Err(OutOfOrder {
+                        answered: token,
+                        expected: None,
+                    });
+                }
             }
             drop(state);
             complete(token, answer);
@@ -220,7 +243,10 @@ impl Link {
         if !state.stalled {
             return Vec::new();
         }
-        let late = state.in_flight.iter_mut().filter(|in_flight| !in_flight.reported);
+        let late = state
+            .in_flight
+            .iter_mut()
+            .filter(|in_flight| !in_flight.reported);
         let mut tokens: Vec<u64> = late
             .map(|in_flight| {
                 in_flight.reported = true;
@@ -260,7 +286,10 @@ impl State {
         self.connected = false;
         self.stalled = false;
         self.queued_bytes = 0;
-        let sent = self.in_flight.drain(..).map(|in_flight| (in_flight.token, Failure::Broken));
+        let sent = self
+            .in_flight
+            .drain(..)
+            .map(|in_flight| (in_flight.token, Failure::Broken));
         let mut tokens: Vec<_> = sent.collect();
         let unsent = self.queue.drain(..);
         tokens.extend(unsent.map(|queued| (queued.operation.token, Failure::NotSent)));

@@ -34,7 +34,8 @@ use crate::{
     replica::Replica,
     telemetry::{BreakerState, Direction, Metrics},
     transport::{
-        CallError, Completions, Delivery, NotSent, Page, PageRequest, PeerTransport, PushPull, Reach,
+        CallError, Completions, Delivery, NotSent, Page, PageRequest, PeerTransport, PushPull,
+        Reach,
         link::{Drained, Link, LinkLimits, Severed},
         wire,
     },
@@ -127,12 +128,16 @@ struct PeerLink {
 impl StreamTransport {
     /// A transport that knows no peers yet.
     #[must_use]
-    pub fn new(
-        config: StreamTransportConfig,
-        surroundings: Surroundings,
-    ) -> Self {
-        let Surroundings { boot, clock, workers, hybrid, replica, completions, metrics } =
-            surroundings;
+    pub fn new(config: StreamTransportConfig, surroundings: Surroundings) -> Self {
+        let Surroundings {
+            boot,
+            clock,
+            workers,
+            hybrid,
+            replica,
+            completions,
+            metrics,
+        } = surroundings;
         Self {
             shared: Arc::new(Shared {
                 config,
@@ -172,7 +177,9 @@ impl StreamTransport {
             });
             self.peers.insert(*node_id, Arc::clone(&peer));
             let shared = Arc::clone(&self.shared);
-            self.shared.workers.spawn("peer link", Box::pin(shared.run_link(peer)));
+            self.shared
+                .workers
+                .spawn("peer link", Box::pin(shared.run_link(peer)));
         }
     }
 
@@ -181,7 +188,11 @@ impl StreamTransport {
         loop {
             self.shared.clock.sleep(MONITOR_INTERVAL).await;
             let now = self.shared.clock.monotonic();
-            let peers: Vec<_> = self.peers.iter().map(|peer| Arc::clone(peer.value())).collect();
+            let peers: Vec<_> = self
+                .peers
+                .iter()
+                .map(|peer| Arc::clone(peer.value()))
+                .collect();
             for peer in peers {
                 for token in peer.link.tick(now) {
                     self.shared.completions.stall(token);
@@ -203,7 +214,9 @@ impl StreamTransport {
     }
 
     fn peer(&self, node_id: NodeId) -> Option<Arc<PeerLink>> {
-        self.peers.get(&node_id).map(|peer| Arc::clone(peer.value()))
+        self.peers
+            .get(&node_id)
+            .map(|peer| Arc::clone(peer.value()))
     }
 }
 
@@ -217,22 +230,28 @@ impl PeerTransport for StreamTransport {
         }
         // The guard is dropped at the end of the statement; the link's own lock is taken after that.
         let link = self.peer(peer).ok_or(NotSent::Disconnected)?;
-        link.link.submit(operation, shared.clock.monotonic()).inspect_err(|refusal| {
-            if matches!(refusal, NotSent::QueueFull { .. }) {
-                shared.metrics.link_queue_full.inc();
-            }
-        })
+        link.link
+            .submit(operation, shared.clock.monotonic())
+            .inspect_err(|refusal| {
+                if matches!(refusal, NotSent::QueueFull { .. }) {
+                    shared.metrics.link_queue_full.inc();
+                }
+            })
     }
 
     fn reach(&self, peer: NodeId) -> Reach {
         if peer == self.shared.config.own {
             return Reach::Up;
         }
-        self.peers.get(&peer).map_or(Reach::Down, |peer| peer.link.reach())
+        self.peers
+            .get(&peer)
+            .map_or(Reach::Down, |peer| peer.link.reach())
     }
 
     fn round_trip(&self, peer: NodeId) -> Duration {
-        self.peers.get(&peer).map_or(Duration::ZERO, |peer| peer.link.round_trip())
+        self.peers
+            .get(&peer)
+            .map_or(Duration::ZERO, |peer| peer.link.round_trip())
     }
 
     fn push_pull(
@@ -250,9 +269,14 @@ impl PeerTransport for StreamTransport {
                 clock: shared.hybrid.now(shared.clock.wall_millis()).raw(),
             };
             let response = shared
-                .call(address, |mut client| async move { client.push_pull(request).await })
+                .call(address, |mut client| async move {
+                    client.push_pull(request).await
+                })
                 .await?;
-            Ok(PushPull { members: response.members, ring: response.ring })
+            Ok(PushPull {
+                members: response.members,
+                ring: response.ring,
+            })
         })
     }
 
@@ -269,9 +293,14 @@ impl PeerTransport for StreamTransport {
                 bytes_max: u32::try_from(page.bytes_max).unwrap_or(u32::MAX),
             };
             let response = shared
-                .call(target.address, |mut client| async move { client.pull_slots(request).await })
+                .call(target.address, |mut client| async move {
+                    client.pull_slots(request).await
+                })
                 .await?;
-            Ok(Page { records: response.records, next_cursor: response.next_cursor })
+            Ok(Page {
+                records: response.records,
+                next_cursor: response.next_cursor,
+            })
         })
     }
 
@@ -288,7 +317,9 @@ impl PeerTransport for StreamTransport {
                 records: delivery.records,
             };
             shared
-                .call(target.address, |mut client| async move { client.deliver(request).await })
+                .call(target.address, |mut client| async move {
+                    client.deliver(request).await
+                })
                 .await?;
             Ok(())
         })
@@ -329,7 +360,10 @@ impl Shared {
             let was_up = peer.link.reach() != Reach::Down;
             self.fail(peer.link.close(session));
             if was_up {
-                self.metrics.breaker_transitions.get(BreakerState::Open).inc();
+                self.metrics
+                    .breaker_transitions
+                    .get(BreakerState::Open)
+                    .inc();
             }
             if ended {
                 return;
@@ -373,7 +407,10 @@ impl Shared {
         let Ok(opened) = opened else { return false };
         let mut replies = opened.into_inner();
         peer.link.accept(session);
-        self.metrics.breaker_transitions.get(BreakerState::Closed).inc();
+        self.metrics
+            .breaker_transitions
+            .get(BreakerState::Closed)
+            .inc();
         loop {
             match replies.message().await {
                 Ok(Some(batch)) => {
@@ -389,7 +426,11 @@ impl Shared {
 
     fn take_replies(&self, peer: &PeerLink, batch: peer::ReplyBatch) -> anyhow::Result<()> {
         let now = self.clock.now();
-        if self.hybrid.observe(Stamp::from_raw(batch.clock), now.wall_millis).is_err() {
+        if self
+            .hybrid
+            .observe(Stamp::from_raw(batch.clock), now.wall_millis)
+            .is_err()
+        {
             self.metrics.hlc_rejected.inc();
         }
         self.metrics.link_batches.get(Direction::Received).inc();
@@ -398,15 +439,17 @@ impl Shared {
             .into_iter()
             .map(wire::decode_answer)
             .collect::<Result<Vec<_>, _>>()?;
-        peer.link.answered(answers, now.monotonic, |token, answer| {
-            self.completions.complete(token, answer);
-        })?;
+        peer.link
+            .answered(answers, now.monotonic, |token, answer| {
+                self.completions.complete(token, answer);
+            })?;
         Ok(())
     }
 
     fn fail(&self, severed: Severed) {
         for (token, failure) in severed.tokens {
-            self.completions.complete(token, crate::operation::Answer::Failed(failure));
+            self.completions
+                .complete(token, crate::operation::Answer::Failed(failure));
         }
     }
 
@@ -431,15 +474,18 @@ impl Shared {
     where
         F: Future<Output = Result<tonic::Response<R>, Status>>,
     {
-        let exchange = async {
-            let channel = self.endpoint(address).connect().await.map_err(|error| {
-                CallError::Unreachable { reason: error.to_string() }
-            })?;
-            request(sized(PeerClient::new(channel)))
-                .await
-                .map(tonic::Response::into_inner)
-                .map_err(call_error)
-        };
+        let exchange =
+            async {
+                let channel = self.endpoint(address).connect().await.map_err(|error| {
+                    CallError::Unreachable {
+                        reason: error.to_string(),
+                    }
+                })?;
+                request(sized(PeerClient::new(channel)))
+                    .await
+                    .map(tonic::Response::into_inner)
+                    .map_err(call_error)
+            };
         tokio::select! {
             biased;
             answered = exchange => answered,
@@ -451,15 +497,21 @@ impl Shared {
 }
 
 fn sized(client: PeerClient<Channel>) -> PeerClient<Channel> {
-    client.max_decoding_message_size(MESSAGE_BYTES_MAX).max_encoding_message_size(MESSAGE_BYTES_MAX)
+    client
+        .max_decoding_message_size(MESSAGE_BYTES_MAX)
+        .max_encoding_message_size(MESSAGE_BYTES_MAX)
 }
 
 fn call_error(status: Status) -> CallError {
     match status.code() {
         Code::FailedPrecondition | Code::PermissionDenied | Code::InvalidArgument => {
-            CallError::Refused { reason: status.message().to_owned() }
+            CallError::Refused {
+                reason: status.message().to_owned(),
+            }
         }
-        code => CallError::Unreachable { reason: format!("{code:?}: {}", status.message()) },
+        code => CallError::Unreachable {
+            reason: format!("{code:?}: {}", status.message()),
+        },
     }
 }
 
@@ -478,12 +530,19 @@ impl Stream for Outgoing {
 
     fn poll_next(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<peer::Batch>> {
         let now = self.clock.now();
-        match self.peer.link.drain(self.session, context.waker(), now.monotonic) {
+        match self
+            .peer
+            .link
+            .drain(self.session, context.waker(), now.monotonic)
+        {
             Drained::Closed => Poll::Ready(None),
             Drained::Empty => Poll::Pending,
             Drained::Batch(operations) => {
                 self.metrics.link_batches.get(Direction::Sent).inc();
-                self.metrics.link_operations.get(Direction::Sent).inc_by(operations.len() as u64);
+                self.metrics
+                    .link_operations
+                    .get(Direction::Sent)
+                    .inc_by(operations.len() as u64);
                 Poll::Ready(Some(peer::Batch {
                     sender: self.sender,
                     receiver: self.peer.target.boot_id.0,

@@ -55,8 +55,9 @@ pub(crate) fn decode_operation(
     operation: peer::Operation,
     now: Monotonic,
 ) -> Result<Operation, Malformed> {
-    let slot = u16::try_from(operation.slot)
-        .map_err(|_out_of_range| Malformed::SlotRange { slot: operation.slot })?;
+    let slot = u16::try_from(operation.slot).map_err(|_out_of_range| Malformed::SlotRange {
+        slot: operation.slot,
+    })?;
     let configuration = operation.configuration.ok_or(Malformed::NoConfiguration)?;
     let kind = match operation.kind.ok_or(Malformed::NoKind)? {
         peer::operation::Kind::Write(write) => Kind::Write {
@@ -65,7 +66,11 @@ pub(crate) fn decode_operation(
         },
         peer::operation::Kind::Read(read) => Kind::Read {
             key: Key::new(read.key),
-            want: if read.version_only { Want::Version } else { Want::Record },
+            want: if read.version_only {
+                Want::Version
+            } else {
+                Want::Record
+            },
         },
     };
     Ok(Operation {
@@ -79,7 +84,10 @@ pub(crate) fn decode_operation(
 
 pub(crate) fn encode_answer(token: u64, answer: Answer) -> peer::Reply {
     use peer::reply::Outcome;
-    let mut reply = peer::Reply { token, ..Default::default() };
+    let mut reply = peer::Reply {
+        token,
+        ..Default::default()
+    };
     let outcome = match answer {
         Answer::Write(WriteAnswer::Stored { replaced, full }) => {
             reply.replaced = replaced;
@@ -124,7 +132,10 @@ pub(crate) fn decode_answer(reply: peer::Reply) -> Result<(u64, Answer), Malform
     let full = reply.full;
     let answer = match reply.outcome() {
         Outcome::Ok => match reply.record {
-            None => Answer::Write(WriteAnswer::Stored { replaced: reply.replaced, full }),
+            None => Answer::Write(WriteAnswer::Stored {
+                replaced: reply.replaced,
+                full,
+            }),
             Some(record) if record.kind() == peer::record::Kind::VersionOnly => {
                 let held = Held::Version(decode_version(&record));
                 Answer::Read(ReadAnswer::Holds { held, full })
@@ -136,7 +147,10 @@ pub(crate) fn decode_answer(reply: peer::Reply) -> Result<(u64, Answer), Malform
         },
         Outcome::Newer => {
             let record = reply.record.ok_or(Malformed::NoRecord)?;
-            Answer::Write(WriteAnswer::Newer { version: decode_version(&record), full })
+            Answer::Write(WriteAnswer::Newer {
+                version: decode_version(&record),
+                full,
+            })
         }
         Outcome::Miss => Answer::Read(ReadAnswer::Miss {
             version: reply.record.as_ref().map(decode_version),
@@ -171,8 +185,14 @@ fn decode_configuration(configuration: peer::Configuration) -> SlotConfiguration
 fn encode_record(record: Record) -> peer::Record {
     let (kind, value) = match record.body {
         Body::Tombstone => (peer::record::Kind::Tombstone, Bytes::new()),
-        Body::Value(Value { bytes, form: Form::Text }) => (peer::record::Kind::Text, bytes),
-        Body::Value(Value { bytes, form: Form::Bytes }) => (peer::record::Kind::Bytes, bytes),
+        Body::Value(Value {
+            bytes,
+            form: Form::Text,
+        }) => (peer::record::Kind::Text, bytes),
+        Body::Value(Value {
+            bytes,
+            form: Form::Bytes,
+        }) => (peer::record::Kind::Bytes, bytes),
     };
     peer::Record {
         stamp: record.version.stamp.raw(),
@@ -187,7 +207,11 @@ fn decode_record(record: peer::Record) -> Result<Record, Malformed> {
     let version = decode_version(&record);
     let form = match record.kind() {
         peer::record::Kind::Tombstone => {
-            return Ok(Record { version, expires_at: None, body: Body::Tombstone });
+            return Ok(Record {
+                version,
+                expires_at: None,
+                body: Body::Tombstone,
+            });
         }
         peer::record::Kind::Text => Form::Text,
         peer::record::Kind::Bytes => Form::Bytes,
@@ -195,8 +219,19 @@ fn decode_record(record: peer::Record) -> Result<Record, Malformed> {
             return Err(Malformed::RecordKind { kind: record.kind });
         }
     };
-    let expires_at = if record.expires_at == 0 { None } else { Some(record.expires_at) };
-    Ok(Record { version, expires_at, body: Body::Value(Value { bytes: record.value, form }) })
+    let expires_at = if record.expires_at == 0 {
+        None
+    } else {
+        Some(record.expires_at)
+    };
+    Ok(Record {
+        version,
+        expires_at,
+        body: Body::Value(Value {
+            bytes: record.value,
+            form,
+        }),
+    })
 }
 
 fn encode_version(version: Version) -> peer::Record {

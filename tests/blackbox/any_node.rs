@@ -13,8 +13,13 @@ async fn every_node_serves_what_was_set_and_deleted_at_any_other() {
     let call = CallOptions::default();
     for (writer, client) in clients.iter().enumerate() {
         for number in 0..KEYS_PER_NODE {
-            let (key, value) = (format!("{writer}:{number}"), format!("from n{}", writer + 1));
-            let written = client.set(&key, Value::from(value), Ttl::Default, &call).await;
+            let (key, value) = (
+                format!("{writer}:{number}"),
+                format!("from n{}", writer + 1),
+            );
+            let written = client
+                .set(&key, Value::from(value), Ttl::Default, &call)
+                .await;
             assert!(written.expect("a whole cluster takes writes").stored >= 2);
         }
     }
@@ -22,7 +27,10 @@ async fn every_node_serves_what_was_set_and_deleted_at_any_other() {
         for writer in 0..clients.len() {
             for number in 0..KEYS_PER_NODE {
                 let read = reader.get(&format!("{writer}:{number}"), &call).await;
-                let hit = read.expect("a whole cluster answers reads").hit.expect("a hit");
+                let hit = read
+                    .expect("a whole cluster answers reads")
+                    .hit
+                    .expect("a hit");
                 assert_eq!(hit.value, Value::from(format!("from n{}", writer + 1)));
             }
         }
@@ -30,13 +38,22 @@ async fn every_node_serves_what_was_set_and_deleted_at_any_other() {
     for writer in 0..clients.len() {
         let key = format!("{writer}:0");
         let deleter = &clients[(writer + 1) % clients.len()];
-        let deleted = deleter.delete(&key, &call).await.expect("a whole cluster takes deletes");
+        let deleted = deleter
+            .delete(&key, &call)
+            .await
+            .expect("a whole cluster takes deletes");
         assert!(deleted.found && deleted.stored >= 2, "{deleted:?}");
         for reader in &clients {
-            let read = reader.get(&key, &call).await.expect("a whole cluster answers reads");
+            let read = reader
+                .get(&key, &call)
+                .await
+                .expect("a whole cluster answers reads");
             assert_eq!(read.hit, None, "{key} at {}", reader.endpoint());
         }
-        let again = deleter.delete(&key, &call).await.expect("deleting an absent key is legal");
+        let again = deleter
+            .delete(&key, &call)
+            .await
+            .expect("deleting an absent key is legal");
         assert!(!again.found);
     }
 }
@@ -51,14 +68,32 @@ async fn every_node_serves_keys_over_http_too() {
         assert_eq!(put.expect("an answer").status, 204);
         for reader in cluster.nodes() {
             let read = reader.http(&path).await.expect("an answer");
-            assert_eq!((read.status, read.body.as_slice()), (200, body), "at {}", reader.name());
+            assert_eq!(
+                (read.status, read.body.as_slice()),
+                (200, body),
+                "at {}",
+                reader.name()
+            );
         }
     }
     let (first, last) = (cluster[0].addresses().http, cluster[2].addresses().http);
     let deleted = http::request(last, "DELETE", "/v1/keys/http:n1", &[], b"").await;
     assert_eq!(deleted.expect("an answer").status, 204);
     for reader in cluster.nodes() {
-        assert_eq!(reader.http("/v1/keys/http:n1").await.expect("an answer").status, 404);
+        assert_eq!(
+            reader
+                .http("/v1/keys/http:n1")
+                .await
+                .expect("an answer")
+                .status,
+            404
+        );
     }
-    assert_eq!(http::get(first, "/v1/keys/http:n2").await.expect("an answer").status, 200);
+    assert_eq!(
+        http::get(first, "/v1/keys/http:n2")
+            .await
+            .expect("an answer")
+            .status,
+        200
+    );
 }

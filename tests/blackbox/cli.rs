@@ -17,19 +17,39 @@ use crate::harness::{
 async fn keys_are_set_read_and_deleted_at_any_node() {
     let cluster = Cluster::start(3, Options::default(), Room::shared().await).await;
     let at = endpoints(&cluster);
-    let set = run(&["set", "greeting", "hello", "--ttl", "60s", "--endpoint", &at[0]]).await;
+    let set = run(&[
+        "set",
+        "greeting",
+        "hello",
+        "--ttl",
+        "60s",
+        "--endpoint",
+        &at[0],
+    ])
+    .await;
     assert_eq!(set.code, 0, "{set:?}");
     assert!(set.stdout.starts_with("OK"), "{set:?}");
     let get = run(&["get", "greeting", "--endpoint", &at[2]]).await;
     assert_eq!((get.code, get.stdout.as_str()), (0, "hello"), "{get:?}");
     let get = run(&["get", "greeting", "-o", "json", "--endpoint", &at[1]]).await;
     let document = get.json();
-    assert_eq!((&document["found"], &document["value"]), (&true.into(), &"hello".into()));
-    assert!(document["ttl_seconds"].as_f64().is_some_and(|left| left > 0.0 && left <= 60.0));
+    assert_eq!(
+        (&document["found"], &document["value"]),
+        (&true.into(), &"hello".into())
+    );
+    assert!(
+        document["ttl_seconds"]
+            .as_f64()
+            .is_some_and(|left| left > 0.0 && left <= 60.0)
+    );
     let del = run(&["del", "greeting", "--endpoint", &at[1]]).await;
     assert_eq!(del.code, 0, "{del:?}");
     let get = run(&["get", "greeting", "--endpoint", &at[0]]).await;
-    assert_eq!((get.code, get.stdout.as_str()), (3, ""), "an absent key: {get:?}");
+    assert_eq!(
+        (get.code, get.stdout.as_str()),
+        (3, ""),
+        "an absent key: {get:?}"
+    );
     assert!(!get.stderr.is_empty());
     let get = run(&["get", "greeting", "-o", "json", "--endpoint", &at[2]]).await;
     assert_eq!((get.code, &get.json()["found"]), (3, &false.into()));
@@ -53,7 +73,9 @@ async fn the_cluster_is_shown_through_any_node() {
     for name in ["n1", "n2", "n3", "rings agree: yes", "views agree: yes"] {
         assert!(status.stdout.contains(name), "no {name}: {}", status.stdout);
     }
-    let status = run(&["cluster", "status", "-o", "json", "--endpoint", &at[2]]).await.json();
+    let status = run(&["cluster", "status", "-o", "json", "--endpoint", &at[2]])
+        .await
+        .json();
     assert_eq!(status["rings_agree"], true);
     let nodes = status["nodes"].as_array().expect("a list of nodes");
     assert_eq!(nodes.len(), 3);
@@ -63,7 +85,10 @@ async fn the_cluster_is_shown_through_any_node() {
     }
     let members = run(&["cluster", "members", "-o", "jsonl", "--endpoint", &at[0]]).await;
     let members: Vec<Value> = members.stdout.lines().map(parse).collect();
-    let names: Vec<_> = members.iter().map(|member| member["name"].clone()).collect();
+    let names: Vec<_> = members
+        .iter()
+        .map(|member| member["name"].clone())
+        .collect();
     assert_eq!(names, ["n1", "n2", "n3"]);
     for (member, endpoint) in members.iter().zip(&at) {
         assert_eq!(member["grpc_address"], endpoint.as_str());
@@ -74,11 +99,22 @@ async fn the_cluster_is_shown_through_any_node() {
         owners.push(answer.json()["owners"].clone());
     }
     assert_eq!(owners[0].as_array().map(Vec::len), Some(3));
-    assert!(owners.iter().all(|one| *one == owners[0]), "owners differ: {owners:?}");
+    assert!(
+        owners.iter().all(|one| *one == owners[0]),
+        "owners differ: {owners:?}"
+    );
     let table = run(&["ring", "owners", "k", "--endpoint", &at[0]]).await;
-    assert!(table.code == 0 && table.stdout.contains("OWNER"), "{table:?}");
+    assert!(
+        table.code == 0 && table.stdout.contains("OWNER"),
+        "{table:?}"
+    );
     let http = cluster[0].addresses().http.to_string();
-    assert_eq!(run(&["healthcheck", "--http", &http, "--probe", "ready"]).await.code, 0);
+    assert_eq!(
+        run(&["healthcheck", "--http", &http, "--probe", "ready"])
+            .await
+            .code,
+        0
+    );
     assert_eq!(run(&["healthcheck", "--http", "127.0.0.1:1"]).await.code, 1);
 }
 
@@ -106,27 +142,57 @@ async fn a_bad_configuration_is_refused_with_line_and_column() {
     let file = scratch_file("bad.yaml");
     let name = file.to_str().expect("a path that is text");
     for (text, place, words) in [
-        ("server:\n  grpc:\n    prot: 8080\n", "3:5", vec!["prot", "port"]),
-        ("server:\n  cache:\n    capacity: 0\n", "3:15", vec!["capacity"]),
-        ("server:\n  cache:\n    default_ttl: 60 parsecs\n", "3:18", vec!["default_ttl"]),
-        ("client:\n  quorum:\n    read_quorum: 5\n", "3:18", vec!["read_quorum", "3"]),
+        (
+            "server:\n  grpc:\n    prot: 8080\n",
+            "3:5",
+            vec!["prot", "port"],
+        ),
+        (
+            "server:\n  cache:\n    capacity: 0\n",
+            "3:15",
+            vec!["capacity"],
+        ),
+        (
+            "server:\n  cache:\n    default_ttl: 60 parsecs\n",
+            "3:18",
+            vec!["default_ttl"],
+        ),
+        (
+            "client:\n  quorum:\n    read_quorum: 5\n",
+            "3:18",
+            vec!["read_quorum", "3"],
+        ),
     ] {
         fs::write(&file, text).expect("the file can be written");
-        for command in [vec!["config", "check", name], vec!["serve", "--config", name]] {
+        for command in [
+            vec!["config", "check", name],
+            vec!["serve", "--config", name],
+        ] {
             let refused = run(&command).await;
             assert_eq!(refused.code, 7, "{command:?}: {refused:?}");
             let place = format!("{name}:{place}");
-            assert!(refused.stderr.contains(&place), "no {place}: {}", refused.stderr);
+            assert!(
+                refused.stderr.contains(&place),
+                "no {place}: {}",
+                refused.stderr
+            );
             let all = words.iter().all(|word| refused.stderr.contains(word));
             assert!(all, "no {words:?}: {}", refused.stderr);
         }
     }
     let example = run(&["config", "example"]).await;
     fs::write(&file, &example.stdout).expect("the file can be written");
-    assert_eq!(run(&["config", "check", name]).await.code, 0, "the example is legal");
+    assert_eq!(
+        run(&["config", "check", name]).await.code,
+        0,
+        "the example is legal"
+    );
     fs::remove_file(&file).expect("the file can be removed");
     let refused = run(&["serve", "--grpc-port=http"]).await;
-    assert!(refused.code == 7 && refused.stderr.contains("grpc-port"), "{refused:?}");
+    assert!(
+        refused.code == 7 && refused.stderr.contains("grpc-port"),
+        "{refused:?}"
+    );
 }
 
 #[tokio::test]
@@ -139,10 +205,17 @@ async fn flags_as_the_original_wrote_them_start_a_node() {
     let endpoint = node.addresses().grpc.to_string();
     crate::harness::until("it serves", PATIENCE, async || {
         let set = run(&["set", "k", "v", "--endpoint", &endpoint]).await;
-        if set.code == 0 { Ok(()) } else { Err(set.stderr) }
+        if set.code == 0 {
+            Ok(())
+        } else {
+            Err(set.stderr)
+        }
     })
     .await;
-    assert_eq!(run(&["get", "k", "--endpoint", &endpoint]).await.stdout, "v");
+    assert_eq!(
+        run(&["get", "k", "--endpoint", &endpoint]).await.stdout,
+        "v"
+    );
 }
 
 #[tokio::test]
@@ -154,7 +227,11 @@ async fn the_program_has_no_test_features() {
 }
 
 fn endpoints(cluster: &Cluster) -> Vec<String> {
-    cluster.nodes().iter().map(|node| node.addresses().grpc.to_string()).collect()
+    cluster
+        .nodes()
+        .iter()
+        .map(|node| node.addresses().grpc.to_string())
+        .collect()
 }
 
 /// What a command ended with.
@@ -178,13 +255,22 @@ fn parse(text: &str) -> Value {
 
 async fn run(arguments: &[&str]) -> Ended {
     let mut command = Command::from(binary());
-    command.args(arguments).stdin(Stdio::null()).kill_on_drop(true);
+    command
+        .args(arguments)
+        .stdin(Stdio::null())
+        .kill_on_drop(true);
     let output = tokio::time::timeout(PATIENCE, command.output()).await;
     let output = output.unwrap_or_else(|_| panic!("{arguments:?} did not end"));
-    let Output { status, stdout, stderr } = output.expect("the binary can be started");
+    let Output {
+        status,
+        stdout,
+        stderr,
+    } = output.expect("the binary can be started");
     let text = |bytes: Vec<u8>| String::from_utf8(bytes).expect("text");
     Ended {
-        code: status.code().unwrap_or_else(|| panic!("{arguments:?} was killed: {status}")),
+        code: status
+            .code()
+            .unwrap_or_else(|| panic!("{arguments:?} was killed: {status}")),
         stdout: text(stdout),
         stderr: text(stderr),
     }

@@ -9,7 +9,10 @@ use crate::harness::{
 };
 
 const ACKED_PER_PHASE: usize = 300;
-const LOAD: LoadOptions = LoadOptions { writers: 3, pause: Duration::from_millis(10) };
+const LOAD: LoadOptions = LoadOptions {
+    writers: 3,
+    pause: Duration::from_millis(10),
+};
 
 #[tokio::test]
 async fn sigterm_under_load_ends_with_zero_and_loses_nothing() {
@@ -45,14 +48,22 @@ async fn sigterm_under_load_ends_with_zero_and_loses_nothing() {
     assert_eq!(status.code(), Some(0));
     assert!(lost.is_empty(), "{}", some(&lost));
     assert!(report.wrong().is_empty(), "{}", some(&report.wrong()));
-    assert!(ok as f64 >= 0.999 * (ok + failed.len()) as f64, "{}", some(&failed));
+    assert!(
+        ok as f64 >= 0.999 * (ok + failed.len()) as f64,
+        "{}",
+        some(&failed)
+    );
 }
 
 async fn more_acked(load: &Load) {
     let wanted = load.acked() + ACKED_PER_PHASE;
-    until("enough writes are acknowledged", PATIENCE, async || match load.acked() {
-        acked if acked >= wanted => Ok(()),
-        acked => Err(format!("{acked} of {wanted}")),
-    })
+    until(
+        "enough writes are acknowledged",
+        PATIENCE,
+        async || match load.acked() {
+            acked if acked >= wanted => Ok(()),
+            acked => Err(format!("{acked} of {wanted}")),
+        },
+    )
     .await;
 }

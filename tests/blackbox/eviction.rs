@@ -48,24 +48,39 @@ async fn memory_stays_below_its_limit() {
         let used = node.figure("shardcache_memory_used_bytes", &[]).await;
         assert!(used <= limit, "{used} bytes are used of {limit}");
         most = most.max(used);
-        assert!(is_hit(&client, number).await, "what was just written is there");
+        assert!(
+            is_hit(&client, number).await,
+            "what was just written is there"
+        );
     }
-    assert!(most > limit / 2, "only {most} bytes of {limit} were ever used");
+    assert!(
+        most > limit / 2,
+        "only {most} bytes of {limit} were ever used"
+    );
     let evicted = evicted(node, "memory").await;
     let entries = node.figure("shardcache_entries", &[]).await;
-    assert!(evicted > 0 && evicted + entries == 100, "{evicted} evicted, {entries} left");
+    assert!(
+        evicted > 0 && evicted + entries == 100,
+        "{evicted} evicted, {entries} left"
+    );
 }
 
 async fn set(client: &Client, number: usize, value: Value) {
     let key = format!("key-{number}");
-    client.set(&key, value, Ttl::Never, &CallOptions::default()).await.expect("a full node evicts");
+    client
+        .set(&key, value, Ttl::Never, &CallOptions::default())
+        .await
+        .expect("a full node evicts");
 }
 
 async fn is_hit(client: &Client, number: usize) -> bool {
-    let read = client.get(&format!("key-{number}"), &CallOptions::default()).await;
+    let read = client
+        .get(&format!("key-{number}"), &CallOptions::default())
+        .await;
     read.expect("an answer").hit.is_some()
 }
 
 async fn evicted(node: &NodeProcess, reason: &str) -> u64 {
-    node.figure("shardcache_evictions_total", &[("reason", reason)]).await
+    node.figure("shardcache_evictions_total", &[("reason", reason)])
+        .await
 }

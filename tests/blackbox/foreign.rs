@@ -24,27 +24,45 @@ async fn a_node_of_another_cluster_is_refused_and_counted() {
         .setting("cluster.bootstrap_wait", "100ms")
         .start()
         .await;
-    until("the stranger forms a cluster of its own", PATIENCE, async || {
-        let health = stranger.health().await?;
-        if health["status"] == "ok" { Ok(()) } else { Err(health.to_string()) }
-    })
+    until(
+        "the stranger forms a cluster of its own",
+        PATIENCE,
+        async || {
+            let health = stranger.health().await?;
+            if health["status"] == "ok" {
+                Ok(())
+            } else {
+                Err(health.to_string())
+            }
+        },
+    )
     .await;
-    until("its datagrams are refused and counted", PATIENCE, async || {
-        match rejected(&cluster[0], "foreign_cluster").await? {
+    until(
+        "its datagrams are refused and counted",
+        PATIENCE,
+        async || match rejected(&cluster[0], "foreign_cluster").await? {
             0 | 1 => Err("not yet twice".to_owned()),
             _ => Ok(()),
-        }
-    })
+        },
+    )
     .await;
     let call = CallOptions::default();
     let strangers = stranger.client().await;
-    strangers.set("k", Value::from("theirs"), Ttl::Default, &call).await.expect("it serves");
+    strangers
+        .set("k", Value::from("theirs"), Ttl::Default, &call)
+        .await
+        .expect("it serves");
     for node in cluster.nodes() {
         let health = node.health().await.expect("an answer");
-        assert_eq!((&health["status"], &health["members_known"]), (&"ok".into(), &2.into()));
+        assert_eq!(
+            (&health["status"], &health["members_known"]),
+            (&"ok".into(), &2.into())
+        );
         let client = node.client().await;
         assert_eq!(client.get("k", &call).await.expect("an answer").hit, None);
-        let own = client.set(node.name(), Value::from("ours"), Ttl::Default, &call).await;
+        let own = client
+            .set(node.name(), Value::from("ours"), Ttl::Default, &call)
+            .await;
         assert_eq!(own.expect("a whole cluster takes writes").stored, 2);
     }
     let health = stranger.health().await.expect("an answer");
@@ -56,21 +74,31 @@ async fn junk_datagrams_are_ignored_and_counted() {
     let cluster = Cluster::start(2, Options::default(), Room::alone().await).await;
     let real = real_datagram().await;
     let before = rejected(&cluster[0], "").await.expect("an answer");
-    let mut junk = Junk { rng: StdRng::seed_from_u64(7), real };
-    let socket = UdpSocket::bind("127.0.0.1:0").await.expect("a UDP port is free");
+    let mut junk = Junk {
+        rng: StdRng::seed_from_u64(7),
+        real,
+    };
+    let socket = UdpSocket::bind("127.0.0.1:0")
+        .await
+        .expect("a UDP port is free");
     let target = cluster[0].addresses().peer;
     let mut sent = 0;
     while sent < DATAGRAMS {
         for _ in 0..BURST {
-            socket.send_to(&junk.datagram(sent), target).await.expect("loopback takes datagrams");
+            socket
+                .send_to(&junk.datagram(sent), target)
+                .await
+                .expect("loopback takes datagrams");
             sent += 1;
         }
-        until("a burst is refused and counted", PATIENCE, async || {
-            match rejected(&cluster[0], "").await? - before {
+        until(
+            "a burst is refused and counted",
+            PATIENCE,
+            async || match rejected(&cluster[0], "").await? - before {
                 counted if counted >= sent as u64 => Ok(()),
                 counted => Err(format!("{counted} of {sent}")),
-            }
-        })
+            },
+        )
         .await;
     }
     let counted = rejected(&cluster[0], "").await.expect("an answer") - before;
@@ -81,7 +109,11 @@ async fn junk_datagrams_are_ignored_and_counted() {
     }
     cluster.wait_until_ready().await;
     let call = CallOptions::default();
-    let written = cluster.client(0).await.set("k", Value::from("v"), Ttl::Default, &call).await;
+    let written = cluster
+        .client(0)
+        .await
+        .set("k", Value::from("v"), Ttl::Default, &call)
+        .await;
     assert_eq!(written.expect("a whole cluster takes writes").stored, 2);
 }
 
@@ -101,12 +133,18 @@ async fn junk_on_the_peer_port_is_harmless() {
     // Connections that say nothing at all.
     let mut silent = Vec::new();
     for _ in 0..20 {
-        silent.push(TcpStream::connect(cluster[0].addresses().peer).await.expect("a connection"));
+        silent.push(
+            TcpStream::connect(cluster[0].addresses().peer)
+                .await
+                .expect("a connection"),
+        );
     }
     cluster.wait_until_ready().await;
     for (number, client) in cluster.clients().await.iter().enumerate() {
         let (key, call) = (format!("k{number}"), CallOptions::default());
-        let written = client.set(&key, Value::from("v"), Ttl::Default, &call).await;
+        let written = client
+            .set(&key, Value::from("v"), Ttl::Default, &call)
+            .await;
         assert_eq!(written.expect("a whole cluster takes writes").stored, 2);
     }
 }
@@ -121,18 +159,27 @@ async fn send_junk(target: SocketAddr, bytes: &[u8]) {
 /// Gossip datagrams refused for a reason, or for any when it is empty.
 async fn rejected(node: &NodeProcess, reason: &str) -> Result<u64, String> {
     let label = [("reason", reason)];
-    let labels = if reason.is_empty() { &[][..] } else { &label[..] };
-    node.metric("shardcache_gossip_rejected_total", labels).await
+    let labels = if reason.is_empty() {
+        &[][..]
+    } else {
+        &label[..]
+    };
+    node.metric("shardcache_gossip_rejected_total", labels)
+        .await
 }
 
 /// What a node of the same cluster sends to its seed.
 async fn real_datagram() -> Vec<u8> {
-    let seed = UdpSocket::bind("127.0.0.1:0").await.expect("a UDP port is free");
+    let seed = UdpSocket::bind("127.0.0.1:0")
+        .await
+        .expect("a UDP port is free");
     let address = seed.local_addr().expect("a bound socket has an address");
     let _node = Launch::new("caller", 2).seed(address).start().await;
     let mut datagram = vec![0; 2 * DATAGRAM_BYTES_MAX];
     let heard = tokio::time::timeout(PATIENCE, seed.recv_from(&mut datagram)).await;
-    let (length, _) = heard.expect("a node announces itself to its seed").expect("a datagram");
+    let (length, _) = heard
+        .expect("a node announces itself to its seed")
+        .expect("a datagram");
     datagram.truncate(length);
     datagram
 }

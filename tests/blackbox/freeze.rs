@@ -8,7 +8,10 @@ use crate::harness::{
     until,
 };
 
-const LOAD: LoadOptions = LoadOptions { writers: 4, pause: Duration::from_millis(5) };
+const LOAD: LoadOptions = LoadOptions {
+    writers: 4,
+    pause: Duration::from_millis(5),
+};
 const ACKED_BEFORE: usize = 300;
 /// The requests that begin so soon after the freeze are looked at.
 const WINDOW: Duration = Duration::from_secs(1);
@@ -22,16 +25,22 @@ async fn a_frozen_peer_costs_the_others_little_and_fails_nothing() {
         clients.push(node.client_with(Duration::from_millis(500)).await);
     }
     let load = Load::start(&clients, LOAD);
-    until("enough writes are acknowledged", Duration::from_secs(30), async || match load.acked() {
-        acked if acked >= ACKED_BEFORE => Ok(()),
-        acked => Err(format!("{acked}")),
-    })
+    until(
+        "enough writes are acknowledged",
+        Duration::from_secs(30),
+        async || match load.acked() {
+            acked if acked >= ACKED_BEFORE => Ok(()),
+            acked => Err(format!("{acked}")),
+        },
+    )
     .await;
     cluster[2].freeze();
     let frozen_at = Instant::now();
-    until("the window is over", 2 * WINDOW, async || match frozen_at.elapsed() {
-        elapsed if elapsed > WINDOW => Ok(()),
-        elapsed => Err(format!("{elapsed:?}")),
+    until("the window is over", 2 * WINDOW, async || {
+        match frozen_at.elapsed() {
+            elapsed if elapsed > WINDOW => Ok(()),
+            elapsed => Err(format!("{elapsed:?}")),
+        }
     })
     .await;
     let report = load.finish().await;
@@ -39,13 +48,20 @@ async fn a_frozen_peer_costs_the_others_little_and_fails_nothing() {
     cluster.wait_until_ready().await;
     cluster.wait_until_nothing_is_owed(&[0, 1, 2]).await;
 
-    let within = |attempt: &&Attempt| {
-        attempt.begun >= frozen_at && attempt.begun < frozen_at + WINDOW
-    };
+    let within =
+        |attempt: &&Attempt| attempt.begun >= frozen_at && attempt.begun < frozen_at + WINDOW;
     let in_window: Vec<&Attempt> = report.attempts.iter().filter(within).collect();
-    let failed: Vec<_> = report.attempts.iter().filter(|one| one.failure.is_some()).collect();
+    let failed: Vec<_> = report
+        .attempts
+        .iter()
+        .filter(|one| one.failure.is_some())
+        .collect();
     let of = |op: Op| -> Vec<&Attempt> {
-        in_window.iter().copied().filter(|attempt| attempt.op == op).collect()
+        in_window
+            .iter()
+            .copied()
+            .filter(|attempt| attempt.op == op)
+            .collect()
     };
     let (reads, writes) = (of(Op::Get), of(Op::Set));
     println!(

@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use crate::harness::{Cluster, Launch, Options, Room, http, until, PATIENCE};
+use crate::harness::{Cluster, Launch, Options, PATIENCE, Room, http, until};
 
 #[tokio::test]
 async fn keys_answer_with_the_status_of_what_happened() {
@@ -30,11 +30,21 @@ async fn keys_answer_with_the_status_of_what_happened() {
         ("GET", key(""), b"", 404),
     ];
     for (method, path, body, status) in cases {
-        let answer = http::request(at, method, &path, &[], body).await.expect("an answer");
-        assert_eq!(answer.status, status, "{method} {path:.60}: {}", answer.text());
+        let answer = http::request(at, method, &path, &[], body)
+            .await
+            .expect("an answer");
+        assert_eq!(
+            answer.status,
+            status,
+            "{method} {path:.60}: {}",
+            answer.text()
+        );
         if status >= 400 {
             let message = answer.json()["error"]["message"].as_str().map(str::len);
-            assert!(message.is_some_and(|length| length > 0), "{method} {path:.60}");
+            assert!(
+                message.is_some_and(|length| length > 0),
+                "{method} {path:.60}"
+            );
         }
     }
 }
@@ -44,39 +54,78 @@ async fn the_body_comes_back_in_its_form_and_headers_tell_the_rest() {
     let cluster = Cluster::start(2, Options::default(), Room::shared().await).await;
     let (first, second) = (cluster[0].addresses().http, cluster[1].addresses().http);
     let text = [("content-type", "text/plain")];
-    let put = http::request(first, "PUT", "/v1/keys/a/b?ttl=1m", &text, "grüße".as_bytes()).await;
+    let put = http::request(
+        first,
+        "PUT",
+        "/v1/keys/a/b?ttl=1m",
+        &text,
+        "grüße".as_bytes(),
+    )
+    .await;
     let put = put.expect("an answer");
     assert_eq!(put.status, 204);
     assert_eq!(put.header("x-shardcache-stored"), Some("2"));
-    let read = http::get(second, "/v1/keys/a%2Fb").await.expect("an answer");
+    let read = http::get(second, "/v1/keys/a%2Fb")
+        .await
+        .expect("an answer");
     assert_eq!(read.text(), "grüße");
-    assert_eq!(read.header("content-type"), Some("text/plain; charset=utf-8"));
+    assert_eq!(
+        read.header("content-type"),
+        Some("text/plain; charset=utf-8")
+    );
     assert_eq!(read.header("x-shardcache-degraded"), Some("false"));
-    assert_eq!(read.header("x-shardcache-version"), put.header("x-shardcache-version"));
+    assert_eq!(
+        read.header("x-shardcache-version"),
+        put.header("x-shardcache-version")
+    );
     let put = http::request(first, "PUT", "/v1/keys/bytes", &[], &[0, 255, 10]).await;
     assert_eq!(put.expect("an answer").status, 204);
-    let read = http::get(second, "/v1/keys/bytes").await.expect("an answer");
+    let read = http::get(second, "/v1/keys/bytes")
+        .await
+        .expect("an answer");
     assert_eq!(read.body, [0, 255, 10]);
-    assert_eq!(read.header("content-type"), Some("application/octet-stream"));
+    assert_eq!(
+        read.header("content-type"),
+        Some("application/octet-stream")
+    );
 }
 
 #[tokio::test]
 async fn a_node_that_waits_for_others_is_alive_but_neither_started_nor_ready() {
     let room = Room::shared().await;
     let first = Launch::new("n1", 2).start().await;
-    for (path, status) in [("/health", 200), ("/livez", 200), ("/startupz", 503), ("/readyz", 503)] {
-        assert_eq!(first.http(path).await.expect("an answer").status, status, "{path}");
+    for (path, status) in [
+        ("/health", 200),
+        ("/livez", 200),
+        ("/startupz", 503),
+        ("/readyz", 503),
+    ] {
+        assert_eq!(
+            first.http(path).await.expect("an answer").status,
+            status,
+            "{path}"
+        );
     }
-    assert_eq!(first.health().await.expect("an answer")["status"], "joining");
+    assert_eq!(
+        first.health().await.expect("an answer")["status"],
+        "joining"
+    );
     let refused = first.http("/v1/keys/k").await.expect("an answer");
     assert_eq!(refused.status, 503);
     assert_eq!(refused.json()["error"]["reason"], "joining");
-    let second = Launch::new("n2", 2).seed(first.addresses().peer).start().await;
+    let second = Launch::new("n2", 2)
+        .seed(first.addresses().peer)
+        .start()
+        .await;
     let cluster = Cluster::of(vec![first, second], room);
     cluster.wait_until_ready().await;
     for node in cluster.nodes() {
         for path in ["/health", "/livez", "/startupz", "/readyz"] {
-            assert_eq!(node.http(path).await.expect("an answer").status, 200, "{path}");
+            assert_eq!(
+                node.http(path).await.expect("an answer").status,
+                200,
+                "{path}"
+            );
         }
         let health = node.health().await.expect("an answer");
         assert_eq!(health["node"], node.name());
@@ -92,7 +141,13 @@ async fn metrics_are_prometheus_text_and_json_and_count() {
     let gets = [("api", "http"), ("op", "get"), ("code", "OK")];
     let before = node.figure("shardcache_requests_total", &gets).await;
     for _ in 0..3 {
-        assert_eq!(node.http("/v1/keys/absent").await.expect("an answer").status, 404);
+        assert_eq!(
+            node.http("/v1/keys/absent")
+                .await
+                .expect("an answer")
+                .status,
+            404
+        );
     }
     until("the requests are counted", PATIENCE, async || {
         match node.metric("shardcache_requests_total", &gets).await? - before {
@@ -102,7 +157,10 @@ async fn metrics_are_prometheus_text_and_json_and_count() {
     })
     .await;
     let text = node.http("/metrics").await.expect("an answer");
-    assert!(text.header("content-type").is_some_and(|kind| kind.starts_with("text/plain")));
+    assert!(
+        text.header("content-type")
+            .is_some_and(|kind| kind.starts_with("text/plain"))
+    );
     let samples = check_text(&text.text());
     for name in [
         "shardcache_request_duration_seconds_bucket",
@@ -115,17 +173,32 @@ async fn metrics_are_prometheus_text_and_json_and_count() {
     ] {
         assert!(samples.iter().any(|sample| sample == name), "no {name}");
     }
-    for asked in [node.http("/metrics?format=json").await, accept(node.addresses().http).await] {
+    for asked in [
+        node.http("/metrics?format=json").await,
+        accept(node.addresses().http).await,
+    ] {
         let json = asked.expect("an answer").json();
-        let Value::Object(metrics) = &json else { panic!("no object: {json}") };
+        let Value::Object(metrics) = &json else {
+            panic!("no object: {json}")
+        };
         assert!(metrics.values().all(Value::is_array));
         let alive = &json["shardcache_members"][0];
-        assert_eq!((&alive["labels"]["state"], &alive["value"]), (&"alive".into(), &2.into()));
+        assert_eq!(
+            (&alive["labels"]["state"], &alive["value"]),
+            (&"alive".into(), &2.into())
+        );
     }
 }
 
 async fn accept(at: std::net::SocketAddr) -> Result<http::Answer, String> {
-    http::request(at, "GET", "/metrics", &[("accept", "application/json")], b"").await
+    http::request(
+        at,
+        "GET",
+        "/metrics",
+        &[("accept", "application/json")],
+        b"",
+    )
+    .await
 }
 
 /// Checks each line of a classic exposition; returns the names of the samples.
@@ -133,7 +206,10 @@ fn check_text(text: &str) -> Vec<String> {
     let mut names = Vec::new();
     for line in text.lines() {
         if let Some(comment) = line.strip_prefix("# ") {
-            assert!(comment.starts_with("HELP ") || comment.starts_with("TYPE "), "{line}");
+            assert!(
+                comment.starts_with("HELP ") || comment.starts_with("TYPE "),
+                "{line}"
+            );
             continue;
         }
         let (series, value) = line.rsplit_once(' ').expect("a sample has a value");

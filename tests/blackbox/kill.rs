@@ -12,7 +12,10 @@ const ACKED_BEFORE: usize = 2_600;
 const ACKED_AFTER: usize = 2_600;
 /// Client retries are off; this share of requests has to succeed at the first try.
 const FIRST_TRY_MIN: f64 = 0.999;
-const LOAD: LoadOptions = LoadOptions { writers: 8, pause: Duration::from_millis(4) };
+const LOAD: LoadOptions = LoadOptions {
+    writers: 8,
+    pause: Duration::from_millis(4),
+};
 const LOAD_DEADLINE: Duration = Duration::from_secs(90);
 
 #[tokio::test]
@@ -35,9 +38,20 @@ async fn killing_one_of_three_under_load_loses_nothing_and_fails_next_to_nothing
     let report = load.finish().await;
 
     let (ok, failed) = report.tally(|_| true);
-    let after = report.acked.iter().filter(|acked| acked.at > killed_at).count();
-    let slowest = report.attempts.iter().map(|attempt| attempt.took).max().unwrap_or_default();
-    let evictions = cluster.sum(&survivors, "shardcache_evictions_total", &[]).await;
+    let after = report
+        .acked
+        .iter()
+        .filter(|acked| acked.at > killed_at)
+        .count();
+    let slowest = report
+        .attempts
+        .iter()
+        .map(|attempt| attempt.took)
+        .max()
+        .unwrap_or_default();
+    let evictions = cluster
+        .sum(&survivors, "shardcache_evictions_total", &[])
+        .await;
     let first_try = ok as f64 / (ok + failed.len()) as f64;
     let retry_clients = cluster_clients(&cluster, &survivors).await;
     let lost = read_back(&retry_clients, &report.acked).await;
@@ -60,17 +74,18 @@ async fn killing_one_of_three_under_load_loses_nothing_and_fails_next_to_nothing
 }
 
 async fn acked(load: &Load, wanted: usize) {
-    until("enough writes are acknowledged", LOAD_DEADLINE, async || match load.acked() {
-        acked if acked >= wanted => Ok(()),
-        acked => Err(format!("{acked} of {wanted}")),
-    })
+    until(
+        "enough writes are acknowledged",
+        LOAD_DEADLINE,
+        async || match load.acked() {
+            acked if acked >= wanted => Ok(()),
+            acked => Err(format!("{acked} of {wanted}")),
+        },
+    )
     .await;
 }
 
-async fn cluster_clients(
-    cluster: &Cluster,
-    nodes: &[usize],
-) -> Vec<shard_cache_client::Client> {
+async fn cluster_clients(cluster: &Cluster, nodes: &[usize]) -> Vec<shard_cache_client::Client> {
     let mut clients = Vec::with_capacity(nodes.len());
     for &node in nodes {
         clients.push(cluster.client(node).await);

@@ -4,7 +4,10 @@
 //! No test sleeps for a fixed time to wait for an effect: each awaits a condition with a deadline. All ports are free
 //! ones that the system chose.
 
-#![allow(clippy::disallowed_methods, reason = "tests run in real time, outside of the seams")]
+#![allow(
+    clippy::disallowed_methods,
+    reason = "tests run in real time, outside of the seams"
+)]
 
 mod harness;
 

@@ -9,7 +9,10 @@ use crate::harness::{
 };
 
 const ACKED_PER_PHASE: usize = 600;
-const LOAD: LoadOptions = LoadOptions { writers: 6, pause: Duration::from_millis(5) };
+const LOAD: LoadOptions = LoadOptions {
+    writers: 6,
+    pause: Duration::from_millis(5),
+};
 const LOAD_DEADLINE: Duration = Duration::from_secs(60);
 const SEED: usize = 0;
 
@@ -33,8 +36,12 @@ async fn the_seed_comes_back_empty_and_every_acknowledged_write_has_two_copies()
     more_acked(&load).await;
     let report = load.finish().await;
     cluster.wait_until_nothing_is_owed(&[0, 1, 2]).await;
-    let replayed = cluster.sum(&[1, 2], "shardcache_hints_replayed_total", &[]).await;
-    let written = cluster.sum(&[1, 2], "shardcache_hints_written_total", &[]).await;
+    let replayed = cluster
+        .sum(&[1, 2], "shardcache_hints_replayed_total", &[])
+        .await;
+    let written = cluster
+        .sum(&[1, 2], "shardcache_hints_written_total", &[])
+        .await;
     cluster.wait_until_ready().await;
 
     // Two copies: the loss of yet another node costs nothing. Read before anything is read at all, because reading
@@ -48,7 +55,8 @@ async fn the_seed_comes_back_empty_and_every_acknowledged_write_has_two_copies()
     let lost = read_back(&cluster.clients().await, &report.acked).await;
     assert!(lost.is_empty(), "{}", some(&lost));
 
-    let is_away = |attempt: &Attempt| attempt.target == SEED && attempt.begun + attempt.took > killed_at;
+    let is_away =
+        |attempt: &Attempt| attempt.target == SEED && attempt.begun + attempt.took > killed_at;
     let (ok, failed) = report.tally(|attempt| !is_away(attempt));
     let (seed_ok, seed_failed) = report.tally(is_away);
     println!(
@@ -61,9 +69,20 @@ async fn the_seed_comes_back_empty_and_every_acknowledged_write_has_two_copies()
     );
     assert!(report.wrong().is_empty(), "{}", some(&report.wrong()));
     let few = report.acked_with_fewer_than(2);
-    assert!(few.is_empty(), "acknowledged with fewer than two copies: {}", some(&few));
-    assert!(written > 0 && replayed > 0, "{written} hints written, {replayed} delivered");
-    assert!(ok as f64 >= 0.99 * (ok + failed.len()) as f64, "{}", some(&failed));
+    assert!(
+        few.is_empty(),
+        "acknowledged with fewer than two copies: {}",
+        some(&few)
+    );
+    assert!(
+        written > 0 && replayed > 0,
+        "{written} hints written, {replayed} delivered"
+    );
+    assert!(
+        ok as f64 >= 0.99 * (ok + failed.len()) as f64,
+        "{}",
+        some(&failed)
+    );
     for node in cluster.nodes() {
         assert_eq!(node.figure("shardcache_evictions_total", &[]).await, 0);
     }
@@ -71,10 +90,14 @@ async fn the_seed_comes_back_empty_and_every_acknowledged_write_has_two_copies()
 
 async fn more_acked(load: &Load) {
     let wanted = load.acked() + ACKED_PER_PHASE;
-    until("enough writes are acknowledged", LOAD_DEADLINE, async || match load.acked() {
-        acked if acked >= wanted => Ok(()),
-        acked => Err(format!("{acked} of {wanted}")),
-    })
+    until(
+        "enough writes are acknowledged",
+        LOAD_DEADLINE,
+        async || match load.acked() {
+            acked if acked >= wanted => Ok(()),
+            acked => Err(format!("{acked} of {wanted}")),
+        },
+    )
     .await;
 }
 
@@ -88,12 +111,16 @@ async fn a_restarted_seed_does_not_acknowledge_alone() {
     let end = Instant::now() + Duration::from_secs(3);
     let call = shard_cache_client::CallOptions::default();
     while Instant::now() < end {
-        let set = client.set("k", "v".into(), shard_cache_client::Ttl::Default, &call).await;
+        let set = client
+            .set("k", "v".into(), shard_cache_client::Ttl::Default, &call)
+            .await;
         assert!(set.is_err(), "{set:?}");
         tokio::time::sleep(Duration::from_millis(100)).await;
     }
     cluster[1].restart().await;
     cluster.wait_until_ready_within(PATIENCE).await;
-    let written = client.set("k", "v".into(), shard_cache_client::Ttl::Default, &call).await;
+    let written = client
+        .set("k", "v".into(), shard_cache_client::Ttl::Default, &call)
+        .await;
     assert_eq!(written.expect("two nodes are a quorum").stored, 2);
 }

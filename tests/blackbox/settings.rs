@@ -12,13 +12,19 @@ async fn a_joiner_with_other_settings_is_refused_with_the_reason() {
         ("slots", "cluster.slots", "1024", "slots=1024"),
         ("quorum", "client.quorum.read_quorum", "3", "read_quorum=3"),
     ] {
-        let launch = Launch::new(name, 2).seed(cluster[0].addresses().peer).setting(path, value);
+        let launch = Launch::new(name, 2)
+            .seed(cluster[0].addresses().peer)
+            .setting(path, value);
         let joiner = launch.start().await;
         until("the joiner tells why it is refused", PATIENCE, async || {
             let health = joiner.health().await?;
             let reason = health["reason"].as_str().unwrap_or_default();
             let told = health["status"] == "joining" && reason.contains("refuses");
-            if told && reason.contains(word) { Ok(()) } else { Err(health.to_string()) }
+            if told && reason.contains(word) {
+                Ok(())
+            } else {
+                Err(health.to_string())
+            }
         })
         .await;
         assert_eq!(joiner.http("/readyz").await.expect("an answer").status, 503);
@@ -31,6 +37,9 @@ async fn a_joiner_with_other_settings_is_refused_with_the_reason() {
         }
         let client = cluster.client(1).await;
         let call = CallOptions::default();
-        client.set("k", Value::from("v"), Ttl::Default, &call).await.expect("others go on");
+        client
+            .set("k", Value::from("v"), Ttl::Default, &call)
+            .await
+            .expect("others go on");
     }
 }

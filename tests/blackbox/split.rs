@@ -30,7 +30,9 @@ async fn a_split_of_two_nodes_acknowledges_nothing_and_heals_by_itself() {
     let cluster = Cluster::of(nodes, room);
     cluster.wait_until_ready().await;
     let clients = cluster.clients().await;
-    set(&clients[0], "before", "1").await.expect("a whole cluster takes writes");
+    set(&clients[0], "before", "1")
+        .await
+        .expect("a whole cluster takes writes");
 
     cable.cut();
     let cut_at = Instant::now();
@@ -59,11 +61,20 @@ async fn a_split_of_two_nodes_acknowledges_nothing_and_heals_by_itself() {
         healed_at.elapsed()
     );
     for (writer, reader) in [(0, 1), (1, 0)] {
-        let written = set(&clients[writer], "after", "2").await.expect("a quorum again");
+        let written = set(&clients[writer], "after", "2")
+            .await
+            .expect("a quorum again");
         assert_eq!(written, 2);
         for (key, value) in [("before", "1"), ("after", "2")] {
-            let read = clients[reader].get(key, &CallOptions::default()).await.expect("an answer");
-            assert_eq!(read.hit.map(|hit| hit.value), Some(Value::from(value)), "{key}");
+            let read = clients[reader]
+                .get(key, &CallOptions::default())
+                .await
+                .expect("an answer");
+            assert_eq!(
+                read.hit.map(|hit| hit.value),
+                Some(Value::from(value)),
+                "{key}"
+            );
         }
     }
 }
@@ -76,7 +87,11 @@ async fn refuse_until(clients: &[Client], cut_at: Instant) -> usize {
             let begun = Instant::now();
             let key = format!("during-{refused}");
             let failure = set(client, &key, "split").await.expect_err("no quorum");
-            assert!(begun.elapsed() < DEADLINE + SLACK, "{failure} after {:?}", begun.elapsed());
+            assert!(
+                begun.elapsed() < DEADLINE + SLACK,
+                "{failure} after {:?}",
+                begun.elapsed()
+            );
             match failure {
                 ClientError::Unavailable { .. }
                 | ClientError::Unknown { .. }
@@ -90,6 +105,12 @@ async fn refuse_until(clients: &[Client], cut_at: Instant) -> usize {
 }
 
 async fn set(client: &Client, key: &str, value: &str) -> Result<u32, ClientError> {
-    let call = CallOptions { timeout: Some(DEADLINE), ..CallOptions::default() };
-    client.set(key, Value::from(value), Ttl::Default, &call).await.map(|written| written.stored)
+    let call = CallOptions {
+        timeout: Some(DEADLINE),
+        ..CallOptions::default()
+    };
+    client
+        .set(key, Value::from(value), Ttl::Default, &call)
+        .await
+        .map(|written| written.stored)
 }

@@ -47,17 +47,30 @@ async fn nodes_that_start_before_their_seed_wait_for_it() {
     cluster.wait_until_ready().await;
     let clients = cluster.clients().await;
     let call = CallOptions::default();
-    let written = clients[1].set("k", Value::from("v"), Ttl::Default, &call).await;
+    let written = clients[1]
+        .set("k", Value::from("v"), Ttl::Default, &call)
+        .await;
     assert!(written.expect("a whole cluster takes writes").stored >= 2);
     for client in &clients {
-        assert!(client.get("k", &call).await.expect("an answer").hit.is_some());
+        assert!(
+            client
+                .get("k", &call)
+                .await
+                .expect("an answer")
+                .hit
+                .is_some()
+        );
     }
 }
 
 async fn still_joining(node: &NodeProcess) -> Result<(), String> {
     let health = node.health().await?;
     let is_waiting = health["status"] == "joining" && health["ring_hash"] == "";
-    if is_waiting { Ok(()) } else { Err(format!("{}: {health}", node.name())) }
+    if is_waiting {
+        Ok(())
+    } else {
+        Err(format!("{}: {health}", node.name()))
+    }
 }
 
 /// An address that was free a moment ago, for UDP and TCP.
@@ -78,29 +91,50 @@ async fn a_seed_name_that_resolves_only_later_is_found() {
         entropy: Entropy::from_system(),
         resolver: Arc::clone(&resolver) as Arc<dyn Resolver>,
     };
-    let second = Node::start(configuration(), seams).await.expect("the node starts");
+    let second = Node::start(configuration(), seams)
+        .await
+        .expect("the node starts");
     let at = second.addresses().http;
-    until("the name was asked for again", PATIENCE, async || {
-        match resolver.asked.load(Ordering::Relaxed) {
+    until(
+        "the name was asked for again",
+        PATIENCE,
+        async || match resolver.asked.load(Ordering::Relaxed) {
             asked if asked >= 3 => Ok(()),
             asked => Err(format!("asked {asked} times")),
-        }
-    })
+        },
+    )
     .await;
     let health = http::get(at, "/health").await.expect("an answer").json();
     assert_eq!(health["status"], "joining", "{health}");
 
     resolver.appear(first.addresses().peer);
     until("the node joins", PATIENCE, async || {
-        let (own, other) = (http::get(at, "/health").await?.json(), first.health().await?);
-        let joined = [&own, &other].iter().all(|one| one["status"] == "ok" && one["members_alive"] == 2);
+        let (own, other) = (
+            http::get(at, "/health").await?.json(),
+            first.health().await?,
+        );
+        let joined = [&own, &other]
+            .iter()
+            .all(|one| one["status"] == "ok" && one["members_alive"] == 2);
         let same = own["ring_hash"] == other["ring_hash"];
-        if joined && same { Ok(()) } else { Err(format!("{own}; {other}")) }
+        if joined && same {
+            Ok(())
+        } else {
+            Err(format!("{own}; {other}"))
+        }
     })
     .await;
-    let put = http::request(at, "PUT", "/v1/keys/k", &[], b"v").await.expect("an answer");
-    assert_eq!((put.status, put.header("x-shardcache-stored")), (204, Some("2")));
-    assert_eq!(first.http("/v1/keys/k").await.expect("an answer").body, b"v");
+    let put = http::request(at, "PUT", "/v1/keys/k", &[], b"v")
+        .await
+        .expect("an answer");
+    assert_eq!(
+        (put.status, put.header("x-shardcache-stored")),
+        (204, Some("2"))
+    );
+    assert_eq!(
+        first.http("/v1/keys/k").await.expect("an answer").body,
+        b"v"
+    );
     assert_eq!(second.drain().await, Drained::Clean);
 }
 
@@ -114,10 +148,16 @@ fn configuration() -> config::Config {
         ("SHARD_CACHE__CLUSTER__MIN_MEMBERS", "2"),
         ("SHARD_CACHE__NODE__NAME", "n2"),
     ];
-    let environment: BTreeMap<String, String> =
-        environment.map(|(name, value)| (name.to_owned(), value.to_owned())).into();
-    let sources = Sources { environment, ..Sources::default() };
-    config::load(sources).expect("the configuration is legal").config
+    let environment: BTreeMap<String, String> = environment
+        .map(|(name, value)| (name.to_owned(), value.to_owned()))
+        .into();
+    let sources = Sources {
+        environment,
+        ..Sources::default()
+    };
+    config::load(sources)
+        .expect("the configuration is legal")
+        .config
 }
 
 /// A name that has no address until it appears.
@@ -139,6 +179,8 @@ impl Resolver for LateName {
         self.asked.fetch_add(1, Ordering::Relaxed);
         let address = *self.address.lock().expect("no holder panics");
         let unknown = || io::Error::new(io::ErrorKind::NotFound, "no such name yet");
-        Box::pin(std::future::ready(address.map(|address| vec![address]).ok_or_else(unknown)))
+        Box::pin(std::future::ready(
+            address.map(|address| vec![address]).ok_or_else(unknown),
+        ))
     }
 }

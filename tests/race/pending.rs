@@ -1,10 +1,7 @@
 //! Answers, the sweep and the caller of an exchange meet in every order: the exchange is handed back exactly once, and a
 //! caller that waits is woken.
 
-use std::{
-    sync::Arc,
-    time::Duration,
-};
+use std::{sync::Arc, time::Duration};
 
 use shard_cache::coordinator::pending::{Exchange, PendingTable, Schedule};
 use shuttle::{
@@ -54,7 +51,10 @@ fn an_exchange_is_handed_back_exactly_once_whoever_ends_it() {
     check(|| {
         let table = Arc::new(PendingTable::new(1));
         let ended = Arc::new(AtomicUsize::new(0));
-        let schedule = Schedule { deadline: DEADLINE, nudge_at: None };
+        let schedule = Schedule {
+            deadline: DEADLINE,
+            nudge_at: None,
+        };
         let Ok(token) = table.insert(TwoOfThree { answers: 0 }, schedule) else {
             panic!("an empty table has room");
         };
@@ -89,7 +89,10 @@ fn an_exchange_is_handed_back_exactly_once_whoever_ends_it() {
 fn a_caller_is_woken_by_the_answers_that_decide_without_any_sweep() {
     check(|| {
         let table = Arc::new(PendingTable::new(2));
-        let schedule = Schedule { deadline: DEADLINE, nudge_at: None };
+        let schedule = Schedule {
+            deadline: DEADLINE,
+            nudge_at: None,
+        };
         let Ok(token) = table.insert(TwoOfThree { answers: 0 }, schedule) else {
             panic!("an empty table has room");
         };
@@ -113,11 +116,14 @@ fn a_caller_is_woken_by_the_answers_that_decide_without_any_sweep() {
 fn answers_to_an_old_token_never_reach_the_exchange_in_its_place() {
     check(|| {
         let table = Arc::new(PendingTable::new(1));
-        let schedule = Schedule { deadline: DEADLINE, nudge_at: None };
+        let schedule = Schedule {
+            deadline: DEADLINE,
+            nudge_at: None,
+        };
         let insert = |table: &PendingTable<TwoOfThree>| {
-            table.insert(TwoOfThree { answers: 0 }, schedule).unwrap_or_else(|_full| {
-                panic!("an empty table has room")
-            })
+            table
+                .insert(TwoOfThree { answers: 0 }, schedule)
+                .unwrap_or_else(|_full| panic!("an empty table has room"))
         };
         let old = insert(&table);
         let late = {

@@ -42,8 +42,9 @@ pub(super) fn run(arguments: &DownArguments) -> Result<Exit, Failure> {
         return Ok(Exit::Ok);
     };
     end(&cluster, arguments.timeout)?;
+    let plural = if cluster.nodes.len() == 1 { "" } else { "s" };
     output::write_line(&format!(
-        "{} nodes ended, nothing is left behind",
+        "{} node{plural} ended, nothing is left behind",
         cluster.nodes.len()
     ))?;
     Ok(Exit::Ok)

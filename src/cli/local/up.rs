@@ -165,11 +165,11 @@ fn render(cluster: &LocalCluster) -> String {
             ]
         })
         .collect();
-    let count = cluster.nodes.len();
-    format!(
-        "{count} nodes are up and agree on the ring.\n{}",
-        output::table(&columns, &rows)
-    )
+    let headline = match cluster.nodes.len() {
+        1 => "1 node is up.".to_owned(),
+        count => format!("{count} nodes are up and agree on the ring."),
+    };
+    format!("{headline}\n{}", output::table(&columns, &rows))
 }
 
 #[cfg(test)]

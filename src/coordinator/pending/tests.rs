@@ -49,14 +49,23 @@ impl Exchange for Count {
 }
 
 fn two_of_three() -> Count {
-    Count { owners: 3, wanted: 2, answered: Vec::new(), nudged: false, survives: true }
+    Count {
+        owners: 3,
+        wanted: 2,
+        answered: Vec::new(),
+        nudged: false,
+        survives: true,
+    }
 }
 
 const fn at(millis: u64) -> Monotonic {
     Duration::from_millis(millis)
 }
 
-const SCHEDULE: Schedule = Schedule { deadline: at(100), nudge_at: None };
+const SCHEDULE: Schedule = Schedule {
+    deadline: at(100),
+    nudge_at: None,
+};
 
 #[derive(Default)]
 struct Wakes(AtomicUsize);
@@ -77,11 +86,21 @@ fn the_caller_is_woken_once_the_exchange_is_decided_and_the_rest_is_accounted_fo
     let mut wait = pin!(table.wait(token));
     assert_eq!(wait.as_mut().poll(&mut context), Poll::Pending);
     assert!(table.answer(token.for_owner(0), ()).is_none());
-    assert_eq!(wakes.0.load(Ordering::Relaxed), 0, "one answer decides nothing");
+    assert_eq!(
+        wakes.0.load(Ordering::Relaxed),
+        0,
+        "one answer decides nothing"
+    );
     assert!(table.answer(token.for_owner(2), ()).is_none());
     assert_eq!(wakes.0.load(Ordering::Relaxed), 1);
-    assert_eq!(wait.as_mut().poll(&mut context), Poll::Ready(Woken::Actionable));
-    assert!(table.release(token).is_none(), "the third owner has not answered");
+    assert_eq!(
+        wait.as_mut().poll(&mut context),
+        Poll::Ready(Woken::Actionable)
+    );
+    assert!(
+        table.release(token).is_none(),
+        "the third owner has not answered"
+    );
     let ended = table.answer(token.for_owner(1), ()).unwrap();
     assert_eq!(ended.answered, [0, 2, 1]);
     assert!(table.is_empty());
@@ -94,7 +113,10 @@ fn a_deadline_ends_an_exchange_once_its_caller_has_let_go() {
     assert!(table.sweep(at(99)).is_empty());
     assert!(table.sweep(at(100)).is_empty(), "the caller still holds it");
     let mut context = Context::from_waker(Waker::noop());
-    assert_eq!(pin!(table.wait(token)).poll(&mut context), Poll::Ready(Woken::Expired));
+    assert_eq!(
+        pin!(table.wait(token)).poll(&mut context),
+        Poll::Ready(Woken::Expired)
+    );
     assert!(table.release(token).is_some());
 
     let token = table.insert(two_of_three(), SCHEDULE).unwrap();
@@ -106,27 +128,57 @@ fn a_deadline_ends_an_exchange_once_its_caller_has_let_go() {
 #[test]
 fn a_token_of_an_ended_exchange_matches_nothing_even_when_its_place_is_taken_again() {
     let table = PendingTable::new(1);
-    let old = table.insert(Count { survives: false, ..two_of_three() }, SCHEDULE).unwrap();
-    assert!(table.release(old).is_some(), "it does not outlive its caller");
+    let old = table
+        .insert(
+            Count {
+                survives: false,
+                ..two_of_three()
+            },
+            SCHEDULE,
+        )
+        .unwrap();
+    assert!(
+        table.release(old).is_some(),
+        "it does not outlive its caller"
+    );
     let new = table.insert(two_of_three(), SCHEDULE).unwrap();
     assert!(table.answer(old.for_owner(0), ()).is_none());
-    assert_eq!(table.inspect(new, |exchange| exchange.answered.len()), Some(0));
+    assert_eq!(
+        table.inspect(new, |exchange| exchange.answered.len()),
+        Some(0)
+    );
     assert_eq!(table.inspect(old, |exchange| exchange.answered.len()), None);
 }
 
 #[test]
 fn a_nudge_comes_once_and_before_the_deadline() {
     let table = PendingTable::new(1);
-    let schedule = Schedule { deadline: at(100), nudge_at: Some(at(10)) };
+    let schedule = Schedule {
+        deadline: at(100),
+        nudge_at: Some(at(10)),
+    };
     let token = table.insert(two_of_three(), schedule).unwrap();
     assert!(table.sweep(at(9)).is_empty());
-    assert_eq!(table.inspect(token, |exchange| exchange.nudged), Some(false));
+    assert_eq!(
+        table.inspect(token, |exchange| exchange.nudged),
+        Some(false)
+    );
     assert!(table.sweep(at(10)).is_empty());
-    assert_eq!(table.inspect(token, |exchange| std::mem::take(&mut exchange.nudged)), Some(true));
+    assert_eq!(
+        table.inspect(token, |exchange| std::mem::take(&mut exchange.nudged)),
+        Some(true)
+    );
     assert!(table.sweep(at(50)).is_empty());
-    assert_eq!(table.inspect(token, |exchange| exchange.nudged), Some(false));
+    assert_eq!(
+        table.inspect(token, |exchange| exchange.nudged),
+        Some(false)
+    );
     assert!(table.release(token).is_none());
-    assert_eq!(table.sweep(at(100)).len(), 1, "the deadline is still watched");
+    assert_eq!(
+        table.sweep(at(100)).len(),
+        1,
+        "the deadline is still watched"
+    );
 }
 
 #[test]

@@ -12,7 +12,11 @@ fn version(millis: u64) -> Version {
 fn any_need() -> impl Strategy<Value = Need> {
     (1u8..=7).prop_flat_map(|owners| {
         (1..=owners).prop_flat_map(move |required| {
-            (1..=required).prop_map(move |least| Need { owners, required, least })
+            (1..=required).prop_map(move |least| Need {
+                owners,
+                required,
+                least,
+            })
         })
     })
 }
@@ -143,10 +147,26 @@ proptest! {
 
 #[test]
 fn a_write_back_is_content_with_something_newer() {
-    let need = Need { owners: 3, required: 2, least: 2 };
+    let need = Need {
+        owners: 3,
+        required: 2,
+        least: 2,
+    };
     let answers = [
-        (0, WriteAnswer::Newer { version: version(9), full: true }),
-        (1, WriteAnswer::Stored { replaced: false, full: true }),
+        (
+            0,
+            WriteAnswer::Newer {
+                version: version(9),
+                full: true,
+            },
+        ),
+        (
+            1,
+            WriteAnswer::Stored {
+                replaced: false,
+                full: true,
+            },
+        ),
     ];
     let satisfied = write_tally(need, OnNewer::Satisfied, &answers).outcome();
     assert_eq!(satisfied, WriteOutcome::Acknowledged);
@@ -156,9 +176,20 @@ fn a_write_back_is_content_with_something_newer() {
 
 #[test]
 fn owners_that_are_not_full_are_no_quorum_by_themselves() {
-    let need = Need { owners: 3, required: 2, least: 2 };
-    let stored = |full| WriteAnswer::Stored { replaced: false, full };
-    let mut tally = write_tally(need, OnNewer::Restamp, &[(0, stored(false)), (1, stored(false))]);
+    let need = Need {
+        owners: 3,
+        required: 2,
+        least: 2,
+    };
+    let stored = |full| WriteAnswer::Stored {
+        replaced: false,
+        full,
+    };
+    let mut tally = write_tally(
+        need,
+        OnNewer::Restamp,
+        &[(0, stored(false)), (1, stored(false))],
+    );
     assert_eq!(tally.outcome(), WriteOutcome::Open);
     tally.answer(2, stored(true));
     assert_eq!(tally.outcome(), WriteOutcome::Acknowledged);
@@ -166,8 +197,15 @@ fn owners_that_are_not_full_are_no_quorum_by_themselves() {
 
 #[test]
 fn a_late_answer_replaces_a_broken_link_and_nothing_else() {
-    let need = Need { owners: 3, required: 2, least: 2 };
-    let stored = WriteAnswer::Stored { replaced: false, full: true };
+    let need = Need {
+        owners: 3,
+        required: 2,
+        least: 2,
+    };
+    let stored = WriteAnswer::Stored {
+        replaced: false,
+        full: true,
+    };
     let mut tally = WriteTally::new(need, OnNewer::Restamp);
     tally.answer(0, WriteAnswer::Failed(Failure::Broken));
     tally.answer(0, stored);
@@ -177,10 +215,16 @@ fn a_late_answer_replaces_a_broken_link_and_nothing_else() {
 }
 
 fn holds(millis: u64) -> ReadAnswer {
-    ReadAnswer::Holds { held: Held::Version(version(millis)), full: true }
+    ReadAnswer::Holds {
+        held: Held::Version(version(millis)),
+        full: true,
+    }
 }
 
-const MISS: ReadAnswer = ReadAnswer::Miss { version: None, full: true };
+const MISS: ReadAnswer = ReadAnswer::Miss {
+    version: None,
+    full: true,
+};
 
 fn asked(need: Need, positions: &[u8]) -> ReadTally {
     let mut tally = ReadTally::new(need);
@@ -190,7 +234,11 @@ fn asked(need: Need, positions: &[u8]) -> ReadTally {
 
 #[test]
 fn a_read_asks_the_next_owner_as_soon_as_one_fails_or_is_late() {
-    let need = Need { owners: 3, required: 2, least: 2 };
+    let need = Need {
+        owners: 3,
+        required: 2,
+        least: 2,
+    };
     let mut tally = asked(need, &[0, 1]);
     assert_eq!(tally.outcome(), ReadOutcome::Open);
     tally.answer(1, ReadAnswer::Failed(Failure::Broken));
@@ -209,7 +257,11 @@ fn a_read_asks_the_next_owner_as_soon_as_one_fails_or_is_late() {
 
 #[test]
 fn a_read_is_hopeless_when_too_few_owners_are_left() {
-    let need = Need { owners: 3, required: 2, least: 2 };
+    let need = Need {
+        owners: 3,
+        required: 2,
+        least: 2,
+    };
     let mut tally = asked(need, &[0, 1, 2]);
     tally.answer(0, ReadAnswer::Failed(Failure::NotSent));
     assert_eq!(tally.outcome(), ReadOutcome::Open);
@@ -220,7 +272,11 @@ fn a_read_is_hopeless_when_too_few_owners_are_left() {
     let mut tally = asked(need, &[0, 1, 2]);
     tally.answer(0, ReadAnswer::Failed(Failure::NotSent));
     tally.answer(1, ReadAnswer::Failed(Failure::Broken));
-    assert_eq!(tally.outcome(), ReadOutcome::Open, "a degraded read waits for the last owner");
+    assert_eq!(
+        tally.outcome(),
+        ReadOutcome::Open,
+        "a degraded read waits for the last owner"
+    );
     tally.answer(2, holds(1));
     assert_eq!(tally.outcome(), ReadOutcome::Answered);
     assert!(tally.is_degraded());
@@ -228,7 +284,11 @@ fn a_read_is_hopeless_when_too_few_owners_are_left() {
 
 #[test]
 fn a_configuration_change_is_told_apart_from_a_lost_quorum() {
-    let need = Need { owners: 3, required: 2, least: 2 };
+    let need = Need {
+        owners: 3,
+        required: 2,
+        least: 2,
+    };
     let mut tally = asked(need, &[0, 1, 2]);
     tally.answer(0, ReadAnswer::Failed(Failure::WrongConfig));
     tally.answer(1, ReadAnswer::Failed(Failure::WrongConfig));
@@ -237,7 +297,11 @@ fn a_configuration_change_is_told_apart_from_a_lost_quorum() {
 
 #[test]
 fn the_newest_answer_wins_and_gone_wins_among_equals() {
-    let need = Need { owners: 3, required: 3, least: 3 };
+    let need = Need {
+        owners: 3,
+        required: 3,
+        least: 3,
+    };
     let mut tally = asked(need, &[0, 1, 2]);
     tally.answer(0, holds(3));
     tally.answer(1, holds(5));
@@ -247,14 +311,24 @@ fn the_newest_answer_wins_and_gone_wins_among_equals() {
 
     let mut tally = asked(need, &[0, 1]);
     tally.answer(0, holds(5));
-    tally.answer(1, ReadAnswer::Miss { version: Some(version(5)), full: true });
+    tally.answer(
+        1,
+        ReadAnswer::Miss {
+            version: Some(version(5)),
+            full: true,
+        },
+    );
     assert_eq!(tally.newest(), Newest::Gone(version(5)));
     assert_eq!(tally.holders(version(5)), 2);
 }
 
 #[test]
 fn nobody_knowing_the_key_is_a_miss_without_a_version() {
-    let need = Need { owners: 3, required: 2, least: 2 };
+    let need = Need {
+        owners: 3,
+        required: 2,
+        least: 2,
+    };
     let mut tally = asked(need, &[0, 1]);
     tally.answer(0, MISS);
     tally.answer(1, MISS);

@@ -93,7 +93,11 @@ impl Cluster {
                 return Err(format!("{} sees {members:?}", node.name()));
             }
         }
-        if rings.len() == 1 { Ok(()) } else { Err(format!("rings differ: {rings:?}")) }
+        if rings.len() == 1 {
+            Ok(())
+        } else {
+            Err(format!("rings differ: {rings:?}"))
+        }
     }
 
     /// Waits until each of `observers` sees the node of this name down.
@@ -102,7 +106,10 @@ impl Cluster {
             for &observer in observers {
                 let node = &self.nodes[observer];
                 let members = node.members().await?;
-                if !members.iter().any(|member| member.name == name && member.liveness == "down") {
+                if !members
+                    .iter()
+                    .any(|member| member.name == name && member.liveness == "down")
+                {
                     return Err(format!("{} sees {members:?}", node.name()));
                 }
             }

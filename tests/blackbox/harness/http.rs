@@ -51,7 +51,9 @@ pub(crate) async fn request(
     let exchange = exchange(address, method, target, headers, body);
     match timeout(TIMEOUT, exchange).await {
         Ok(answer) => answer.map_err(|error| format!("{method} {target} at {address}: {error}")),
-        Err(_) => Err(format!("{method} {target} at {address}: no answer within {TIMEOUT:?}")),
+        Err(_) => Err(format!(
+            "{method} {target} at {address}: no answer within {TIMEOUT:?}"
+        )),
     }
 }
 
@@ -74,7 +76,9 @@ async fn exchange(
     headers: &[(&str, &str)],
     body: &[u8],
 ) -> Result<Answer, String> {
-    let mut connection = TcpStream::connect(address).await.map_err(|error| error.to_string())?;
+    let mut connection = TcpStream::connect(address)
+        .await
+        .map_err(|error| error.to_string())?;
     let mut head = format!(
         "{method} {target} HTTP/1.1\r\nhost: {address}\r\nconnection: close\r\ncontent-length: {}\r\n",
         body.len()
@@ -101,10 +105,21 @@ fn parse(bytes: &[u8]) -> Option<Answer> {
         .filter_map(|line| line.split_once(':'))
         .map(|(name, value)| (name.to_ascii_lowercase(), value.trim().to_owned()))
         .collect();
-    assert!(!headers.contains_key("transfer-encoding"), "answers in chunks are not understood");
+    assert!(
+        !headers.contains_key("transfer-encoding"),
+        "answers in chunks are not understood"
+    );
     let body = bytes[head_end + 4..].to_vec();
     if let Some(length) = headers.get("content-length") {
-        assert_eq!(length.parse().ok(), Some(body.len()), "a body was cut short");
+        assert_eq!(
+            length.parse().ok(),
+            Some(body.len()),
+            "a body was cut short"
+        );
     }
-    Some(Answer { status, headers, body })
+    Some(Answer {
+        status,
+        headers,
+        body,
+    })
 }

@@ -84,13 +84,21 @@ impl Report {
 
     /// Reads that did not see an acknowledged write.
     pub(crate) fn wrong(&self) -> Vec<&Failure> {
-        let failures = self.attempts.iter().filter_map(|attempt| attempt.failure.as_ref());
-        failures.filter(|failure| matches!(failure, Failure::Wrong(_))).collect()
+        let failures = self
+            .attempts
+            .iter()
+            .filter_map(|attempt| attempt.failure.as_ref());
+        failures
+            .filter(|failure| matches!(failure, Failure::Wrong(_)))
+            .collect()
     }
 
     /// Acknowledged writes with fewer copies than these.
     pub(crate) fn acked_with_fewer_than(&self, copies: u32) -> Vec<&Acked> {
-        self.acked.iter().filter(|acked| acked.stored < copies).collect()
+        self.acked
+            .iter()
+            .filter(|acked| acked.stored < copies)
+            .collect()
     }
 }
 
@@ -99,7 +107,9 @@ pub(crate) fn quantile(attempts: &[&Attempt], quantile: f64) -> Duration {
     let mut took: Vec<Duration> = attempts.iter().map(|attempt| attempt.took).collect();
     took.sort_unstable();
     let place = (took.len() as f64 * quantile).ceil() as usize;
-    took.get(place.saturating_sub(1)).copied().unwrap_or_default()
+    took.get(place.saturating_sub(1))
+        .copied()
+        .unwrap_or_default()
 }
 
 /// Load that goes on until it is finished.
@@ -167,12 +177,16 @@ impl Writer {
             round += 1;
             let key = format!("load-{}-{round}", self.number);
             let value = format!("value {round} of writer {}", self.number);
-            if self.write((self.number + round) % self.clients.len(), &key, &value).await {
+            if self
+                .write((self.number + round) % self.clients.len(), &key, &value)
+                .await
+            {
                 last = Some((key, value));
             }
             if let Some((key, value)) = &last {
                 // At another node than it was written at.
-                self.read((self.number + round + 1) % self.clients.len(), key, value).await;
+                self.read((self.number + round + 1) % self.clients.len(), key, value)
+                    .await;
             }
             tokio::time::sleep(pause).await;
         }
@@ -192,7 +206,12 @@ impl Writer {
             });
             self.shared.acked_count.fetch_add(1, Ordering::Relaxed);
         }
-        self.note(target, Op::Set, begun, outcome.err().map(|error| failure(&error)));
+        self.note(
+            target,
+            Op::Set,
+            begun,
+            outcome.err().map(|error| failure(&error)),
+        );
         acked
     }
 
@@ -206,7 +225,13 @@ impl Writer {
     }
 
     fn note(&self, target: usize, op: Op, begun: Instant, failure: Option<Failure>) {
-        let attempt = Attempt { target, op, begun, took: begun.elapsed(), failure };
+        let attempt = Attempt {
+            target,
+            op,
+            begun,
+            took: begun.elapsed(),
+            failure,
+        };
         hold(&self.shared.attempts).push(attempt);
     }
 }
@@ -242,7 +267,13 @@ async fn check(client: &Client, acked: &Acked) -> Option<String> {
             Err(error) => last = Some(error),
         }
     }
-    last.map(|error| format!("{} cannot be read at {}: {error}", acked.key, client.endpoint()))
+    last.map(|error| {
+        format!(
+            "{} cannot be read at {}: {error}",
+            acked.key,
+            client.endpoint()
+        )
+    })
 }
 
 fn wrong(key: &str, expected: &str, found: Option<Value>) -> Option<String> {

@@ -90,11 +90,19 @@ impl Launch {
     pub(crate) async fn start(self) -> NodeProcess {
         let log = new_log(&self.name);
         let (child, addresses) = self.spawn(None, &log).await;
-        NodeProcess { launch: self, child, addresses, log }
+        NodeProcess {
+            launch: self,
+            child,
+            addresses,
+            log,
+        }
     }
 
     async fn spawn(&self, ports: Option<Addresses>, log: &PathBuf) -> (Child, Addresses) {
-        let mut child = self.command(ports, log).spawn().expect("the binary can be started");
+        let mut child = self
+            .command(ports, log)
+            .spawn()
+            .expect("the binary can be started");
         let stdout = child.stdout.take().expect("stdout is a pipe");
         let first_line = first_line(stdout, log.clone());
         let line = tokio::time::timeout(PATIENCE, first_line).await;
@@ -103,7 +111,11 @@ impl Launch {
             // It may have ended by itself.
             drop(child.kill());
             let status = child.wait();
-            panic!("{} told no addresses; {status:?}; its log:\n{}", self.name, log_end(log));
+            panic!(
+                "{} told no addresses; {status:?}; its log:\n{}",
+                self.name,
+                log_end(log)
+            );
         };
         (child, addresses)
     }
@@ -126,7 +138,9 @@ impl Launch {
         let mut command = binary();
         match self.style {
             Style::Serve => {
-                command.arg("serve").args(flags.iter().map(|flag| format!("--{flag}")));
+                command
+                    .arg("serve")
+                    .args(flags.iter().map(|flag| format!("--{flag}")));
             }
             Style::Go => {
                 command.args(flags.iter().map(|flag| format!("-{flag}")));
@@ -136,8 +150,15 @@ impl Launch {
             let variable = path.to_uppercase().replace('.', "__");
             command.env(format!("SHARD_CACHE__{variable}"), value);
         }
-        let log = File::options().append(true).open(log).expect("the log was created");
-        command.args(&self.arguments).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(log);
+        let log = File::options()
+            .append(true)
+            .open(log)
+            .expect("the log was created");
+        command
+            .args(&self.arguments)
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(log);
         command
     }
 }
@@ -161,7 +182,9 @@ impl NodeProcess {
 
     /// `kill -9`, and waits until the process is gone.
     pub(crate) fn kill9(&mut self) {
-        self.child.kill().expect("a child that was not waited for can be killed");
+        self.child
+            .kill()
+            .expect("a child that was not waited for can be killed");
         self.child.wait().expect("a child can be waited for");
     }
 
@@ -171,7 +194,10 @@ impl NodeProcess {
         assert!(status.is_some(), "{} still runs", self.name());
         let (child, addresses) = self.launch.spawn(Some(self.addresses), &self.log).await;
         self.child = child;
-        assert_eq!(addresses, self.addresses, "a restarted node has the ports that it had");
+        assert_eq!(
+            addresses, self.addresses,
+            "a restarted node has the ports that it had"
+        );
     }
 
     /// SIGTERM.
@@ -210,10 +236,19 @@ impl NodeProcess {
 
     pub(crate) async fn client_with(&self, timeout: Duration) -> Client {
         let endpoint = self.addresses.grpc.to_string();
-        let options = ClientOptions { timeout, ..ClientOptions::default() };
-        until(&format!("a connection to {}", self.name()), PATIENCE, async || {
-            Client::connect(&endpoint, options).await.map_err(|error| error.to_string())
-        })
+        let options = ClientOptions {
+            timeout,
+            ..ClientOptions::default()
+        };
+        until(
+            &format!("a connection to {}", self.name()),
+            PATIENCE,
+            async || {
+                Client::connect(&endpoint, options)
+                    .await
+                    .map_err(|error| error.to_string())
+            },
+        )
         .await
     }
 
@@ -233,25 +268,39 @@ impl NodeProcess {
 
     /// The members as this node sees them.
     pub(crate) async fn members(&self) -> Result<Vec<Member>, String> {
-        let options = ClientOptions { timeout: Duration::from_secs(2), ..ClientOptions::default() };
+        let options = ClientOptions {
+            timeout: Duration::from_secs(2),
+            ..ClientOptions::default()
+        };
         let client = Client::connect(&self.addresses.grpc.to_string(), options).await;
-        let members = client.map_err(|error| error.to_string())?.cluster_members().await;
-        members.map(|answer| answer.members).map_err(|error| error.to_string())
+        let members = client
+            .map_err(|error| error.to_string())?
+            .cluster_members()
+            .await;
+        members
+            .map(|answer| answer.members)
+            .map_err(|error| error.to_string())
     }
 
     /// The sum of a metric's series that have all these labels.
     pub(crate) async fn metric(&self, name: &str, labels: &[(&str, &str)]) -> Result<u64, String> {
         let answer = self.http("/metrics?format=json").await?.json();
-        let series = answer[name].as_array().ok_or_else(|| format!("no metric {name}"))?;
+        let series = answer[name]
+            .as_array()
+            .ok_or_else(|| format!("no metric {name}"))?;
         let matching = series.iter().filter(|one| {
-            labels.iter().all(|(label, value)| one["labels"][label].as_str() == Some(value))
+            labels
+                .iter()
+                .all(|(label, value)| one["labels"][label].as_str() == Some(value))
         });
         Ok(matching.filter_map(|one| one["value"].as_u64()).sum())
     }
 
     /// As [`Self::metric`], of a node that is known to answer.
     pub(crate) async fn figure(&self, name: &str, labels: &[(&str, &str)]) -> u64 {
-        self.metric(name, labels).await.unwrap_or_else(|error| panic!("{}: {error}", self.name()))
+        self.metric(name, labels)
+            .await
+            .unwrap_or_else(|error| panic!("{}: {error}", self.name()))
     }
 }
 
@@ -261,7 +310,11 @@ impl Drop for NodeProcess {
         drop(self.child.kill());
         drop(self.child.wait());
         if thread::panicking() {
-            eprintln!("--- the end of the log of {} ---\n{}", self.name(), log_end(&self.log));
+            eprintln!(
+                "--- the end of the log of {} ---\n{}",
+                self.name(),
+                log_end(&self.log)
+            );
         } else {
             drop(fs::remove_file(&self.log));
         }
@@ -317,7 +370,11 @@ fn first_line(stdout: ChildStdout, log: PathBuf) -> oneshot::Receiver<String> {
 fn parse(line: &str) -> Option<Addresses> {
     let told: Value = serde_json::from_str(line).ok()?;
     let address = |face: &str| told[face].as_str()?.parse().ok();
-    Some(Addresses { grpc: address("grpc")?, http: address("http")?, peer: address("peer")? })
+    Some(Addresses {
+        grpc: address("grpc")?,
+        http: address("http")?,
+        peer: address("peer")?,
+    })
 }
 
 fn log_end(path: &PathBuf) -> String {

@@ -23,7 +23,9 @@ pub(crate) struct Cable {
 
 impl Cable {
     pub(crate) fn new() -> Self {
-        Self { is_cut: watch::Sender::new(false) }
+        Self {
+            is_cut: watch::Sender::new(false),
+        }
     }
 
     pub(crate) fn cut(&self) {
@@ -53,7 +55,11 @@ impl Relay {
         let (is_cut, known) = (cable.is_cut.subscribe(), target.subscribe());
         tasks.spawn(forward_datagrams(udp, known.clone(), is_cut.clone()));
         tasks.spawn(forward_connections(tcp, known, is_cut));
-        Self { address, target, _tasks: tasks }
+        Self {
+            address,
+            target,
+            _tasks: tasks,
+        }
     }
 
     /// The address that stands for the node.
@@ -69,7 +75,9 @@ impl Relay {
 
 async fn bind() -> (UdpSocket, TcpListener) {
     for _ in 0..PORT_ATTEMPTS_MAX {
-        let udp = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).await.expect("a UDP port is free");
+        let udp = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0))
+            .await
+            .expect("a UDP port is free");
         let address = udp.local_addr().expect("a bound socket has an address");
         if let Ok(tcp) = TcpListener::bind(address).await {
             return (udp, tcp);
@@ -86,7 +94,9 @@ async fn forward_datagrams(
     let mut datagram = vec![0; 65_536];
     loop {
         // An error is that of an earlier datagram whose receiver was gone.
-        let Ok((length, _)) = socket.recv_from(&mut datagram).await else { continue };
+        let Ok((length, _)) = socket.recv_from(&mut datagram).await else {
+            continue;
+        };
         let target = *target.borrow();
         let passes = !*is_cut.borrow();
         if let (Some(target), true) = (target, passes) {
@@ -127,7 +137,9 @@ async fn forward_connection(
     let Ok(Some(target)) = target.wait_for(Option::is_some).await.map(|target| *target) else {
         return;
     };
-    let Ok(far) = TcpStream::connect(target).await else { return };
+    let Ok(far) = TcpStream::connect(target).await else {
+        return;
+    };
     drop((near.set_nodelay(true), far.set_nodelay(true)));
     let ((near_read, near_write), (far_read, far_write)) = (near.into_split(), far.into_split());
     let there = pump(near_read, far_write, is_cut.clone());

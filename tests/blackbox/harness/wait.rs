@@ -20,7 +20,10 @@ pub(crate) async fn until<T>(
             Ok(found) => return found,
             Err(reason) => reason,
         };
-        assert!(Instant::now() < end, "{what}: not within {deadline:?}: {reason}");
+        assert!(
+            Instant::now() < end,
+            "{what}: not within {deadline:?}: {reason}"
+        );
         tokio::time::sleep(POLL).await;
     }
 }

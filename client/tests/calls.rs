@@ -1,0 +1,221 @@
+//! The client against a node that is not one: it answers, keeps silent, or goes away.
+
+use std::{net::SocketAddr, time::Duration};
+
+use shard_cache_client::{
+    CallOptions, Client, ClientError, ClientOptions, HealthResponse, Outcome, Ttl, Value,
+};
+use shard_cache_proto::cache::{
+    DeleteRequest, DeleteResponse, GetRequest, GetResponse, HealthRequest, SetRequest, SetResponse,
+    Version,
+    cache_service_server::{CacheService, CacheServiceServer},
+    get_response,
+};
+use tokio::net::TcpListener;
+use tokio_stream::wrappers::TcpListenerStream;
+use tonic::{Request, Response, Status, transport::Server};
+
+const VERSION: Version = Version {
+    millis: 1,
+    counter: 2,
+    writer: 3,
+};
+
+/// Answers a read with what it was sent.
+struct Mirror;
+
+#[tonic::async_trait]
+impl CacheService for Mirror {
+    async fn set(&self, request: Request<SetRequest>) -> Result<Response<SetResponse>, Status> {
+        let ttl = request.into_inner().ttl.map_or(0, |ttl| ttl.seconds);
+        let stored = u32::try_from(ttl).unwrap_or_default();
+        Ok(Response::new(SetResponse {
+            version: Some(VERSION),
+            stored,
+            ..SetResponse::default()
+        }))
+    }
+
+    async fn get(&self, request: Request<GetRequest>) -> Result<Response<GetResponse>, Status> {
+        let timeout = request.metadata().get("grpc-timeout").cloned();
+        match request.into_inner().key.as_str() {
+            "silent" => std::future::pending().await,
+            "large" => Ok(Response::new(found(vec![0; 2 * 1024 * 1024].into()))),
+            "refused" => Err(Status::invalid_argument("key is wrong")),
+            "timeout" => {
+                let timeout = timeout.map(|timeout| timeout.as_bytes().to_vec());
+                Ok(Response::new(found(timeout.unwrap_or_default().into())))
+            }
+            _ => Ok(Response::new(GetResponse {
+                found: Some(false),
+                ..GetResponse::default()
+            })),
+        }
+    }
+
+    async fn delete(&self, _: Request<DeleteRequest>) -> Result<Response<DeleteResponse>, Status> {
+        Err(Status::unavailable("draining: this node is leaving"))
+    }
+
+    async fn health(&self, _: Request<HealthRequest>) -> Result<Response<HealthResponse>, Status> {
+        Ok(Response::new(HealthResponse {
+            status: "ok".to_owned(),
+            ..HealthResponse::default()
+        }))
+    }
+}
+
+fn found(bytes: bytes::Bytes) -> GetResponse {
+    GetResponse {
+        found: Some(true),
+        data: Some(get_response::Data::ValueBytes(bytes)),
+        ..GetResponse::default()
+    }
+}
+
+async fn listener() -> (TcpListener, SocketAddr) {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    (listener, address)
+}
+
+/// Runs `test` with a client of a mirror; the server ends with the test.
+async fn with_mirror<F: Future<Output = ()>>(test: impl FnOnce(Client) -> F) {
+    let (listener, address) = listener().await;
+    let server = Server::builder()
+        .add_service(CacheServiceServer::new(Mirror))
+        .serve_with_incoming(TcpListenerStream::new(listener));
+    let test = async {
+        let client = Client::connect(&address.to_string(), ClientOptions::default())
+            .await
+            .unwrap();
+        test(client).await;
+    };
+    tokio::select! {
+        biased;
+        () = test => {}
+        ended = server => panic!("the server ended: {ended:?}"),
+    }
+}
+
+fn within(millis: u64) -> CallOptions {
+    CallOptions {
+        timeout: Some(Duration::from_millis(millis)),
+        ..CallOptions::default()
+    }
+}
+
+#[tokio::test]
+async fn answers_come_back_as_values() {
+    with_mirror(|client| async move {
+        let call = CallOptions::default();
+        let ttl = Ttl::After(Duration::from_secs(7));
+        let written = client.set("k", Value::from("v"), ttl, &call).await.unwrap();
+        assert_eq!((written.stored, written.version.writer), (7, 3));
+        assert_eq!(client.get("absent", &call).await.unwrap().hit, None);
+        assert_eq!(client.health().await.unwrap().status, "ok");
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn the_deadline_travels_to_the_node() {
+    with_mirror(|client| async move {
+        let read = client.get("timeout", &within(1234)).await.unwrap();
+        assert_eq!(read.hit.unwrap().value.as_bytes(), b"1234000u");
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_silent_node_ends_the_call_at_its_deadline_with_an_unknown_outcome() {
+    with_mirror(|client| async move {
+        let error = client.get("silent", &within(50)).await.unwrap_err();
+        assert!(
+            matches!(error, ClientError::DeadlineExceeded { .. }),
+            "{error:?}"
+        );
+        assert_eq!(error.outcome(), Outcome::Unknown);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_machine_that_accepts_and_says_nothing_ends_the_call_at_its_deadline() {
+    let (_listener, address) = listener().await;
+    let client = Client::connect(&address.to_string(), ClientOptions::default())
+        .await
+        .unwrap();
+    let error = client.get("k", &within(50)).await.unwrap_err();
+    assert!(
+        matches!(error, ClientError::DeadlineExceeded { .. }),
+        "{error:?}"
+    );
+}
+
+#[tokio::test]
+async fn refusals_were_surely_not_applied() {
+    with_mirror(|client| async move {
+        let refused = client.get("refused", &within(1000)).await.unwrap_err();
+        assert!(
+            matches!(refused, ClientError::Rejected { .. }),
+            "{refused:?}"
+        );
+        assert!(refused.to_string().contains("key is wrong"), "{refused}");
+        let error = client.delete("k", &within(1000)).await.unwrap_err();
+        assert_eq!(error.outcome(), Outcome::NotApplied);
+        let ClientError::Unavailable { reason, .. } = error else {
+            panic!("{error:?}")
+        };
+        assert_eq!(reason, "draining");
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn nobody_there_is_unreachable_and_the_next_address_is_tried() {
+    let (closed, address) = listener().await;
+    drop(closed);
+    let nobody = address.to_string();
+    let options = ClientOptions::default();
+    let error = Client::connect(&nobody, options).await.unwrap_err();
+    assert!(
+        matches!(error, ClientError::Unreachable { .. }),
+        "{error:?}"
+    );
+    assert!(error.to_string().contains(&nobody), "{error}");
+    with_mirror(|client| async move {
+        let endpoints = [nobody, client.endpoint().to_owned()];
+        let second = Client::connect_any(&endpoints, options).await.unwrap();
+        assert_eq!(second.endpoint(), client.endpoint());
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_connection_that_breaks_leaves_the_outcome_unknown() {
+    let (listener, address) = listener().await;
+    let accept_and_leave = async {
+        let (stream, _) = listener.accept().await.unwrap();
+        // Long enough for the request to arrive, and then nobody.
+        stream.readable().await.unwrap();
+    };
+    let call = async {
+        let client = Client::connect(&address.to_string(), ClientOptions::default()).await?;
+        client
+            .set("k", Value::from("v"), Ttl::Default, &within(2000))
+            .await
+    };
+    let ((), result) = tokio::join!(accept_and_leave, call);
+    let error = result.unwrap_err();
+    assert_eq!(error.outcome(), Outcome::Unknown, "{error:?}");
+}
+
+#[tokio::test]
+async fn an_answer_larger_than_the_limit_is_refused() {
+    with_mirror(|client| async move {
+        let error = client.get("large", &within(2000)).await.unwrap_err();
+        assert!(matches!(error, ClientError::Rejected { .. }), "{error:?}");
+    })
+    .await;
+}
