@@ -112,7 +112,7 @@ const ARROWS: &[(&str, &[&str])] = &[
             "workers",
         ],
     ),
-    ("cli", &["config", "node", "telemetry"]),
+    ("cli", &["clock", "config", "node", "telemetry"]),
 ];
 
 /// Crates that pure modules must not see, whatever the reason.

@@ -80,7 +80,7 @@ impl Client {
             cache: CacheServiceClient::new(channel.clone())
                 .max_decoding_message_size(bytes_max)
                 .max_encoding_message_size(bytes_max),
-            // A report of many nodes may be larger than any value; tonic's own limit (4 MiB) is right for it.
+            // A report of many nodes may be larger than any value: tonic's own limit, 4 MiB.
             cluster: ClusterClient::new(channel),
         })
     }

@@ -7,6 +7,8 @@ use crate::error::ClientError;
 /// Port of a node's client interface when none is given.
 const DEFAULT_PORT: u16 = 8080;
 
+const EXPECTED: &str = "expected host:port, such as localhost:8080 or [::1]:8080";
+
 /// Parses `host`, `host:port`, `[v6]:port` or `http://host:port`.
 pub(crate) fn parse(text: &str) -> Result<Endpoint, ClientError> {
     let invalid = |message: &str| ClientError::InvalidEndpoint {
@@ -21,25 +23,28 @@ pub(crate) fn parse(text: &str) -> Result<Endpoint, ClientError> {
         .unwrap_or(text)
         .trim_end_matches('/');
     if authority.is_empty() || authority.contains(['/', '@', '?', '#']) {
-        return Err(invalid(
-            "expected host:port, such as localhost:8080 or [::1]:8080",
-        ));
+        return Err(invalid(EXPECTED));
     }
     let uri = if authority.parse::<std::net::Ipv6Addr>().is_ok() {
         format!("http://[{authority}]:{DEFAULT_PORT}")
-    } else if has_port(authority) {
-        format!("http://{authority}")
     } else {
-        format!("http://{authority}:{DEFAULT_PORT}")
+        match port(authority) {
+            None => format!("http://{authority}:{DEFAULT_PORT}"),
+            Some(port) if port.parse::<u16>().is_ok_and(|port| port != 0) => {
+                format!("http://{authority}")
+            }
+            Some(_) => return Err(invalid(EXPECTED)),
+        }
     };
-    Endpoint::from_shared(uri)
-        .map_err(|_| invalid("expected host:port, such as localhost:8080 or [::1]:8080"))
+    Endpoint::from_shared(uri).map_err(|_| invalid(EXPECTED))
 }
 
-fn has_port(authority: &str) -> bool {
+/// What stands behind the last colon, unless that colon belongs to an address in brackets.
+fn port(authority: &str) -> Option<&str> {
     authority
         .rsplit_once(':')
-        .is_some_and(|(_, port)| !port.contains(']'))
+        .map(|(_, port)| port)
+        .filter(|port| !port.contains(']'))
 }
 
 #[cfg(test)]
@@ -68,6 +73,7 @@ mod tests {
             "http://",
             "https://node1:8080",
             "node1:port",
+            "node1:0",
             "node1/path:1",
             "a b:1",
         ] {

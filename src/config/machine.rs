@@ -85,7 +85,7 @@ fn limit_files(cgroups: &str) -> Vec<PathBuf> {
             continue;
         };
         let relative = Path::new(path.trim_start_matches('/'));
-        // `ancestors` ends with the empty path, which is the root group itself: what a container sees as its own.
+        // `ancestors` ends with the empty path: the root group, which a container sees as its own.
         files.extend(
             relative
                 .ancestors()

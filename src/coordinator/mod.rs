@@ -16,6 +16,8 @@ pub mod pending;
 pub mod quorum;
 mod read;
 mod request;
+#[cfg(all(test, not(feature = "race")))]
+mod tests;
 mod write;
 
 use std::{

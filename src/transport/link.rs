@@ -299,3 +299,6 @@ impl State {
         Severed { tokens }
     }
 }
+
+#[cfg(all(test, not(feature = "race")))]
+mod tests;

@@ -246,3 +246,138 @@ fn encode_version(version: Version) -> peer::Record {
 fn decode_version(record: &peer::Record) -> Version {
     Version::new(Stamp::from_raw(record.stamp), record.writer)
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+    use prost::Message as _;
+
+    use super::*;
+
+    fn any_version() -> impl Strategy<Value = Version> {
+        (any::<u64>(), any::<u64>())
+            .prop_map(|(stamp, writer)| Version::new(Stamp::from_raw(stamp), writer))
+    }
+
+    fn any_record() -> impl Strategy<Value = Record> {
+        let bytes = prop::collection::vec(any::<u8>(), 0..64).prop_map(Bytes::from);
+        let form = prop_oneof![Just(Form::Text), Just(Form::Bytes)];
+        let value = (bytes, form, prop::option::of(1u64..))
+            .prop_map(|(bytes, form, expires_at)| (Body::Value(Value { bytes, form }), expires_at));
+        let body = prop_oneof![3 => value, 1 => Just((Body::Tombstone, None))];
+        (any_version(), body).prop_map(|(version, (body, expires_at))| Record {
+            version,
+            expires_at,
+            body,
+        })
+    }
+
+    fn any_operation() -> impl Strategy<Value = Operation> {
+        let key = prop::collection::vec(any::<u8>(), 1..32).prop_map(|key| Key::new(key.into()));
+        let want = prop_oneof![Just(Want::Record), Just(Want::Version)];
+        let kind = (
+            key,
+            prop_oneof![any_record().prop_map(Ok), want.prop_map(Err)],
+        )
+            .prop_map(|(key, what)| match what {
+                Ok(record) => Kind::Write { key, record },
+                Err(want) => Kind::Read { key, want },
+            });
+        let configuration =
+            (any::<u64>(), any::<u32>(), any::<u64>()).prop_map(|(root, number, owners)| {
+                SlotConfiguration {
+                    root,
+                    number,
+                    owners,
+                }
+            });
+        (
+            any::<u64>(),
+            any::<u16>(),
+            configuration,
+            0u64..1_000_000,
+            kind,
+        )
+            .prop_map(|(token, slot, configuration, deadline, kind)| Operation {
+                token,
+                slot: Slot(slot),
+                configuration,
+                deadline: Monotonic::from_micros(deadline),
+                kind,
+            })
+    }
+
+    fn any_answer() -> impl Strategy<Value = Answer> {
+        let held = prop_oneof![
+            any_record().prop_map(Held::Whole),
+            any_version().prop_map(Held::Version),
+        ];
+        prop_oneof![
+            (any::<bool>(), any::<bool>())
+                .prop_map(|(replaced, full)| Answer::Write(WriteAnswer::Stored { replaced, full })),
+            (any_version(), any::<bool>())
+                .prop_map(|(version, full)| Answer::Write(WriteAnswer::Newer { version, full })),
+            (held, any::<bool>())
+                .prop_map(|(held, full)| Answer::Read(ReadAnswer::Holds { held, full })),
+            (prop::option::of(any_version()), any::<bool>())
+                .prop_map(|(version, full)| Answer::Read(ReadAnswer::Miss { version, full })),
+            Just(Answer::Failed(Failure::WrongConfig)),
+            Just(Answer::Failed(Failure::Drift)),
+            Just(Answer::Failed(Failure::Shed)),
+            Just(Answer::Failed(Failure::Expired)),
+        ]
+    }
+
+    proptest! {
+        #[test]
+        fn an_operation_survives_the_journey(operation in any_operation()) {
+            let sent = format!("{operation:?}");
+            let bytes = encode_operation(operation, Monotonic::ZERO).encode_to_vec();
+            let received = peer::Operation::decode(bytes.as_slice()).unwrap();
+            let received = decode_operation(received, Monotonic::ZERO).unwrap();
+            prop_assert_eq!(format!("{received:?}"), sent);
+        }
+
+        #[test]
+        fn an_answer_survives_the_journey(token: u64, answer in any_answer()) {
+            let sent = format!("{answer:?}");
+            let bytes = encode_answer(token, answer).encode_to_vec();
+            let received = peer::Reply::decode(bytes.as_slice()).unwrap();
+            let (token_received, received) = decode_answer(received).unwrap();
+            prop_assert_eq!(token_received, token);
+            prop_assert_eq!(format!("{received:?}"), sent);
+        }
+
+        #[test]
+        fn junk_is_refused_without_a_panic(junk in prop::collection::vec(any::<u8>(), 0..128)) {
+            if let Ok(operation) = peer::Operation::decode(junk.as_slice()) {
+                drop(decode_operation(operation, Monotonic::ZERO));
+            }
+            if let Ok(reply) = peer::Reply::decode(junk.as_slice()) {
+                drop(decode_answer(reply));
+            }
+        }
+    }
+
+    #[test]
+    fn a_budget_is_what_is_left_when_the_batch_is_sent() {
+        let operation = Operation {
+            token: 1,
+            slot: Slot(0),
+            configuration: SlotConfiguration {
+                root: 0,
+                number: 1,
+                owners: 0,
+            },
+            deadline: Monotonic::from_millis(500),
+            kind: Kind::Read {
+                key: Key::new(Bytes::from_static(b"k")),
+                want: Want::Record,
+            },
+        };
+        let sent = encode_operation(operation, Monotonic::from_millis(200));
+        assert_eq!(sent.budget_micros, 300_000);
+        let received = decode_operation(sent, Monotonic::from_secs(9)).unwrap();
+        assert_eq!(received.deadline, Monotonic::from_millis(9300));
+    }
+}

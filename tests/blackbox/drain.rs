@@ -19,7 +19,7 @@ async fn sigterm_under_load_ends_with_zero_and_loses_nothing() {
     let mut cluster = Cluster::start(3, Options::default(), Room::alone().await).await;
     let clients = [cluster.client(0).await, cluster.client(1).await];
     let load = Load::start(&clients, LOAD);
-    more_acked(&load).await;
+    load.wait_for_more(ACKED_PER_PHASE).await;
     cluster[2].terminate();
     let begun = Instant::now();
     let status = cluster[2].ended(PATIENCE).await;
@@ -34,7 +34,7 @@ async fn sigterm_under_load_ends_with_zero_and_loses_nothing() {
         Ok(())
     })
     .await;
-    more_acked(&load).await;
+    load.wait_for_more(ACKED_PER_PHASE).await;
     let report = load.finish().await;
     let lost = read_back(&clients, &report.acked).await;
     let (ok, failed) = report.tally(|_| true);
@@ -53,17 +53,4 @@ async fn sigterm_under_load_ends_with_zero_and_loses_nothing() {
         "{}",
         some(&failed)
     );
-}
-
-async fn more_acked(load: &Load) {
-    let wanted = load.acked() + ACKED_PER_PHASE;
-    until(
-        "enough writes are acknowledged",
-        PATIENCE,
-        async || match load.acked() {
-            acked if acked >= wanted => Ok(()),
-            acked => Err(format!("{acked} of {wanted}")),
-        },
-    )
-    .await;
 }

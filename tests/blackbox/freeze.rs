@@ -25,15 +25,7 @@ async fn a_frozen_peer_costs_the_others_little_and_fails_nothing() {
         clients.push(node.client_with(Duration::from_millis(500)).await);
     }
     let load = Load::start(&clients, LOAD);
-    until(
-        "enough writes are acknowledged",
-        Duration::from_secs(30),
-        async || match load.acked() {
-            acked if acked >= ACKED_BEFORE => Ok(()),
-            acked => Err(format!("{acked}")),
-        },
-    )
-    .await;
+    load.wait_for(ACKED_BEFORE).await;
     cluster[2].freeze();
     let frozen_at = Instant::now();
     until("the window is over", 2 * WINDOW, async || {

@@ -5,7 +5,6 @@ use std::time::{Duration, Instant};
 use crate::harness::{
     Cluster, Options, Room,
     load::{Load, LoadOptions, read_back, some},
-    until,
 };
 
 const ACKED_BEFORE: usize = 2_600;
@@ -16,7 +15,6 @@ const LOAD: LoadOptions = LoadOptions {
     writers: 8,
     pause: Duration::from_millis(4),
 };
-const LOAD_DEADLINE: Duration = Duration::from_secs(90);
 
 #[tokio::test]
 async fn killing_one_of_three_under_load_loses_nothing_and_fails_next_to_nothing() {
@@ -27,14 +25,14 @@ async fn killing_one_of_three_under_load_loses_nothing_and_fails_next_to_nothing
         clients.push(cluster[node].client_with(Duration::from_millis(500)).await);
     }
     let load = Load::start(&clients, LOAD);
-    acked(&load, ACKED_BEFORE).await;
+    load.wait_for(ACKED_BEFORE).await;
     let killed_at = Instant::now();
     cluster[2].kill9();
     let acked_at_kill = load.acked();
     // The event is not over before both have heard of it.
     cluster.wait_until_down(&survivors, "n3").await;
     let known_after = killed_at.elapsed();
-    acked(&load, acked_at_kill + ACKED_AFTER).await;
+    load.wait_for(acked_at_kill + ACKED_AFTER).await;
     let report = load.finish().await;
 
     let (ok, failed) = report.tally(|_| true);
@@ -71,18 +69,6 @@ async fn killing_one_of_three_under_load_loses_nothing_and_fails_next_to_nothing
     let few = report.acked_with_fewer_than(2);
     assert!(few.is_empty(), "{}", some(&few));
     assert_eq!(evictions, 0);
-}
-
-async fn acked(load: &Load, wanted: usize) {
-    until(
-        "enough writes are acknowledged",
-        LOAD_DEADLINE,
-        async || match load.acked() {
-            acked if acked >= wanted => Ok(()),
-            acked => Err(format!("{acked} of {wanted}")),
-        },
-    )
-    .await;
 }
 
 async fn cluster_clients(cluster: &Cluster, nodes: &[usize]) -> Vec<shard_cache_client::Client> {

@@ -5,7 +5,6 @@ use std::time::{Duration, Instant};
 use crate::harness::{
     Cluster, Options, PATIENCE, Room,
     load::{Attempt, Load, LoadOptions, read_back, some},
-    until,
 };
 
 const ACKED_PER_PHASE: usize = 600;
@@ -13,7 +12,6 @@ const LOAD: LoadOptions = LoadOptions {
     writers: 6,
     pause: Duration::from_millis(5),
 };
-const LOAD_DEADLINE: Duration = Duration::from_secs(60);
 const SEED: usize = 0;
 
 #[tokio::test]
@@ -24,16 +22,16 @@ async fn the_seed_comes_back_empty_and_every_acknowledged_write_has_two_copies()
         clients.push(node.client_with(Duration::from_millis(500)).await);
     }
     let load = Load::start(&clients, LOAD);
-    more_acked(&load).await;
+    load.wait_for_more(ACKED_PER_PHASE).await;
     let killed_at = Instant::now();
     cluster[SEED].kill9();
-    more_acked(&load).await;
+    load.wait_for_more(ACKED_PER_PHASE).await;
     cluster[SEED].restart().await;
     let restarted_at = Instant::now();
-    more_acked(&load).await;
+    load.wait_for_more(ACKED_PER_PHASE).await;
     cluster.wait_until_ready().await;
     let healed_after = restarted_at.elapsed();
-    more_acked(&load).await;
+    load.wait_for_more(ACKED_PER_PHASE).await;
     let report = load.finish().await;
     cluster.wait_until_nothing_is_owed(&[0, 1, 2]).await;
     let replayed = cluster
@@ -86,19 +84,6 @@ async fn the_seed_comes_back_empty_and_every_acknowledged_write_has_two_copies()
     for node in cluster.nodes() {
         assert_eq!(node.figure("shardcache_evictions_total", &[]).await, 0);
     }
-}
-
-async fn more_acked(load: &Load) {
-    let wanted = load.acked() + ACKED_PER_PHASE;
-    until(
-        "enough writes are acknowledged",
-        LOAD_DEADLINE,
-        async || match load.acked() {
-            acked if acked >= wanted => Ok(()),
-            acked => Err(format!("{acked} of {wanted}")),
-        },
-    )
-    .await;
 }
 
 #[tokio::test]

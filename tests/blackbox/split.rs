@@ -5,8 +5,8 @@ use std::time::{Duration, Instant};
 use shard_cache_client::{CallOptions, Client, ClientError, Outcome, Ttl, Value};
 
 use crate::harness::{
-    Cluster, Launch, Room,
-    relay::{Cable, Relay},
+    Room,
+    relay::{Cable, relayed_pair},
 };
 
 /// Within which a refusal has to come, beyond the request's own deadline.
@@ -15,20 +15,9 @@ const DEADLINE: Duration = Duration::from_secs(1);
 
 #[tokio::test]
 async fn a_split_of_two_nodes_acknowledges_nothing_and_heals_by_itself() {
-    let room = Room::shared().await;
     let cable = Cable::new();
-    let relays = [Relay::start(&cable).await, Relay::start(&cable).await];
-    let mut nodes = Vec::new();
-    for (relay, name) in relays.iter().zip(["n1", "n2"]) {
-        let launch = Launch::new(name, 2)
-            .argument(format!("--advertise={}", relay.address()))
-            .seed(relays[0].address());
-        let node = launch.start().await;
-        relay.forward_to(node.addresses().peer);
-        nodes.push(node);
-    }
-    let cluster = Cluster::of(nodes, room);
-    cluster.wait_until_ready().await;
+    let room = Room::shared().await;
+    let (cluster, _relays) = relayed_pair(room, &cable).await;
     let clients = cluster.clients().await;
     set(&clients[0], "before", "1")
         .await
@@ -40,9 +29,7 @@ async fn a_split_of_two_nodes_acknowledges_nothing_and_heals_by_itself() {
         cluster.wait_until_down(&[0], "n2").await;
         cluster.wait_until_down(&[1], "n1").await;
     };
-    let (refused, ()) = tokio::join!(refuse_until(&clients, cut_at), async {
-        down.await;
-    });
+    let (refused, ()) = tokio::join!(refuse_until(&clients, cut_at), down);
     let known_after = cut_at.elapsed();
     // And still, when each knows that the other is gone.
     for client in &clients {

@@ -60,10 +60,6 @@ impl Cluster {
         &self.nodes
     }
 
-    pub(crate) fn push(&mut self, node: NodeProcess) {
-        self.nodes.push(node);
-    }
-
     /// Waits until every node sees every node alive and in the ring, is ready, and has the same ring as the others.
     pub(crate) async fn wait_until_ready(&self) {
         self.wait_until_ready_within(PATIENCE).await;

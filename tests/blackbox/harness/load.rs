@@ -2,8 +2,9 @@
 //! request. Nothing is retried.
 
 use std::{
+    fmt,
     sync::{
-        Arc, Mutex, PoisonError,
+        Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicBool, AtomicUsize, Ordering},
     },
     time::{Duration, Instant},
@@ -12,10 +13,15 @@ use std::{
 use shard_cache_client::{CallOptions, Client, ClientError, Outcome, Ttl, Value};
 use tokio::task::JoinSet;
 
+use super::until;
+
 /// Attempts to read a key back when a read is not answered. A miss is an answer.
 const READ_ATTEMPTS_MAX: u32 = 5;
 /// Readers beside each other when all is read back.
 const READERS: usize = 8;
+
+/// Within which a test's phase of load has to get on, on a slow machine.
+const PROGRESS_DEADLINE: Duration = Duration::from_secs(90);
 
 /// How much load.
 #[derive(Clone, Copy)]
@@ -33,6 +39,12 @@ pub(crate) struct Acked {
     pub(crate) value: String,
     pub(crate) stored: u32,
     pub(crate) at: Instant,
+}
+
+impl fmt::Display for Acked {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} with {} copies", self.key, self.stored)
+    }
 }
 
 /// What a request did.
@@ -54,6 +66,22 @@ pub(crate) struct Attempt {
     pub(crate) failure: Option<Failure>,
 }
 
+impl fmt::Display for Attempt {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self {
+            target,
+            op,
+            took,
+            failure,
+            ..
+        } = self;
+        let what = failure
+            .as_ref()
+            .map_or_else(|| "ok".to_owned(), Failure::to_string);
+        write!(f, "{op:?} at client {target} after {took:.1?}: {what}")
+    }
+}
+
 /// Why a request was not answered as it should have been.
 #[derive(Clone, Debug)]
 pub(crate) enum Failure {
@@ -63,6 +91,16 @@ pub(crate) enum Failure {
     Unknown(String),
     /// A read missed an acknowledged write or found another value: never legal.
     Wrong(String),
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::NotApplied(reason) => write!(f, "not applied: {reason}"),
+            Self::Unknown(reason) => write!(f, "outcome unknown: {reason}"),
+            Self::Wrong(reason) => write!(f, "wrong: {reason}"),
+        }
+    }
 }
 
 /// All that happened.
@@ -148,16 +186,33 @@ impl Load {
         self.shared.acked_count.load(Ordering::Relaxed)
     }
 
+    /// Waits until so many writes are acknowledged since the start.
+    pub(crate) async fn wait_for(&self, wanted: usize) {
+        until(
+            "enough writes are acknowledged",
+            PROGRESS_DEADLINE,
+            async || match self.acked() {
+                acked if acked >= wanted => Ok(()),
+                acked => Err(format!("{acked} of {wanted}")),
+            },
+        )
+        .await;
+    }
+
+    /// Waits until so many more writes are acknowledged than now.
+    pub(crate) async fn wait_for_more(&self, writes: usize) {
+        self.wait_for(self.acked() + writes).await;
+    }
+
     /// Stops and waits for the requests under way.
     pub(crate) async fn finish(mut self) -> Report {
         self.shared.stopped.store(true, Ordering::Relaxed);
         while let Some(ended) = self.writers.join_next().await {
             ended.expect("a writer does not panic");
         }
-        let take = |all: &Mutex<Vec<Acked>>| std::mem::take(&mut *hold(all));
         Report {
             attempts: std::mem::take(&mut *hold(&self.shared.attempts)),
-            acked: take(&self.shared.acked),
+            acked: std::mem::take(&mut *hold(&self.shared.acked)),
         }
     }
 }
@@ -292,11 +347,11 @@ fn failure(error: &ClientError) -> Failure {
 }
 
 /// The first few of a list, for messages.
-pub(crate) fn some<T: std::fmt::Debug>(all: &[T]) -> String {
-    let shown: Vec<String> = all.iter().take(5).map(|one| format!("{one:?}")).collect();
+pub(crate) fn some<T: fmt::Display>(all: &[T]) -> String {
+    let shown: Vec<String> = all.iter().take(5).map(T::to_string).collect();
     format!("{} in all: {}", all.len(), shown.join("; "))
 }
 
-fn hold<T>(all: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+fn hold<T>(all: &Mutex<T>) -> MutexGuard<'_, T> {
     all.lock().unwrap_or_else(PoisonError::into_inner)
 }

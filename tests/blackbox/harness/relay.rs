@@ -2,8 +2,10 @@
 //! told. What was under way on a connection comes through when the cut is over, as after retransmission.
 
 use std::{
+    collections::VecDeque,
     io,
     net::{Ipv4Addr, SocketAddr},
+    sync::{Arc, Mutex},
 };
 
 use tokio::{
@@ -12,6 +14,14 @@ use tokio::{
     sync::watch,
     task::JoinSet,
 };
+
+use super::{Cluster, Launch, Room};
+
+/// Datagrams that a relay remembers.
+const PASSED_MAX: usize = 64;
+
+/// The datagrams that passed last.
+type Passed = Arc<Mutex<VecDeque<Vec<u8>>>>;
 
 /// Attempts to find a port number that is free for both UDP and TCP.
 const PORT_ATTEMPTS_MAX: u32 = 32;
@@ -41,6 +51,7 @@ impl Cable {
 pub(crate) struct Relay {
     address: SocketAddr,
     target: watch::Sender<Option<SocketAddr>>,
+    passed: Passed,
     // Dropping it ends the forwarding.
     _tasks: JoinSet<()>,
 }
@@ -53,11 +64,19 @@ impl Relay {
         let target = watch::Sender::new(None);
         let mut tasks = JoinSet::new();
         let (is_cut, known) = (cable.is_cut.subscribe(), target.subscribe());
-        tasks.spawn(forward_datagrams(udp, known.clone(), is_cut.clone()));
+        let passed = Passed::default();
+        let remembered = Arc::clone(&passed);
+        tasks.spawn(forward_datagrams(
+            udp,
+            known.clone(),
+            is_cut.clone(),
+            remembered,
+        ));
         tasks.spawn(forward_connections(tcp, known, is_cut));
         Self {
             address,
             target,
+            passed,
             _tasks: tasks,
         }
     }
@@ -67,10 +86,33 @@ impl Relay {
         self.address
     }
 
+    /// The datagrams to the node that passed last.
+    pub(crate) fn passed(&self) -> Vec<Vec<u8>> {
+        let passed = self.passed.lock().expect("no holder panics");
+        passed.iter().cloned().collect()
+    }
+
     /// Where the node is.
     pub(crate) fn forward_to(&self, node: SocketAddr) {
         self.target.send_replace(Some(node));
     }
+}
+
+/// Nodes `n1` and `n2`, each reached by the other through its relay only; they agree.
+pub(crate) async fn relayed_pair(room: Room, cable: &Cable) -> (Cluster, [Relay; 2]) {
+    let relays = [Relay::start(cable).await, Relay::start(cable).await];
+    let mut nodes = Vec::with_capacity(relays.len());
+    for (relay, name) in relays.iter().zip(["n1", "n2"]) {
+        let launch = Launch::new(name, 2)
+            .argument(format!("--advertise={}", relay.address()))
+            .seed(relays[0].address());
+        let node = launch.start().await;
+        relay.forward_to(node.addresses().peer);
+        nodes.push(node);
+    }
+    let cluster = Cluster::of(nodes, room);
+    cluster.wait_until_ready().await;
+    (cluster, relays)
 }
 
 async fn bind() -> (UdpSocket, TcpListener) {
@@ -90,6 +132,7 @@ async fn forward_datagrams(
     socket: UdpSocket,
     target: watch::Receiver<Option<SocketAddr>>,
     is_cut: watch::Receiver<bool>,
+    remembered: Passed,
 ) {
     let mut datagram = vec![0; 65_536];
     loop {
@@ -100,10 +143,19 @@ async fn forward_datagrams(
         let target = *target.borrow();
         let passes = !*is_cut.borrow();
         if let (Some(target), true) = (target, passes) {
+            remember(&remembered, &datagram[..length]);
             // Datagrams may be lost.
             drop(socket.send_to(&datagram[..length], target).await);
         }
     }
+}
+
+fn remember(passed: &Passed, datagram: &[u8]) {
+    let mut passed = passed.lock().expect("no holder panics");
+    if passed.len() == PASSED_MAX {
+        passed.pop_front();
+    }
+    passed.push_back(datagram.to_vec());
 }
 
 async fn forward_connections(

@@ -1,0 +1,257 @@
+//! The life of a link, call by call.
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    task::Wake,
+};
+
+use bytes::Bytes;
+
+use super::*;
+use crate::{
+    key::{Key, Slot},
+    operation::{Kind, Want, WriteAnswer},
+    ring::SlotConfiguration,
+};
+
+const LIMITS: LinkLimits = LinkLimits {
+    queue_bytes_max: 10 * 1024,
+    stall_timeout: Duration::from_millis(250),
+};
+
+const fn at(millis: u64) -> Monotonic {
+    Duration::from_millis(millis)
+}
+
+fn operation(token: u64, key_bytes: usize) -> Operation {
+    Operation {
+        token,
+        slot: Slot(0),
+        configuration: SlotConfiguration {
+            root: 1,
+            number: 1,
+            owners: 1,
+        },
+        deadline: at(500),
+        kind: Kind::Read {
+            key: Key::new(Bytes::from(vec![b'k'; key_bytes])),
+            want: Want::Record,
+        },
+    }
+}
+
+const DONE: Answer = Answer::Write(WriteAnswer::Stored {
+    replaced: false,
+    full: true,
+});
+
+fn up() -> (Link, u64) {
+    let link = Link::new(LIMITS);
+    let (session, severed) = link.open();
+    assert!(severed.tokens.is_empty());
+    link.accept(session);
+    (link, session)
+}
+
+fn drained(link: &Link, session: u64, now: Monotonic) -> Vec<u64> {
+    match link.drain(session, Waker::noop(), now) {
+        Drained::Batch(batch) => batch.iter().map(|operation| operation.token).collect(),
+        Drained::Empty | Drained::Closed => Vec::new(),
+    }
+}
+
+fn answer(link: &Link, tokens: &[u64], now: Monotonic) -> Result<Vec<u64>, OutOfOrder> {
+    let mut completed = Vec::new();
+    let answers = tokens.iter().map(|token| (*token, DONE));
+    link.answered(answers, now, |token, _answer| completed.push(token))?;
+    Ok(completed)
+}
+
+#[derive(Default)]
+struct Wakes(AtomicUsize);
+
+impl Wake for Wakes {
+    fn wake(self: Arc<Self>) {
+        self.0.fetch_add(1, Ordering::Relaxed);
+    }
+}
+
+#[test]
+fn a_link_without_a_connection_refuses_at_once() {
+    let link = Link::new(LIMITS);
+    assert_eq!(
+        link.submit(operation(1, 1), at(0)),
+        Err(NotSent::Disconnected)
+    );
+    let (session, _severed) = link.open();
+    assert_eq!(
+        link.submit(operation(1, 1), at(0)),
+        Err(NotSent::Disconnected),
+        "not accepted yet"
+    );
+    link.accept(session);
+    assert_eq!(link.submit(operation(1, 1), at(0)), Ok(()));
+    assert_eq!(link.reach(), Reach::Up);
+}
+
+#[test]
+fn everything_queued_goes_out_together_and_the_writer_is_woken_once() {
+    let (link, session) = up();
+    let wakes = Arc::new(Wakes::default());
+    let waker = Waker::from(Arc::clone(&wakes));
+    assert!(matches!(link.drain(session, &waker, at(0)), Drained::Empty));
+    for token in 0..5 {
+        link.submit(operation(token, 1), at(0)).unwrap();
+    }
+    assert_eq!(wakes.0.load(Ordering::Relaxed), 1);
+    assert_eq!(drained(&link, session, at(0)), [0, 1, 2, 3, 4]);
+    assert_eq!(
+        answer(&link, &[0, 1, 2, 3, 4], at(2)).unwrap(),
+        [0, 1, 2, 3, 4]
+    );
+    assert_eq!(link.round_trip(), at(2));
+}
+
+#[test]
+fn a_full_queue_refuses_and_names_the_limit() {
+    let (link, session) = up();
+    let mut accepted = 0;
+    let refusal = loop {
+        match link.submit(operation(accepted, 1000), at(0)) {
+            Ok(()) => accepted += 1,
+            Err(refusal) => break refusal,
+        }
+    };
+    let bytes = (1000 + OPERATION_OVERHEAD_BYTES) * usize::try_from(accepted).unwrap();
+    let queue_bytes_max = LIMITS.queue_bytes_max;
+    assert_eq!(
+        refusal,
+        NotSent::QueueFull {
+            queued_bytes: bytes,
+            queue_bytes_max
+        }
+    );
+    assert!(bytes <= queue_bytes_max);
+    assert_eq!(drained(&link, session, at(0)).len() as u64, accepted);
+    assert_eq!(
+        link.submit(operation(99, 1000), at(0)),
+        Ok(()),
+        "draining makes room"
+    );
+}
+
+#[test]
+fn a_broken_connection_tells_what_was_sent_from_what_was_not() {
+    let (link, session) = up();
+    link.submit(operation(1, 1), at(0)).unwrap();
+    assert_eq!(drained(&link, session, at(0)), [1]);
+    link.submit(operation(2, 1), at(0)).unwrap();
+    let severed = link.close(session);
+    assert_eq!(
+        severed.tokens,
+        [(1, Failure::Broken), (2, Failure::NotSent)]
+    );
+    assert_eq!(link.reach(), Reach::Down);
+    assert!(matches!(
+        link.drain(session, Waker::noop(), at(0)),
+        Drained::Closed
+    ));
+    assert!(
+        link.close(session).tokens.is_empty(),
+        "closing twice severs nothing twice"
+    );
+}
+
+#[test]
+fn the_writer_of_an_old_connection_cannot_take_operations_of_a_new_one() {
+    let (link, old) = up();
+    let (new, _severed) = link.open();
+    link.accept(old);
+    assert_eq!(
+        link.reach(),
+        Reach::Down,
+        "accepting an old connection means nothing"
+    );
+    link.accept(new);
+    link.submit(operation(7, 1), at(0)).unwrap();
+    assert!(matches!(
+        link.drain(old, Waker::noop(), at(0)),
+        Drained::Closed
+    ));
+    assert_eq!(drained(&link, new, at(0)), [7]);
+}
+
+#[test]
+fn an_answer_out_of_order_is_an_error() {
+    let (link, session) = up();
+    link.submit(operation(1, 1), at(0)).unwrap();
+    link.submit(operation(2, 1), at(0)).unwrap();
+    assert_eq!(drained(&link, session, at(0)), [1, 2]);
+    let error = answer(&link, &[2], at(1)).unwrap_err();
+    assert_eq!(
+        error,
+        OutOfOrder {
+            answered: 2,
+            expected: Some(1)
+        }
+    );
+    let (link, _session) = up();
+    assert_eq!(
+        answer(&link, &[5], at(1)),
+        Err(OutOfOrder {
+            answered: 5,
+            expected: None
+        })
+    );
+}
+
+#[test]
+fn a_silent_peer_counts_as_stalled_until_it_answers() {
+    let (link, session) = up();
+    link.submit(operation(1, 1), at(0)).unwrap();
+    assert_eq!(drained(&link, session, at(0)), [1]);
+    assert!(link.tick(at(250)).is_empty());
+    assert_eq!(link.tick(at(251)), [1]);
+    assert_eq!(link.reach(), Reach::Stalled);
+    assert!(link.tick(at(260)).is_empty(), "each is reported once");
+    answer(&link, &[1], at(300)).unwrap();
+    assert_eq!(link.reach(), Reach::Up);
+}
+
+#[test]
+fn an_idle_link_is_not_stalled() {
+    let (link, _session) = up();
+    assert!(link.tick(at(1_000_000)).is_empty());
+    assert_eq!(link.reach(), Reach::Up);
+}
+
+#[test]
+fn a_batch_is_bounded_in_bytes_and_in_number() {
+    let limits = LinkLimits {
+        queue_bytes_max: usize::MAX,
+        ..LIMITS
+    };
+    let link = Link::new(limits);
+    let (session, _severed) = link.open();
+    link.accept(session);
+    for token in 0..2000 {
+        link.submit(operation(token, 1), at(0)).unwrap();
+    }
+    assert_eq!(drained(&link, session, at(0)).len(), BATCH_OPERATIONS_MAX);
+    assert_eq!(
+        drained(&link, session, at(0)).len(),
+        2000 - BATCH_OPERATIONS_MAX
+    );
+    for token in 0..4 {
+        link.submit(operation(token, BATCH_BYTES_MAX), at(0))
+            .unwrap();
+    }
+    assert_eq!(
+        drained(&link, session, at(0)),
+        [0],
+        "one that is too large goes alone"
+    );
+}
