@@ -20,7 +20,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     // The asynchronous shell.
     ("workers", &["clock"]),
     ("telemetry", &[]),
-    ("config", &[]),
+    ("config", &["version"]),
     (
         "replica",
         &["clock", "key", "operation", "ring", "store", "version"],

@@ -5,6 +5,7 @@ Parts: `cargo test` of the whole workspace, and the contract check (the requests
 through server reflection). Needs Rust, a C compiler and Python 3; a virtual environment is made in .venv.
 """
 
+import json
 import os
 import pathlib
 import re
@@ -88,43 +89,41 @@ def run_contract(tally: Tally) -> None:
     subprocess.run([CARGO, "build", "--locked", "--bin", "shard-cache"], cwd=ROOT, check=True)
     python = python_with_packages()
     with tempfile.TemporaryDirectory(prefix="shard-cache-contract-") as folder:
-        local = [binary(), "local", "--dir", str(pathlib.Path(folder) / "cluster")]
-        up = subprocess.run([*local, "up", "-n", str(NODES), "--ports", "auto", "-o", "json"], check=False,
-                            capture_output=True, text=True, timeout=PART_TIMEOUT_SECONDS)
+        environment = {**os.environ, "SHARD_CACHE_LOCAL_DIR": str(pathlib.Path(folder) / "cluster")}
+
+        def local(*arguments: str) -> subprocess.CompletedProcess[str]:
+            return subprocess.run([binary(), "local", *arguments], check=False, capture_output=True, text=True,
+                                  env=environment, timeout=PART_TIMEOUT_SECONDS)
+
+        up = local("up", "-n", str(NODES), "--ports", "auto")
         try:
             if up.returncode != 0:
                 tally.fail(f"the local cluster did not start: {up.stdout}{up.stderr}")
                 return
-            check = subprocess.run([python, ROOT / "tests" / "contract" / "check.py", *node_arguments(up.stdout)],
-                                   check=False, capture_output=True, text=True, timeout=PART_TIMEOUT_SECONDS)
-            print(check.stdout, end="")
-            print(check.stderr, end="", file=sys.stderr)
-            counts = re.search(r"^(\d+) passed, (\d+) failed, (\d+) skipped", check.stdout, re.MULTILINE)
-            if counts is None:
-                tally.fail(f"the contract check said nothing and exited with {check.returncode}")
-                return
-            tally.passed += int(counts[1])
-            tally.failed += int(counts[2])
-            tally.skipped += int(counts[3])
-            if int(counts[3]):
-                tally.fail("the contract check skipped something")
+            nodes = json.loads(local("status", "-o", "json").stdout)
+            check_contract(tally, python, nodes)
         finally:
-            down = subprocess.run([*local, "down"], check=False, capture_output=True, text=True,
-                                  timeout=PART_TIMEOUT_SECONDS)
+            down = local("down")
             if down.returncode != 0:
                 tally.fail(f"the local cluster did not stop: {down.stdout}{down.stderr}")
 
 
-def node_arguments(up: str) -> list[str]:
-    """`--node HOST:GRPC:HTTP` for each node that `local up -o json` tells of."""
-    import json
-
-    arguments = []
-    for node in json.loads(up)["nodes"]:
-        host, grpc = node["grpc"].rsplit(":", 1)
-        http = node["http"].rsplit(":", 1)[1]
-        arguments += ["--node", f"{host}:{grpc}:{http}"]
-    return arguments
+def check_contract(tally: Tally, python: pathlib.Path, nodes: list[dict]) -> None:
+    """Runs the contract check against running nodes and counts what it says."""
+    arguments = [part for node in nodes for part in ("--node", f"127.0.0.1:{node['grpc_port']}:{node['http_port']}")]
+    check = subprocess.run([python, ROOT / "tests" / "contract" / "check.py", *arguments], check=False,
+                           capture_output=True, text=True, timeout=PART_TIMEOUT_SECONDS)
+    print(check.stdout, end="")
+    print(check.stderr, end="", file=sys.stderr)
+    counts = re.search(r"^(\d+) passed, (\d+) failed, (\d+) skipped", check.stdout, re.MULTILINE)
+    if counts is None:
+        tally.fail(f"the contract check said nothing and exited with {check.returncode}")
+        return
+    tally.passed += int(counts[1])
+    tally.failed += int(counts[2])
+    tally.skipped += int(counts[3])
+    if int(counts[3]):
+        tally.fail("the contract check skipped something")
 
 
 def main() -> int:
