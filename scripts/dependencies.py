@@ -9,7 +9,7 @@ import sys
 
 # Licences that may be combined with MIT. MPL-2.0 only by name, because it binds changes to its files.
 LICENCES = {
-    "0BSD", "Apache-2.0", "Apache-2.0 WITH LLVM-exception", "BSD-2-Clause", "BSD-3-Clause", "CC0-1.0", "ISC", "MIT",
+    "0BSD", "Apache-2.0", "BSL-1.0", "Apache-2.0 WITH LLVM-exception", "BSD-2-Clause", "BSD-3-Clause", "CC0-1.0", "ISC", "MIT",
     "MIT-0", "Unicode-3.0", "Unlicense", "Zlib",
 }
 LICENCES_BY_NAME = {"foca": "MPL-2.0"}

@@ -156,6 +156,12 @@ impl Node {
         } = seams;
         let sockets = Sockets::bind(&config).await?;
         let addresses = sockets.addresses;
+        if config.server.bind.iter().any(|ip| !ip.is_loopback()) {
+            tracing::warn!(
+                "gossip and peer links are neither authenticated nor encrypted, and they are reachable from other \
+                 machines: use them on a trusted network only"
+            );
+        }
         let advertised = Advertised::of(&config, addresses).await?;
         let name = config.node_name(addresses.peer.port());
         let mut boots = entropy.stream("boot ids");

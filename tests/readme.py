@@ -11,6 +11,7 @@
 - `make` does not build again: `make build` is done already, `run-local` and `stop-local` do with this binary what the
   Makefile says, and the targets in TARGETS_NOT_RUN must only exist.
 - Links to files must lead somewhere, in README.md and the other documents.
+- The fields and defaults in docs/configuration.md must be those of `config print`.
 
 Without grpcurl or jq on the PATH small stand-ins take their place. Where the README's ports are taken, others are used.
 """
@@ -36,7 +37,7 @@ ROOT = pathlib.Path(__file__).resolve().parent.parent
 DOCUMENTS = ["README.md", "CHANGELOG.md", "CONTRIBUTING.md", *(
     str(path.relative_to(ROOT)) for path in sorted((ROOT / "docs").rglob("*.md")))]
 # They take long, or are what calls this check.
-TARGETS_NOT_RUN = {"test", "ci", "race", "cover", "lint", "fmt", "verify"}
+TARGETS_NOT_RUN = {"test", "ci", "race", "cover", "lint", "fmt", "verify", "readme"}
 # The lines by which a newcomer gets here.
 LINES_DONE = re.compile(r"^(git clone .*|cd shard-cache)$", re.MULTILINE)
 SERVER = re.compile(r"^\./shard-cache( serve)?( -.*)?$")
@@ -273,6 +274,24 @@ def broken_links() -> list[str]:
     return broken
 
 
+def wrong_defaults(stage: Stage) -> list[str]:
+    """Rows of the table of bounds that name no field, or another default than the program's."""
+    printed = stage.run("./shard-cache config print -o json")
+    if printed.returncode != 0:
+        return [f"config print: exit code {printed.returncode}:\n{printed.stdout}"]
+    config, wrong = json.loads(printed.stdout)["config"], []
+    table = (ROOT / "docs" / "configuration.md").read_text()
+    rows = re.findall(r"^\| `([\w.]+)` \|[^|]*\| ([^|]*?) \|", table, re.MULTILINE)
+    for field, shown in rows:
+        value = config
+        for name in field.split("."):
+            value = value.get(name, "no such field") if isinstance(value, dict) else "no such field"
+        default = "not set" if value is None else str(value)
+        if default != shown and "." in field:
+            wrong.append(f"docs/configuration.md: {field} is {default}, not {shown}")
+    return wrong if rows else ["docs/configuration.md: no table of bounds found"]
+
+
 def built_binary() -> pathlib.Path:
     command = [os.environ.get("CARGO", "cargo"), "build", "--locked", "--bin", "shard-cache"]
     subprocess.run(command, cwd=ROOT, check=True)
@@ -294,6 +313,7 @@ def main() -> int:
     with tempfile.TemporaryDirectory(prefix="shard-cache-readme-") as folder:
         stage = Stage(pathlib.Path(folder), binary)
         try:
+            failures += wrong_defaults(stage)
             for block in BLOCK.finditer(document):
                 indent, kind, text = block.groups()
                 if kind not in checks:

@@ -16,8 +16,11 @@ use shard_cache_membership::{
     identity::NodeIdentity,
     record::Phase,
 };
+use xxhash_rust::xxh3::{xxh3_64, xxh3_64_with_seed};
 
 const WALL: u64 = 1_800_000_000_000;
+/// The last bytes of the envelope.
+const CHECKSUM_BYTES: usize = 4;
 const WEEK_MILLIS: u64 = 7 * 24 * 3600 * 1000;
 
 fn at(millis: u64) -> Now {
@@ -105,6 +108,13 @@ fn mutate(rng: &mut SmallRng, datagram: &mut Vec<u8>) {
     }
 }
 
+/// The checksum of an envelope around `payload`, so that what is mutated reaches the decoders.
+fn checksum(payload: &[u8]) -> [u8; CHECKSUM_BYTES] {
+    let cluster = xxh3_64(config().cluster_id.as_bytes());
+    let [.., a, b, c, d] = xxh3_64_with_seed(payload, cluster).to_be_bytes();
+    [a, b, c, d]
+}
+
 fn refused(counters: &CountersSnapshot) -> u64 {
     counters.rejected_junk
         + counters.rejected_foreign_cluster
@@ -147,6 +157,8 @@ fn mutated_datagrams_never_panic() {
         if rng.random() {
             let mut payload = datagram.split_off(ENVELOPE_BYTES);
             mutate(&mut rng, &mut payload);
+            datagram.truncate(ENVELOPE_BYTES - CHECKSUM_BYTES);
+            datagram.extend(checksum(&payload));
             datagram.extend(payload);
         } else {
             mutate(&mut rng, &mut datagram);

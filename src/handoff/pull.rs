@@ -4,17 +4,13 @@
 //! Every present owner is asked, not one of them: an acknowledged write is on a write quorum of owners, so after the
 //! loss of one of them the rest together still hold it, but any single one may not.
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    sync::Arc,
-    time::Duration,
-};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
-use shard_cache_membership::identity::NodeId;
+use shard_cache_membership::{identity::NodeId, view::View};
 use tokio::sync::watch;
 
 use crate::{
-    clock::Clock,
+    clock::{Clock, Monotonic},
     handoff::records,
     key::{Key, Slot},
     replica::Replica,
@@ -28,6 +24,9 @@ use crate::{
 const PAGE_BYTES_MAX: usize = 1024 * 1024;
 /// Pause before a source that failed is asked again.
 const RETRY_PAUSE: Duration = Duration::from_millis(200);
+
+/// How long a source that the view does not know is waited for.
+const UNKNOWN_SOURCE_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// Who is asked for which slots, once per joining.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -75,8 +74,8 @@ pub struct Pull {
     pub clock: Arc<dyn Clock>,
     /// Counters.
     pub metrics: Arc<Metrics>,
-    /// Members believed to be present; a source is given up when it is no longer among them.
-    pub present: watch::Receiver<Arc<BTreeSet<NodeId>>>,
+    /// The members: a source is given up when it is down.
+    pub view: watch::Receiver<Arc<View>>,
 }
 
 impl Pull {
@@ -93,9 +92,10 @@ impl Pull {
     }
 
     async fn pull_from(&self, source: NodeId, slots: SlotSet, root: u64) -> u64 {
+        let began = self.clock.monotonic();
         let (mut cursor, mut records) = (0, 0);
         loop {
-            if !self.present.borrow().contains(&source) {
+            if self.is_lost(source, began) {
                 tracing::warn!(%source, "a source of a bulk pull is gone");
                 return records;
             }
@@ -129,6 +129,15 @@ impl Pull {
                 Some(next) => cursor = next,
                 None => return records,
             }
+        }
+    }
+
+    /// Whether a source is down. One that the view does not know *yet* is not: its slots must not be skipped because the
+    /// ring was learnt of a moment before the members.
+    fn is_lost(&self, source: NodeId, began: Monotonic) -> bool {
+        match self.view.borrow().member(source) {
+            Some(member) => !member.liveness.is_present(),
+            None => self.clock.monotonic().saturating_sub(began) > UNKNOWN_SOURCE_TIMEOUT,
         }
     }
 

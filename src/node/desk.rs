@@ -32,7 +32,7 @@ use crate::{
     telemetry::{
         Lookup, Metrics, Op, OperationOutcome, PeerHints, Snapshot, process::ProcessFigures,
     },
-    transport::{PeerTransport, PushPull},
+    transport::{PeerTransport, PushPull, Reach},
 };
 
 /// How long gathering the reports of all members may take.
@@ -99,13 +99,21 @@ impl Desk {
                 "copying this node's slots before it enters the ring".into(),
             );
         }
-        let absent: Vec<String> = ring
+        let (present, absent): (Vec<RingMember>, Vec<RingMember>) = ring
             .members()
             .iter()
-            .filter(|member| !is_present(view, **member))
-            .map(|member| name_of(view, member.node_id))
-            .collect();
-        if absent.is_empty() {
+            .partition(|member| is_present(view, **member));
+        // Gossip and peer links fail and heal apart from each other.
+        let unlinked = present
+            .into_iter()
+            .filter(|member| member.node_id != self.facts.own)
+            .filter(|member| self.transport.reach(member.node_id) == Reach::Down);
+        let names = |members: Vec<RingMember>| -> Vec<String> {
+            let named = members.iter().map(|member| name_of(view, member.node_id));
+            named.collect()
+        };
+        let (absent, unlinked) = (names(absent), names(unlinked.collect()));
+        if absent.is_empty() && unlinked.is_empty() {
             return (Condition::Ok, String::new());
         }
         let unserved = self.unserved_ratio(&ring);
@@ -114,9 +122,14 @@ impl Desk {
         } else {
             String::new()
         };
+        let reasons: Vec<String> = [("absent", absent), ("no link to", unlinked)]
+            .into_iter()
+            .filter(|(_, members)| !members.is_empty())
+            .map(|(what, members)| format!("{what}: {}", members.join(", ")))
+            .collect();
         (
             Condition::Degraded,
-            format!("absent: {}{share}", absent.join(", ")),
+            format!("{}{share}", reasons.join("; ")),
         )
     }
 

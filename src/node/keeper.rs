@@ -2,7 +2,7 @@
 //! tells the others where it stands. One task owns the roster.
 
 use std::{
-    collections::{BTreeMap, BTreeSet},
+    collections::BTreeMap,
     net::SocketAddr,
     sync::{
         Arc,
@@ -90,7 +90,6 @@ pub(super) struct Keeper {
     standing: watch::Sender<Standing>,
     offer: Arc<ArcSwap<Bytes>>,
     adoptions: mpsc::Receiver<RosterState>,
-    present: watch::Sender<Arc<BTreeSet<NodeId>>>,
     push_pulls: PushPulls,
     pull: PullState,
     pulled_tx: mpsc::Sender<u64>,
@@ -117,7 +116,6 @@ impl Keeper {
         let offer = Arc::new(ArcSwap::from_pointee(Bytes::new()));
         let (adoptions_tx, adoptions) = mpsc::channel(ADOPTIONS_MAX);
         let (pulled_tx, pulled_rx) = mpsc::channel(1);
-        let (present, _present_rx) = watch::channel(Arc::default());
         let push_pulls = PushPulls {
             membership: parts.membership.clone(),
             transport: Arc::clone(&parts.transport) as Arc<dyn PeerTransport>,
@@ -140,7 +138,6 @@ impl Keeper {
             standing,
             offer,
             adoptions,
-            present,
             push_pulls,
             pull: PullState::NotStarted,
             pulled_tx,
@@ -220,14 +217,6 @@ impl Keeper {
             })
             .collect();
         self.parts.transport.retarget(&targets);
-        let present: BTreeSet<_> = view.present().map(|member| member.node_id).collect();
-        self.present.send_if_modified(|held| {
-            let changed = **held != present;
-            if changed {
-                *held = Arc::new(present);
-            }
-            changed
-        });
     }
 
     /// Publishes the ring and what others may adopt.
@@ -292,7 +281,7 @@ impl Keeper {
             transport: Arc::clone(&self.parts.transport) as Arc<dyn PeerTransport>,
             clock: Arc::clone(&self.parts.clock),
             metrics: Arc::clone(&self.parts.metrics),
-            present: self.present.subscribe(),
+            view: self.parts.membership.view(),
         };
         let (root, done) = (ring.root(), self.pulled_tx.clone());
         let task = async move {

@@ -17,7 +17,7 @@ const DATAGRAMS: usize = 20_000;
 const BURST: usize = 100;
 const DATAGRAM_BYTES_MAX: usize = 1_200;
 /// What stands before the payload of a gossip datagram.
-const ENVELOPE_BYTES: usize = 13;
+const ENVELOPE_BYTES: usize = 17;
 
 #[tokio::test]
 async fn a_node_of_another_cluster_is_refused_and_counted() {
@@ -106,7 +106,7 @@ async fn junk_datagrams_are_ignored_and_counted() {
         until(
             "a burst is refused and counted",
             PATIENCE,
-            async || match rejected(&cluster[0], "").await? - before + cluster[0].metric("shardcache_gossip_messages_total", &[("direction","received")]).await? {
+            async || match rejected(&cluster[0], "").await? - before {
                 counted if counted >= sent as u64 => Ok(()),
                 counted => Err(format!("{counted} of {sent}")),
             },
@@ -116,14 +116,10 @@ async fn junk_datagrams_are_ignored_and_counted() {
     let counted = rejected(&cluster[0], "").await.expect("an answer") - before;
     println!("junk: {sent} datagrams sent, {counted} refused and counted");
     for node in cluster.nodes() {
-        println!("{:?}", node.members().await);
-        println!("{}", node.http("/health").await.unwrap().text());
+        let members = node.members().await.expect("an answer");
+        assert_eq!(members.len(), 2, "junk became a member: {members:?}");
     }
     cluster.wait_until_ready().await;
-    for node in cluster.nodes() {
-        println!("{:?}", node.members().await);
-        println!("{}", node.http("/health").await.unwrap().text());
-    }
     let call = CallOptions::default();
     let written = cluster
         .client(0)
@@ -203,10 +199,14 @@ impl Junk {
                 datagram
             }
             2 => {
-                let mut datagram = real;
+                let mut datagram = real.clone();
                 for _ in 0..1 + self.below(4) {
                     let at = self.below(datagram.len());
                     datagram[at] ^= 1 + self.below(255) as u8;
+                }
+                // Two changes of one byte may undo each other.
+                if datagram == real {
+                    datagram[0] ^= 1;
                 }
                 datagram
             }
