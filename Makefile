@@ -5,7 +5,7 @@ PYTHON ?= python3
 SCRIPTS := .ci/run .ci/fresh
 
 .DEFAULT_GOAL := help
-.PHONY: help build run-local stop-local test race cover fmt fmt-check lint verify external ci clean
+.PHONY: help build run-local stop-local test race cover fmt fmt-check lint verify readme external ci clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -26,7 +26,7 @@ test: ## Run all tests; needs Rust, a C compiler and Python 3 (a virtual environ
 	CARGO="$(CARGO)" $(PYTHON) tests/run.py
 
 race: ## Explore thread interleavings of the store and the pending table (shuttle); thread sanitizer where nightly is present
-	$(CARGO) test --locked --features race --test race
+	$(CARGO) test --locked --features race --lib -- race::
 	@if $(CARGO) +nightly --version >/dev/null 2>&1; then \
 		RUSTFLAGS="-Zsanitizer=thread" $(CARGO) +nightly test --locked -Zbuild-std --target "$$(rustc -vV | sed -n 's/^host: //p')" --lib store; \
 	else \
@@ -50,16 +50,19 @@ fmt-check:
 
 lint: ## Clippy and rustdoc without warnings; licences and sources of dependencies
 	$(CARGO) clippy --workspace --all-targets --locked -- -D warnings
-	$(CARGO) clippy --package shard-cache --features race --test race --locked -- -D warnings
+	$(CARGO) clippy --package shard-cache --features race --lib --tests --locked -- -D warnings
 	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --workspace --no-deps --locked --document-private-items
 	$(PYTHON) scripts/dependencies.py
 
 verify: fmt-check lint ## What must hold before a change lands, apart from the tests
 
+readme: ## Execute the README's commands against the debug binary
+	CARGO="$(CARGO)" $(PYTHON) tests/readme.py
+
 external: ## Checks by tools that are not Rust's: shellcheck, yamllint, promtool
 	@$(PYTHON) scripts/external.py $(SCRIPTS)
 
-ci: verify test race external ## Everything
+ci: verify test readme race external ## Everything
 
 clean: ## Remove what was built
 	$(CARGO) clean

@@ -36,3 +36,9 @@ pub mod telemetry;
 pub mod transport;
 pub mod version;
 pub mod workers;
+
+// Models under shuttle's scheduler. Tests of the library rather than of their own, because those would build the binary
+// with shuttle's locks and leave it where the real one belongs.
+#[cfg(all(test, feature = "race"))]
+#[path = "../tests/race/main.rs"]
+mod race;

@@ -118,6 +118,7 @@ pub struct Node {
     membership: Handle,
     coordinator: Arc<Coordinator>,
     hints: Arc<OwedHints>,
+    ledger: Arc<Ledger>,
     transport: Arc<StreamTransport>,
     workers: Arc<TokioWorkers>,
     draining: Arc<AtomicBool>,
@@ -196,6 +197,7 @@ impl Node {
             transport: Arc::clone(&core.transport),
             ring: core.ring.clone(),
             store: Arc::clone(&core.store),
+            hints: Arc::clone(&core.hints),
             replica: Arc::clone(&core.replica),
             clock: Arc::clone(&clock),
             workers: Arc::clone(&core.workers) as Arc<dyn Workers>,
@@ -229,6 +231,7 @@ impl Node {
             membership,
             coordinator,
             hints: Arc::clone(&core.hints),
+            ledger: Arc::clone(&core.ledger),
             transport: Arc::clone(&core.transport),
             workers: Arc::clone(&core.workers),
             draining,
@@ -273,7 +276,7 @@ impl Node {
         self.membership.shutdown().await;
         if owed > 0 {
             return Drained::Unsafe {
-                reason: format!("{owed} hints could not be handed over"),
+                reason: format!("{owed} writes or hints could not be handed over"),
             };
         }
         match left {
@@ -284,27 +287,29 @@ impl Node {
         }
     }
 
-    /// Waits until nothing is owed to members that can be reached. Returns the number of hints still owed to them.
+    /// Waits until every write under way has been settled and nothing is owed to members that can be reached. Returns
+    /// how many writes and hints are left.
     async fn hand_over_hints(&self) -> usize {
         let deadline = self.clock.monotonic() + DRAIN_HINTS_TIMEOUT;
         loop {
-            let view = self.membership.view().borrow().clone();
-            let stats = self.hints.stats();
-            let present = |target: NodeId| {
-                view.member(target)
-                    .is_some_and(|member| member.liveness.is_present())
-            };
-            let owed: usize = stats
-                .targets
-                .iter()
-                .filter(|target| present(target.target))
-                .map(|target| target.pending)
-                .sum();
-            if owed == 0 || self.clock.monotonic() >= deadline {
-                return owed;
+            // A write whose slow owner has not answered may still become a hint.
+            let left = self.ledger.under_way() + self.hints_owed_to_present();
+            if left == 0 || self.clock.monotonic() >= deadline {
+                return left;
             }
             self.clock.sleep(EXPIRY_INTERVAL).await;
         }
+    }
+
+    fn hints_owed_to_present(&self) -> usize {
+        let view = self.membership.view().borrow().clone();
+        let present = |target: NodeId| {
+            view.member(target)
+                .is_some_and(|member| member.liveness.is_present())
+        };
+        let stats = self.hints.stats();
+        let owed = stats.targets.iter().filter(|target| present(target.target));
+        owed.map(|target| target.pending).sum()
     }
 
     async fn serve(&self, config: &Config, core: &Core, desk: &Arc<Desk>, listeners: Listeners) {
@@ -462,12 +467,14 @@ impl Core {
             "link monitor",
             Box::pin(Arc::clone(&self.transport).monitor()),
         );
-        let delivery = HintDelivery::new(
-            Arc::clone(&self.hints),
-            Arc::clone(&self.transport) as Arc<dyn PeerTransport>,
-            Arc::clone(&self.ring.ring),
-            Arc::clone(&self.clock),
-        );
+        let delivery = HintDelivery {
+            own: self.own.node_id,
+            hints: Arc::clone(&self.hints),
+            replica: Arc::clone(&self.replica),
+            transport: Arc::clone(&self.transport) as Arc<dyn PeerTransport>,
+            ring: Arc::clone(&self.ring.ring),
+            clock: Arc::clone(&self.clock),
+        };
         spawn("hint delivery", Box::pin(delivery.run()));
         let expiry = expire(
             Arc::clone(&self.store),
@@ -497,7 +504,7 @@ async fn expire(store: Arc<Store>, hybrid: Arc<HybridClock>, clock: Arc<dyn Cloc
 async fn follow_readiness(desk: Arc<Desk>, switch: ServingSwitch, clock: Arc<dyn Clock>) {
     let mut told = false;
     loop {
-        let is_ready = desk.health().condition.is_ready();
+        let is_ready = desk.health().is_ready();
         if is_ready != told {
             switch.set(is_ready).await;
             told = is_ready;

@@ -89,7 +89,15 @@ const ARROWS: &[(&str, &[&str])] = &[
     ),
     (
         "http",
-        &["api", "clock", "coordinator", "key", "store", "telemetry"],
+        &[
+            "api",
+            "clock",
+            "coordinator",
+            "key",
+            "store",
+            "telemetry",
+            "version",
+        ],
     ),
     (
         "node",

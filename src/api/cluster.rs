@@ -40,6 +40,8 @@ pub struct NodeHealth {
     pub condition: Condition,
     /// Why it is not [`Condition::Ok`]; empty when it is.
     pub reason: String,
+    /// Whether a quorum of some slot's owners can be reached.
+    pub serves: bool,
     /// The node's name.
     pub node: String,
     /// The product's version.
@@ -81,15 +83,6 @@ impl Condition {
         }
     }
 
-    /// Whether clients should be sent here.
-    #[must_use]
-    pub const fn is_ready(self) -> bool {
-        match self {
-            Self::Ok | Self::Degraded => true,
-            Self::Joining | Self::Draining => false,
-        }
-    }
-
     /// Whether the start is over.
     #[must_use]
     pub const fn is_started(self) -> bool {
@@ -101,6 +94,15 @@ impl Condition {
 }
 
 impl NodeHealth {
+    /// Whether clients should be sent here: it is in a ring, not leaving, and has a quorum for something.
+    #[must_use]
+    pub const fn is_ready(&self) -> bool {
+        match self.condition {
+            Condition::Ok | Condition::Degraded => self.serves,
+            Condition::Joining | Condition::Draining => false,
+        }
+    }
+
     /// The ring's hash as it is shown; empty before the first ring.
     #[must_use]
     pub fn ring_hash_shown(&self) -> String {

@@ -155,6 +155,13 @@ impl peer_server::Peer for PeerApi {
             .merge(request.root, records, parts.clock.now())
             .map_err(|error| Status::failed_precondition(error.to_string()))?;
         parts.metrics.hlc_rejected.inc_by(merged.drifted);
+        if merged.drifted > 0 {
+            // The sender keeps them and tries again.
+            let drifted = merged.drifted;
+            return Err(Status::unavailable(format!(
+                "{drifted} records are stamped too far ahead"
+            )));
+        }
         Ok(Response::new(peer::DeliverResponse {
             sender: parts.desk.boot(),
             clock: parts.present_clock(),

@@ -17,6 +17,7 @@ use crate::{
     store::Record,
     telemetry::{Metrics, ReplicaOp, ReplicaOutcome},
     transport::Completions,
+    version::DRIFT_MAX_MILLIS,
 };
 
 /// Independently locked parts of the table.
@@ -164,6 +165,11 @@ impl Ledger {
         }
     }
 
+    /// Exchanges that are not settled yet.
+    pub fn under_way(&self) -> usize {
+        self.pending.len()
+    }
+
     /// Begins an exchange. It is held until the returned value is dropped.
     pub(super) fn begin(
         &self,
@@ -213,6 +219,26 @@ impl Ledger {
         }
     }
 
+    /// An answer that rests on a version too far ahead of our clock is refused like any stamp: one owner with a bad clock
+    /// must not decide for the others.
+    fn within_drift(&self, answer: Answer) -> Answer {
+        let version = match &answer {
+            Answer::Write(WriteAnswer::Newer { version, .. })
+            | Answer::Read(ReadAnswer::Miss {
+                version: Some(version),
+                ..
+            }) => *version,
+            Answer::Read(ReadAnswer::Holds { held, .. }) => held.version(),
+            Answer::Write(_) | Answer::Read(_) | Answer::Failed(_) => return answer,
+        };
+        let latest = self.clock.wall_millis().saturating_add(DRIFT_MAX_MILLIS);
+        if version.stamp.millis() > latest {
+            self.metrics.hlc_rejected.inc();
+            return Answer::Failed(Failure::Drift);
+        }
+        answer
+    }
+
     fn count(&self, operation: ReplicaOp, answer: OwnerAnswer) {
         let outcome = match answer {
             OwnerAnswer::Ok => ReplicaOutcome::Ok,
@@ -233,6 +259,7 @@ impl Ledger {
 
 impl Completions for Ledger {
     fn complete(&self, token: u64, answer: Answer) {
+        let answer = self.within_drift(answer);
         if let Some(ended) = self.pending.answer(Token::from_raw(token), answer) {
             self.settle(&ended);
         }

@@ -48,10 +48,10 @@ use crate::{
     version::{HybridClock, Version},
 };
 
-/// How long a request waits for this node's own ring to change before it tries again under the present one.
-const RECONFIGURE_PAUSE: Duration = Duration::from_millis(20);
-/// Attempts of one request after a configuration change.
-const RECONFIGURE_ATTEMPTS_MAX: u32 = 32;
+/// How long a request waits for this node's own ring to change before it tries again under the present one: this much
+/// longer after every attempt, up to the second value.
+const RECONFIGURE_PAUSE: Duration = Duration::from_millis(10);
+const RECONFIGURE_PAUSE_MAX: Duration = Duration::from_millis(200);
 
 /// The coordinator's settings: cluster-wide, but for the default time to live.
 #[derive(Clone, Copy, Debug)]
@@ -246,15 +246,17 @@ impl Coordinator {
         Ok(())
     }
 
-    /// Waits a moment for this node's ring to change. Returns whether another attempt is worth making.
+    /// Waits a moment for this node's ring to change. Returns whether another attempt is worth making, which only the
+    /// deadline bounds.
     async fn await_reconfiguration(&self, attempts: u32, terms: Terms) -> bool {
-        if attempts >= RECONFIGURE_ATTEMPTS_MAX {
-            return false;
-        }
+        let left = terms.deadline.saturating_sub(self.clock.monotonic());
+        let pause = RECONFIGURE_PAUSE
+            .saturating_mul(attempts)
+            .min(RECONFIGURE_PAUSE_MAX);
         tokio::select! {
             biased;
             () = self.ring.changed.notified() => {}
-            () = self.clock.sleep(RECONFIGURE_PAUSE) => {}
+            () = self.clock.sleep(pause.min(left)) => {}
         }
         self.clock.monotonic() < terms.deadline
     }

@@ -116,6 +116,13 @@ pub struct Schedule {
     pub nudge_at: Option<Monotonic>,
 }
 
+impl Schedule {
+    fn next(self) -> Monotonic {
+        self.nudge_at
+            .map_or(self.deadline, |nudge_at| nudge_at.min(self.deadline))
+    }
+}
+
 /// Exchanges under way.
 pub struct PendingTable<E> {
     lanes: Box<[Mutex<Lane<E>>]>,
@@ -193,10 +200,7 @@ impl<E: Exchange> PendingTable<E> {
             }
             None => return Err(PendingFull),
         };
-        lane.watch(schedule.deadline);
-        if let Some(nudge_at) = schedule.nudge_at {
-            lane.watch(nudge_at);
-        }
+        lane.watch(schedule.next());
         let cell = &mut lane.cells[index];
         cell.entry = Some(Entry {
             exchange,
@@ -295,7 +299,7 @@ impl<E: Exchange> PendingTable<E> {
                     wakers.extend(entry.waker.take());
                 }
             }
-            let next = entry.schedule.nudge_at.unwrap_or(entry.schedule.deadline);
+            let next = entry.schedule.next();
             lane.watch(next);
         }
         for token in abandoned {

@@ -10,14 +10,15 @@ use crate::{
         Attempt, Coordinator, Plan,
         ledger::{Exchange, HeldExchange, ReadExchange},
         pending::{Schedule, Woken},
-        quorum::{Need, Newest, OWNERS_MAX, ReadOutcome, ReadTally},
+        quorum::{Need, Newest, OWNERS_MAX, ReadOutcome, ReadTally, WriteOutcome},
         request::{Consistency, Hit, KeyRequest, Read, ReadError, Terms, Unavailable},
     },
     key::Key,
     operation::{Kind, Operation, Want},
     store::{Body, Record},
-    telemetry::{Lookup, Op, OperationOutcome, RepairMode},
+    telemetry::{HedgeOutcome, Lookup, Op, OperationOutcome, RepairMode},
     transport::Reach,
+    version::Version,
 };
 
 /// Owner positions in the order in which a read turns to them.
@@ -38,12 +39,17 @@ enum Asked {
     Reconfigured,
 }
 
-/// What became of reading the holder's record after its version was known to be the newest.
-enum Fetched {
-    Record(Record),
-    /// The holder has evicted it, or lost it to expiry, meanwhile.
-    Gone,
-    Failed,
+/// What the answers of a read quorum come to.
+enum Resolved {
+    /// The answer, held by a write quorum where that is due.
+    Answer {
+        hit: Option<Hit>,
+        version: Option<Version>,
+    },
+    /// What was newest is gone: ask again.
+    Again,
+    /// The configuration has changed.
+    Reconfigured,
 }
 
 impl Coordinator {
@@ -99,31 +105,43 @@ impl Coordinator {
                 }
                 Asked::Reconfigured => return Err(unanswered(0, need)),
             };
-            let Some(hit) = self.resolve(attempt, &tally).await? else {
-                continue;
+            let (hit, version) = match self.resolve(attempt, &tally).await? {
+                Resolved::Answer { hit, version } => (hit, version),
+                Resolved::Again if self.clock.monotonic() < terms.deadline => continue,
+                Resolved::Reconfigured if self.await_reconfiguration(attempts, terms).await => {
+                    continue;
+                }
+                Resolved::Again | Resolved::Reconfigured => {
+                    let answered = tally.answered();
+                    return Err(ReadError::DeadlineExceeded {
+                        answered,
+                        needed: need.required,
+                    });
+                }
             };
             return Ok(Read {
                 hit,
-                version: tally.newest().version(),
+                version,
                 degraded: tally.is_degraded(),
                 explain: self.explain(&plan, terms, attempts, |position| tally.explain(position)),
             });
         }
     }
 
-    /// Turns a read quorum's answers into the answer to the client. `None` asks for another attempt.
+    /// Turns a read quorum's answers into the answer to the client.
     async fn resolve(
         &self,
         attempt: Attempt<'_>,
         tally: &ReadTally,
-    ) -> Result<Option<Option<Hit>>, ReadError> {
+    ) -> Result<Resolved, ReadError> {
         let Attempt { plan, terms, .. } = attempt;
-        let newest = tally.newest();
-        let Some(version) = newest.version() else {
-            return Ok(Some(None));
-        };
-        let record = match newest {
-            Newest::Nothing => return Ok(Some(None)),
+        let record = match tally.newest() {
+            Newest::Nothing => {
+                return Ok(Resolved::Answer {
+                    hit: None,
+                    version: None,
+                });
+            }
             Newest::Gone(version) => Record {
                 version,
                 expires_at: None,
@@ -134,38 +152,37 @@ impl Coordinator {
                 ..
             } => record,
             Newest::Value {
+                version,
                 record: None,
                 holder,
-                ..
             } => {
                 match self.fetch(attempt, holder).await {
-                    Fetched::Record(record) if record.version == version => record,
-                    // Something newer has arrived, or the holder broke off: the quorum is asked again.
-                    Fetched::Record(_) | Fetched::Failed
-                        if self.clock.monotonic() < terms.deadline =>
-                    {
-                        return Ok(None);
-                    }
-                    Fetched::Record(_) | Fetched::Failed => {
-                        let needed = self
-                            .need(&plan.ring, terms, self.policy.read_quorum)
-                            .required;
-                        let answered = tally.answered();
-                        return Err(ReadError::DeadlineExceeded { answered, needed });
-                    }
-                    // When in doubt, miss.
-                    Fetched::Gone => return Ok(Some(None)),
+                    // Something newer may have arrived meanwhile: it is as good, once a write quorum holds it.
+                    Some(record) if record.version >= version => record,
+                    // The holder has lost it meanwhile, or broke off: the owners are asked again.
+                    Some(_) | None => return Ok(Resolved::Again),
                 }
             }
         };
+        let version = Some(record.version);
         if self.must_write_back(plan, tally, &record, terms) {
             self.metrics.read_repairs.get(RepairMode::Blocking).inc();
-            if !self.write_back(attempt, &record).await {
-                let need = self.need(&plan.ring, terms, self.policy.write_quorum);
-                return Err(unanswered(tally.holders(version), need));
+            match self.write_back(attempt, &record).await {
+                Some(WriteOutcome::Acknowledged) => {}
+                Some(WriteOutcome::Reconfigured) => return Ok(Resolved::Reconfigured),
+                Some(
+                    WriteOutcome::Open | WriteOutcome::Superseded { .. } | WriteOutcome::Hopeless,
+                )
+                | None => {
+                    let need = self.need(&plan.ring, terms, self.policy.write_quorum);
+                    return Err(unanswered(tally.holders(record.version), need));
+                }
             }
         }
-        Ok(Some(self.hit(record)))
+        Ok(Resolved::Answer {
+            hit: self.hit(record),
+            version,
+        })
     }
 
     /// At QUORUM and ALL, unless a write quorum is known to hold the newest version.
@@ -236,7 +253,12 @@ impl Coordinator {
                 needed: need.required,
             };
             if woken == Woken::Expired {
-                let answered = held.read(|read| read.tally.answered()).unwrap_or(0);
+                let tally = held.read(|read| read.tally.clone()).ok_or_else(gone)?;
+                let answered = tally.answered();
+                // Whoever accepts degraded service would rather have what there is than nothing.
+                if need.least < need.required && answered >= need.least {
+                    return Ok(Asked::Answered(tally));
+                }
                 return Err(ReadError::DeadlineExceeded {
                     answered,
                     needed: need.required,
@@ -273,14 +295,21 @@ impl Coordinator {
     fn consider_hedge(&self, read: &mut ReadExchange) -> ReadOutcome {
         if read.hedge_due {
             read.hedge_due = false;
-            if read.tally.outcome() == ReadOutcome::Open && self.hedges.spend() {
-                read.tally.stall_all_open();
+            if read.tally.outcome() == ReadOutcome::Open {
+                let outcome = if self.hedges.spend() {
+                    read.tally.stall_all_open();
+                    HedgeOutcome::Sent
+                } else {
+                    HedgeOutcome::NoBudget
+                };
+                self.metrics.hedges.get(outcome).inc();
             }
         }
         read.tally.outcome()
     }
 
-    async fn fetch(&self, attempt: Attempt<'_>, holder: u8) -> Fetched {
+    /// Reads the whole record of an owner that is known to hold one.
+    async fn fetch(&self, attempt: Attempt<'_>, holder: u8) -> Option<Record> {
         let Attempt { plan, terms, .. } = attempt;
         let need = Need {
             owners: plan.ring.owner_count(),
@@ -299,24 +328,15 @@ impl Coordinator {
             deadline,
             nudge_at: None,
         };
-        let Ok(held) = self.ledger.begin(exchange, schedule) else {
-            return Fetched::Failed;
-        };
+        let held = self.ledger.begin(exchange, schedule).ok()?;
         for position in (0..need.owners).filter(|position| *position != holder) {
             held.not_sent(position);
         }
         self.send_read(&held, attempt, holder, Want::Record);
         held.wait().await;
-        match held.read(|read| (read.tally.outcome(), read.tally.newest())) {
-            Some((
-                ReadOutcome::Answered,
-                Newest::Value {
-                    record: Some(record),
-                    ..
-                },
-            )) => Fetched::Record(record),
-            Some((ReadOutcome::Answered, _)) => Fetched::Gone,
-            Some(_) | None => Fetched::Failed,
+        match held.read(|read| read.tally.newest())? {
+            Newest::Value { record, .. } => record,
+            Newest::Nothing | Newest::Gone(_) => None,
         }
     }
 

@@ -78,7 +78,8 @@ impl Coordinator {
             expires_at,
             body,
         };
-        let (mut attempts, mut restamps, mut may_be_applied) = (0, 0, false);
+        let (mut attempts, mut restamps) = (0, 0);
+        let (mut may_be_applied, mut replaced) = (false, false);
         loop {
             attempts += 1;
             let (plan, need) = match self.prepare(key, terms) {
@@ -102,16 +103,27 @@ impl Coordinator {
                     OnNewer::Restamp,
                     &record,
                 )
-                .await
-                .map_err(WriteError::Unavailable)?;
+                .await;
+            let verdict = match verdict {
+                Ok(verdict) => verdict,
+                // An earlier attempt was sent: nobody can say that it was surely not applied.
+                Err(_unavailable) if may_be_applied => {
+                    return Err(WriteError::Unknown {
+                        stored: 0,
+                        needed: need.required,
+                    });
+                }
+                Err(unavailable) => return Err(unavailable.into()),
+            };
             let stored = verdict.tally.stored();
+            replaced |= verdict.tally.replaced();
             may_be_applied |= verdict.tally.may_be_applied();
             match verdict.outcome {
                 Some(WriteOutcome::Acknowledged) => {
                     return Ok(Written {
                         version: record.version,
                         stored,
-                        replaced: verdict.tally.replaced(),
+                        replaced,
                         degraded: verdict.tally.is_degraded(),
                         explain: self.explain(&plan, terms, attempts, |position| {
                             verdict.tally.explain(position)
@@ -143,8 +155,13 @@ impl Coordinator {
         }
     }
 
-    /// Stores what a read found on a write quorum, before the read is answered. A newer version satisfies.
-    pub(super) async fn write_back(&self, attempt: Attempt<'_>, record: &Record) -> bool {
+    /// Stores what a read found on a write quorum, before the read is answered. A newer version satisfies. No outcome
+    /// means that the deadline came first, or that there was no room for the exchange.
+    pub(super) async fn write_back(
+        &self,
+        attempt: Attempt<'_>,
+        record: &Record,
+    ) -> Option<WriteOutcome> {
         let need = self.need(&attempt.plan.ring, attempt.terms, self.policy.write_quorum);
         let need = Need {
             least: need.required,
@@ -153,7 +170,7 @@ impl Coordinator {
         let verdict = self
             .attempt_write(attempt, need, OnNewer::Satisfied, record)
             .await;
-        verdict.is_ok_and(|verdict| verdict.outcome == Some(WriteOutcome::Acknowledged))
+        verdict.ok().and_then(|verdict| verdict.outcome)
     }
 
     fn prepare(&self, key: &Key, terms: Terms) -> Result<(Plan, Need), Unavailable> {
@@ -202,6 +219,12 @@ impl Coordinator {
             Verdict {
                 outcome: match woken {
                     Woken::Actionable => Some(outcome),
+                    // Whoever accepts degraded service would rather have what there is than nothing.
+                    Woken::Expired
+                        if need.least < need.required && write.tally.stored() >= need.least =>
+                    {
+                        Some(WriteOutcome::Acknowledged)
+                    }
                     Woken::Expired => None,
                 },
                 tally: write.tally.clone(),

@@ -7,9 +7,15 @@ use shard_cache_membership::identity::NodeId;
 
 use crate::{
     clock::Clock,
-    handoff::{OwedHints, records},
+    handoff::{
+        OwedHints,
+        records::{self, NotRecords},
+    },
+    key::Key,
+    replica::{ForeignRoot, Replica},
     ring::Ring,
-    transport::{Delivery, PeerTransport, Reach},
+    store::Record,
+    transport::{CallError, Delivery, PeerTransport, Reach},
 };
 
 /// Keys and values in one batch.
@@ -21,10 +27,18 @@ const BATCH_PAUSE: Duration = Duration::from_millis(5);
 
 /// Delivers the hints of one node.
 pub struct HintDelivery {
-    hints: Arc<OwedHints>,
-    transport: Arc<dyn PeerTransport>,
-    ring: Arc<ArcSwapOption<Ring>>,
-    clock: Arc<dyn Clock>,
+    /// This node. A coordinator may owe a record to its own node, which was not an owner yet when the write was sent.
+    pub own: NodeId,
+    /// What is owed.
+    pub hints: Arc<OwedHints>,
+    /// Where this node's own records go.
+    pub replica: Arc<Replica>,
+    /// How the others are reached.
+    pub transport: Arc<dyn PeerTransport>,
+    /// The ring in use.
+    pub ring: Arc<ArcSwapOption<Ring>>,
+    /// Time.
+    pub clock: Arc<dyn Clock>,
 }
 
 /// What a step came to.
@@ -35,22 +49,6 @@ enum Step {
 }
 
 impl HintDelivery {
-    /// A worker over the node's hints.
-    #[must_use]
-    pub fn new(
-        hints: Arc<OwedHints>,
-        transport: Arc<dyn PeerTransport>,
-        ring: Arc<ArcSwapOption<Ring>>,
-        clock: Arc<dyn Clock>,
-    ) -> Self {
-        Self {
-            hints,
-            transport,
-            ring,
-            clock,
-        }
-    }
-
     /// Delivers for as long as the node runs.
     pub async fn run(self) {
         loop {
@@ -83,23 +81,17 @@ impl HintDelivery {
         if batch.is_empty() {
             return false;
         }
-        let records = match records::encode(&batch) {
-            Ok(records) => records,
-            Err(error) => {
-                tracing::error!(%target, %error, "hints cannot be encoded");
-                return false;
-            }
+        let paid: Vec<_> = batch
+            .iter()
+            .map(|(key, record)| (key.clone(), record.version))
+            .collect();
+        let delivered = if target == self.own {
+            self.keep(batch, root)
+        } else {
+            self.send(target, &batch, root).await
         };
-        match self
-            .transport
-            .deliver(target, Delivery { root, records })
-            .await
-        {
+        match delivered {
             Ok(()) => {
-                let paid: Vec<_> = batch
-                    .into_iter()
-                    .map(|(key, record)| (key, record.version))
-                    .collect();
                 self.hints.delivered(target, &paid);
                 true
             }
@@ -109,4 +101,40 @@ impl HintDelivery {
             }
         }
     }
+
+    async fn send(
+        &self,
+        target: NodeId,
+        batch: &[(Key, Record)],
+        root: u64,
+    ) -> Result<(), NotDelivered> {
+        let records = records::encode(batch)?;
+        self.transport
+            .deliver(target, Delivery { root, records })
+            .await?;
+        Ok(())
+    }
+
+    fn keep(&self, batch: Vec<(Key, Record)>, root: u64) -> Result<(), NotDelivered> {
+        let merged = self.replica.merge(root, batch, self.clock.now())?;
+        if merged.drifted > 0 {
+            return Err(NotDelivered::Drifted {
+                records: merged.drifted,
+            });
+        }
+        Ok(())
+    }
+}
+
+/// Why a batch stays owed.
+#[derive(Debug, thiserror::Error)]
+enum NotDelivered {
+    #[error(transparent)]
+    Call(#[from] CallError),
+    #[error(transparent)]
+    Unencodable(#[from] NotRecords),
+    #[error(transparent)]
+    ForeignRoot(#[from] ForeignRoot),
+    #[error("{records} records are stamped too far ahead of the local clock")]
+    Drifted { records: u64 },
 }

@@ -103,6 +103,13 @@ impl OwedHints {
             .inc_by(dropped as u64);
     }
 
+    /// Nothing is owed to anybody any more: the ring under which it was is void.
+    pub fn clear(&self) {
+        for target in self.targets() {
+            self.forgive(target);
+        }
+    }
+
     /// Figures for metrics and status.
     pub fn stats(&self) -> HintStats {
         let now_millis = self.clock.wall_millis();

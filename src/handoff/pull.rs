@@ -1,21 +1,21 @@
 //! The bulk pull of a joining node: before it enters the ring, it copies its future slots from *every* owner that they
-//! have now and that is present.
+//! have now.
 //!
-//! Every present owner is asked, not one of them: an acknowledged write is on a write quorum of owners, so after the
+//! Every owner is asked, not one of them: an acknowledged write is on a write quorum of owners, so after the
 //! loss of one of them the rest together still hold it, but any single one may not.
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
-use shard_cache_membership::{identity::NodeId, view::View};
+use shard_cache_membership::view::View;
 use tokio::sync::watch;
 
 use crate::{
-    clock::{Clock, Monotonic},
-    handoff::records,
-    key::{Key, Slot},
-    replica::Replica,
+    clock::Clock,
+    handoff::records::{self, NotRecords},
+    key::Slot,
+    replica::{ForeignRoot, Replica},
     ring::{Ring, RingMember},
-    store::{Record, SlotSet},
+    store::SlotSet,
     telemetry::Metrics,
     transport::{CallError, PageRequest, PeerTransport},
 };
@@ -25,13 +25,10 @@ const PAGE_BYTES_MAX: usize = 1024 * 1024;
 /// Pause before a source that failed is asked again.
 const RETRY_PAUSE: Duration = Duration::from_millis(200);
 
-/// How long a source that the view does not know is waited for.
-const UNKNOWN_SOURCE_TIMEOUT: Duration = Duration::from_secs(30);
-
 /// Who is asked for which slots, once per joining.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct PullPlan {
-    sources: BTreeMap<NodeId, SlotSet>,
+    sources: BTreeMap<RingMember, SlotSet>,
 }
 
 impl PullPlan {
@@ -42,7 +39,7 @@ impl PullPlan {
         members.retain(|member| member.node_id != own.node_id);
         members.push(own);
         let future = Ring::build(ring.shape(), ring.bootstrap(), members);
-        let mut sources: BTreeMap<NodeId, SlotSet> = BTreeMap::new();
+        let mut sources: BTreeMap<RingMember, SlotSet> = BTreeMap::new();
         for slot in (0..ring.shape().slots).map(Slot) {
             if future.owners(slot).place(own.node_id).is_none() {
                 continue;
@@ -52,14 +49,14 @@ impl PullPlan {
                 .iter()
                 .filter(|owner| owner.node_id != own.node_id)
             {
-                sources.entry(owner.node_id).or_default().insert(slot);
+                sources.entry(*owner).or_default().insert(slot);
             }
         }
         Self { sources }
     }
 
-    /// The nodes that are asked.
-    pub fn sources(&self) -> impl Iterator<Item = NodeId> + '_ {
+    /// The owners that are asked.
+    pub fn sources(&self) -> impl Iterator<Item = RingMember> + '_ {
         self.sources.keys().copied()
     }
 }
@@ -74,13 +71,14 @@ pub struct Pull {
     pub clock: Arc<dyn Clock>,
     /// Counters.
     pub metrics: Arc<Metrics>,
-    /// The members: a source is given up when it is down.
+    /// The members: a source is given up when it has started anew.
     pub view: watch::Receiver<Arc<View>>,
 }
 
 impl Pull {
-    /// Copies everything. Ends when every source has been read to its end or is no longer present. Returns the number
-    /// of records read.
+    /// Copies everything. Ends when every source has been read to its end, or has provably lost its memory. A source
+    /// that is merely down is waited for: without it, this node would count as full although it may lack what that one
+    /// holds. Returns the number of records read.
     ///
     /// Dropping the future leaves what was copied so far, which does no harm.
     pub async fn run(&self, plan: PullPlan, root: u64) -> u64 {
@@ -91,69 +89,85 @@ impl Pull {
         records
     }
 
-    async fn pull_from(&self, source: NodeId, slots: SlotSet, root: u64) -> u64 {
-        let began = self.clock.monotonic();
+    async fn pull_from(&self, source: RingMember, slots: SlotSet, root: u64) -> u64 {
         let (mut cursor, mut records) = (0, 0);
         loop {
-            if self.is_lost(source, began) {
-                tracing::warn!(%source, "a source of a bulk pull is gone");
+            if self.is_lost(source) {
+                tracing::warn!(source = %source.node_id, "a source of a bulk pull has lost its memory");
                 return records;
             }
-            let request = PageRequest {
-                slots: slots.clone(),
-                cursor,
-                bytes_max: PAGE_BYTES_MAX,
-            };
-            let page = self.transport.pull_slots(source, request).await;
-            let page = page.and_then(|page| {
-                records::decode(&page.records)
-                    .map(|records| (records, page.next_cursor))
-                    .map_err(|error| CallError::Malformed {
-                        reason: error.to_string(),
-                    })
-            });
-            let (page, next_cursor) = match page {
-                Ok(page) => page,
+            match self.pull_page(source, &slots, cursor, root).await {
+                Ok(Pulled { count, next_cursor }) => {
+                    records += count;
+                    match next_cursor {
+                        Some(next) => cursor = next,
+                        None => return records,
+                    }
+                }
                 Err(error) => {
+                    let source = source.node_id;
                     tracing::info!(%source, %error, "a source of a bulk pull is asked again");
                     self.clock.sleep(RETRY_PAUSE).await;
-                    continue;
                 }
-            };
-            self.metrics.pull_pages.inc();
-            let Some(merged) = self.merge(page, root) else {
-                return records;
-            };
-            records += merged;
-            match next_cursor {
-                Some(next) => cursor = next,
-                None => return records,
             }
         }
     }
 
-    /// Whether a source is down. One that the view does not know *yet* is not: its slots must not be skipped because the
-    /// ring was learnt of a moment before the members.
-    fn is_lost(&self, source: NodeId, began: Monotonic) -> bool {
-        match self.view.borrow().member(source) {
-            Some(member) => !member.liveness.is_present(),
-            None => self.clock.monotonic().saturating_sub(began) > UNKNOWN_SOURCE_TIMEOUT,
-        }
-    }
-
-    /// `None` when this node has left the root meanwhile, so that the pull is void.
-    fn merge(&self, page: Vec<(Key, Record)>, root: u64) -> Option<u64> {
-        let count = page.len() as u64;
+    /// One page. It counts only if all of its records were taken.
+    async fn pull_page(
+        &self,
+        source: RingMember,
+        slots: &SlotSet,
+        cursor: u64,
+        root: u64,
+    ) -> Result<Pulled, PullError> {
+        let request = PageRequest {
+            boot_id: source.boot_id,
+            slots: slots.clone(),
+            cursor,
+            bytes_max: PAGE_BYTES_MAX,
+        };
+        let page = self.transport.pull_slots(source.node_id, request).await?;
+        let records = records::decode(&page.records)?;
+        let count = records.len() as u64;
+        self.metrics.pull_pages.inc();
         self.metrics.pulled_records.inc_by(count);
-        match self.replica.merge(root, page, self.clock.now()) {
-            Ok(merged) => {
-                self.metrics.hlc_rejected.inc_by(merged.drifted);
-                Some(count)
-            }
-            Err(error) => {
-                tracing::warn!(%error, "a bulk pull is void");
-                None
-            }
+        let merged = self.replica.merge(root, records, self.clock.now())?;
+        self.metrics.hlc_rejected.inc_by(merged.drifted);
+        if merged.drifted > 0 {
+            return Err(PullError::Drifted {
+                records: merged.drifted,
+            });
         }
+        Ok(Pulled {
+            count,
+            next_cursor: page.next_cursor,
+        })
     }
+
+    /// Whether the memory that the ring names is gone: its node has started anew since.
+    fn is_lost(&self, source: RingMember) -> bool {
+        let view = self.view.borrow();
+        view.member(source.node_id)
+            .is_some_and(|member| member.boot_id != source.boot_id)
+    }
+}
+
+/// A page that was taken over.
+struct Pulled {
+    count: u64,
+    next_cursor: Option<u64>,
+}
+
+/// Why a page was not taken over, or not all of it. It is asked for again.
+#[derive(Debug, thiserror::Error)]
+enum PullError {
+    #[error(transparent)]
+    Call(#[from] CallError),
+    #[error(transparent)]
+    Unreadable(#[from] NotRecords),
+    #[error(transparent)]
+    ForeignRoot(#[from] ForeignRoot),
+    #[error("{records} records are stamped too far ahead of the local clock")]
+    Drifted { records: u64 },
 }

@@ -24,7 +24,7 @@ pub(super) async fn live() -> &'static str {
 
 pub(super) async fn ready(State(edge): State<Arc<Edge>>) -> Response {
     let health = edge.queries.health();
-    probe(&health, health.condition.is_ready())
+    probe(&health, health.is_ready())
 }
 
 pub(super) async fn started(State(edge): State<Arc<Edge>>) -> Response {

@@ -77,13 +77,14 @@ impl Desk {
         self.clock.monotonic().saturating_sub(self.started)
     }
 
-    /// The condition and, unless it is ok, the reason.
-    fn condition(&self, view: &View) -> (Condition, String) {
+    /// The condition and, unless it is ok, the reason, and whether any slot has a quorum.
+    fn condition(&self, view: &View) -> (Condition, String, bool) {
         let standing = self.keeper.standing.borrow().clone();
         if self.draining.load(Ordering::Acquire) {
             return (
                 Condition::Draining,
                 "this node is leaving the cluster".to_owned(),
+                false,
             );
         }
         let Some(ring) = self.ring.ring.load_full() else {
@@ -91,12 +92,13 @@ impl Desk {
                 || "waiting for enough members to form a ring, or for a ring to join".to_owned(),
                 |refusal| format!("a peer refuses this node: {refusal}"),
             );
-            return (Condition::Joining, reason);
+            return (Condition::Joining, reason, false);
         };
         if standing.phase == Phase::Joining {
             return (
                 Condition::Joining,
                 "copying this node's slots before it enters the ring".into(),
+                true,
             );
         }
         let (present, absent): (Vec<RingMember>, Vec<RingMember>) = ring
@@ -114,7 +116,7 @@ impl Desk {
         };
         let (absent, unlinked) = (names(absent), names(unlinked.collect()));
         if absent.is_empty() && unlinked.is_empty() {
-            return (Condition::Ok, String::new());
+            return (Condition::Ok, String::new(), true);
         }
         let unserved = self.unserved_ratio(&ring);
         let share = if unserved > 0.0 {
@@ -130,6 +132,7 @@ impl Desk {
         (
             Condition::Degraded,
             format!("{}{share}", reasons.join("; ")),
+            unserved < 1.0,
         )
     }
 
@@ -266,10 +269,11 @@ impl Desk {
 impl ClusterQueries for Desk {
     fn health(&self) -> NodeHealth {
         let view = self.view();
-        let (condition, reason) = self.condition(&view);
+        let (condition, reason, serves) = self.condition(&view);
         NodeHealth {
             condition,
             reason,
+            serves,
             node: self.facts.name.clone(),
             version: env!("CARGO_PKG_VERSION"),
             members_alive: count(view.present().count()),
@@ -412,6 +416,7 @@ impl ClusterQueries for Desk {
             evictions_capacity: stats.evictions_capacity,
             evictions_memory: stats.evictions_memory,
             expired: stats.expired,
+            floors_raised: stats.floors_raised,
             members_alive: liveness(Liveness::Alive),
             members_suspect: liveness(Liveness::Suspect),
             members_down: liveness(Liveness::Down),

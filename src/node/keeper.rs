@@ -25,10 +25,13 @@ use tokio_util::sync::CancellationToken;
 use crate::{
     clock::Clock,
     coordinator::RingCell,
-    handoff::pull::{Pull, PullPlan},
+    handoff::{
+        OwedHints,
+        pull::{Pull, PullPlan},
+    },
     replica::Replica,
     ring::{
-        Ring, RingMember,
+        Bootstrap, Ring, RingMember,
         roster::{AdoptError, Roster, RosterEffect, RosterState},
     },
     store::Store,
@@ -70,6 +73,7 @@ pub(super) struct KeeperParts {
     pub(super) transport: Arc<StreamTransport>,
     pub(super) ring: RingCell,
     pub(super) store: Arc<Store>,
+    pub(super) hints: Arc<OwedHints>,
     pub(super) replica: Arc<Replica>,
     pub(super) clock: Arc<dyn Clock>,
     pub(super) workers: Arc<dyn Workers>,
@@ -92,6 +96,8 @@ pub(super) struct Keeper {
     adoptions: mpsc::Receiver<RosterState>,
     push_pulls: PushPulls,
     pull: PullState,
+    /// Ends the pull under way when another one takes its place.
+    pull_superseded: CancellationToken,
     pulled_tx: mpsc::Sender<u64>,
     pulled_rx: mpsc::Receiver<u64>,
 }
@@ -100,8 +106,11 @@ pub(super) struct Keeper {
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum PullState {
     NotStarted,
-    /// Under way, for this attempt.
-    Running(u64),
+    /// Under way: this attempt, planned from this ring.
+    Running {
+        attempt: u64,
+        ring_hash: u64,
+    },
     Done,
 }
 
@@ -140,6 +149,7 @@ impl Keeper {
             adoptions,
             push_pulls,
             pull: PullState::NotStarted,
+            pull_superseded: CancellationToken::new(),
             pulled_tx,
             pulled_rx,
         };
@@ -263,16 +273,24 @@ impl Keeper {
                     self.push_pulls.start(member.peer_addr);
                 }
             }
-            Phase::Joining if self.pull == PullState::NotStarted => {
-                *attempt += 1;
-                self.pull = PullState::Running(*attempt);
-                self.start_pull(&ring, *attempt);
-            }
-            Phase::Joining => {}
+            Phase::Joining => match self.pull {
+                PullState::Running { ring_hash, .. } if ring_hash == ring.hash() => {}
+                // The owners have changed: whom to copy from has to be planned anew.
+                PullState::NotStarted | PullState::Running { .. } | PullState::Done => {
+                    *attempt += 1;
+                    self.pull = PullState::Running {
+                        attempt: *attempt,
+                        ring_hash: ring.hash(),
+                    };
+                    self.start_pull(&ring, *attempt);
+                }
+            },
         }
     }
 
-    fn start_pull(&self, ring: &Ring, attempt: u64) {
+    fn start_pull(&mut self, ring: &Ring, attempt: u64) {
+        self.pull_superseded.cancel();
+        self.pull_superseded = CancellationToken::new();
         let plan = PullPlan::new(ring, self.own);
         let sources = plan.sources().count();
         tracing::info!(sources, "joining: copying this node's slots");
@@ -284,8 +302,13 @@ impl Keeper {
             view: self.parts.membership.view(),
         };
         let (root, done) = (ring.root(), self.pulled_tx.clone());
+        let superseded = self.pull_superseded.clone();
         let task = async move {
-            let records = pull.run(plan, root).await;
+            let records = tokio::select! {
+                biased;
+                () = superseded.cancelled() => return,
+                records = pull.run(plan, root) => records,
+            };
             tracing::info!(records, "joining: copied");
             if done.send(attempt).await.is_err() {
                 tracing::debug!("the node stopped while it was joining");
@@ -295,14 +318,28 @@ impl Keeper {
     }
 
     fn pulled(&mut self, attempt: u64) {
-        if self.pull == PullState::Running(attempt) {
-            self.pull = PullState::Done;
+        match self.pull {
+            PullState::Running {
+                attempt: running, ..
+            } if running == attempt => {
+                self.pull = PullState::Done;
+            }
+            PullState::Running { .. } | PullState::NotStarted | PullState::Done => {}
         }
     }
 
     fn adopt(&mut self, state: &RosterState) {
+        // A state that was on its way when an older ring was met would only be given up again.
+        let view = self.view.borrow().clone();
+        if oldest_announced(&view).is_some_and(|oldest| oldest < state.bootstrap()) {
+            return;
+        }
         match self.roster.adopt(state, self.parts.clock.monotonic()) {
-            Ok(()) => tracing::info!(bootstrap = ?state.bootstrap(), "adopted a ring"),
+            Ok(()) => {
+                tracing::info!(bootstrap = ?state.bootstrap(), "adopted a ring");
+                // Nothing of a ring that was given up may be left, not even a write that was being applied just then.
+                self.parts.store.clear();
+            }
             Err(AdoptError::HaveRing) => {}
             Err(error @ AdoptError::ShapeDiffers { .. }) => {
                 tracing::error!(%error, "a ring was not adopted");
@@ -319,6 +356,8 @@ impl Keeper {
         self.parts.ring.ring.store(None);
         self.parts.boot.store(boot_id.0, Ordering::Release);
         self.parts.store.clear();
+        self.parts.hints.clear();
+        self.pull_superseded.cancel();
         self.own = RingMember {
             boot_id,
             ..self.own
@@ -346,6 +385,15 @@ impl Keeper {
     fn phase(&self) -> Phase {
         self.standing.borrow().phase
     }
+}
+
+/// The oldest bootstrap that another present member announces.
+fn oldest_announced(view: &View) -> Option<Bootstrap> {
+    let others = view.present().filter(|member| member.node_id != view.own);
+    others
+        .filter_map(|member| member.record.as_deref())
+        .filter_map(|record| Bootstrap::from_bytes(&record.attachment))
+        .min()
 }
 
 /// Exchanges member state with other nodes.

@@ -212,8 +212,6 @@ labels! {
         Hit = "hit",
         /// No value was found.
         Miss = "miss",
-        /// A value was found past its expiry; the client sees a miss.
-        Expired = "expired",
     }
 
     /// How an operation of the coordinator ended.
@@ -234,10 +232,8 @@ labels! {
     ReplicaOp = "op" {
         /// Read a record or its version.
         Read = "read",
-        /// A client's mutation.
+        /// A client's mutation, or the write-back of a read.
         Write = "write",
-        /// A record that is owed: hint or write-back.
-        Merge = "merge",
     }
 
     /// What came of a request to a replica.
@@ -262,8 +258,6 @@ labels! {
     RepairMode = "mode" {
         /// Before the answer.
         Blocking = "blocking",
-        /// After the answer.
-        Background = "background",
     }
 
     /// Why a hint was dropped.
@@ -276,6 +270,14 @@ labels! {
         Superseded = "superseded",
         /// Its target left for good.
         PeerGone = "peer_gone",
+    }
+
+    /// What came of a read whose hedging delay had passed.
+    HedgeOutcome = "outcome" {
+        /// Another owner was asked.
+        Sent = "sent",
+        /// The budget was used up.
+        NoBudget = "no_budget",
     }
 
     /// Which way something travelled, seen from this node.

@@ -15,8 +15,8 @@ use super::{
     constant::{Constants, Labels},
     exposition::{self, Format},
     labels::{
-        Api, BreakerState, Code, Direction, Handles, HintDropReason, LabelSet, Lookup, Op,
-        OperationOutcome, RepairMode, ReplicaOp, ReplicaOutcome, ShedReason,
+        Api, BreakerState, Code, Direction, Handles, HedgeOutcome, HintDropReason, LabelSet,
+        Lookup, Op, OperationOutcome, RepairMode, ReplicaOp, ReplicaOutcome, ShedReason,
     },
     snapshot::{PeerHints, Snapshot},
 };
@@ -50,6 +50,8 @@ pub struct Metrics {
     pub replica_requests: Handles<(ReplicaOp, ReplicaOutcome), Counter>,
     /// Reads whose owners differed, so that the newest record was stored again.
     pub read_repairs: Handles<RepairMode, Counter>,
+    /// Reads whose hedging delay had passed.
+    pub hedges: Handles<HedgeOutcome, Counter>,
     /// Writes stamped anew because an owner held something newer.
     pub restamps: Counter,
     /// Hints kept for owners that did not answer.
@@ -108,6 +110,7 @@ impl Metrics {
                 "read_repairs",
                 "Reads whose owners differed and were made equal",
             ),
+            hedges: set.counters("hedges", "Reads whose hedging delay had passed"),
             restamps: set.counter(
                 "restamps",
                 "Writes stamped anew after meeting a newer version",
@@ -230,6 +233,11 @@ impl Snapshot {
             "expired",
             "Entries removed because their time was over",
             self.expired,
+        );
+        set.counter(
+            "tombstone_floors_raised",
+            "Tombstones dropped at their byte cap, so that their slot's floor rose",
+            self.floors_raised,
         );
     }
 

@@ -10,8 +10,8 @@ pub mod snapshot;
 
 pub use exposition::Format;
 pub use labels::{
-    Api, BreakerState, Code, Direction, HintDropReason, Lookup, Op, OperationOutcome, RepairMode,
-    ReplicaOp, ReplicaOutcome, ShedReason,
+    Api, BreakerState, Code, Direction, HedgeOutcome, HintDropReason, Lookup, Op, OperationOutcome,
+    RepairMode, ReplicaOp, ReplicaOutcome, ShedReason,
 };
 pub use metrics::Metrics;
 pub use process::ProcessFigures;

@@ -26,6 +26,8 @@ pub struct Snapshot {
     pub evictions_memory: u64,
     /// Entries removed because their time was over.
     pub expired: u64,
+    /// Times that a slot's floor rose because tombstones were at their byte cap.
+    pub floors_raised: u64,
     /// Members believed to be alive, this node included.
     pub members_alive: u64,
     /// Members under suspicion.

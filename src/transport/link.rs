@@ -59,6 +59,7 @@ struct Queued {
     operation: Operation,
     bytes: usize,
     at: Monotonic,
+    reported: bool,
 }
 
 struct InFlight {
@@ -117,6 +118,7 @@ impl Link {
             operation,
             bytes,
             at: now,
+            reported: false,
         });
         let writer = if state.queue.len() == 1 {
             state.writer.take()
@@ -186,7 +188,7 @@ impl Link {
             state.in_flight.push_back(InFlight {
                 token: queued.operation.token,
                 at: now,
-                reported: false,
+                reported: queued.reported,
             });
             batch.push(queued.operation);
         }
@@ -202,14 +204,16 @@ impl Link {
     ) -> Result<(), OutOfOrder> {
         for (token, answer) in answers {
             let mut state = lock(&self.state);
-            let expected = state.in_flight.pop_front();
+            let expected = state
+                .in_flight
+                .front()
+                .map(|in_flight| (in_flight.token, in_flight.at));
             match expected {
-                Some(in_flight) if in_flight.token == token => {
-                    state.measure(now.saturating_sub(in_flight.at));
+                Some((expected, at)) if expected == token => {
+                    state.in_flight.pop_front();
+                    state.measure(now.saturating_sub(at));
                 }
-                Some(InFlight {
-                    token: expected, ..
-                }) => {
+                Some((expected, _)) => {
                     return Err(OutOfOrder {
                         answered: token,
                         expected: Some(expected),
@@ -243,18 +247,19 @@ impl Link {
         if !state.stalled {
             return Vec::new();
         }
-        let late = state
-            .in_flight
-            .iter_mut()
-            .filter(|in_flight| !in_flight.reported);
-        let mut tokens: Vec<u64> = late
-            .map(|in_flight| {
-                in_flight.reported = true;
-                in_flight.token
-            })
-            .collect();
-        // What waits behind a stalled peer is late as well; it is reported again once sent, which changes nothing.
-        tokens.extend(state.queue.iter().map(|queued| queued.operation.token));
+        let State {
+            in_flight, queue, ..
+        } = &mut *state;
+        let mut tokens = Vec::new();
+        for sent in in_flight.iter_mut().filter(|sent| !sent.reported) {
+            sent.reported = true;
+            tokens.push(sent.token);
+        }
+        // What waits behind a stalled peer is late as well.
+        for queued in queue.iter_mut().filter(|queued| !queued.reported) {
+            queued.reported = true;
+            tokens.push(queued.operation.token);
+        }
         tokens
     }
 

@@ -13,7 +13,7 @@ pub(crate) mod wire;
 use std::{net::SocketAddr, time::Duration};
 
 use bytes::Bytes;
-use shard_cache_membership::identity::NodeId;
+use shard_cache_membership::identity::{BootId, NodeId};
 use thiserror::Error;
 
 pub use streams::{
@@ -106,6 +106,8 @@ pub struct PushPull {
 /// Asks for a page of records.
 #[derive(Clone, Debug)]
 pub struct PageRequest {
+    /// The life of the peer's memory that is asked: another one would be an empty page that looks like a whole one.
+    pub boot_id: BootId,
     /// The slots wanted.
     pub slots: SlotSet,
     /// Where to go on; 0 at first.

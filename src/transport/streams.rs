@@ -287,7 +287,7 @@ impl PeerTransport for StreamTransport {
             let target = target.ok_or(CallError::NoAddress)?;
             let request = peer::PullSlotsRequest {
                 sender: shared.boot.load(Ordering::Acquire),
-                receiver: target.boot_id.0,
+                receiver: page.boot_id.0,
                 slots: Bytes::from(page.slots.to_bytes()),
                 cursor: page.cursor,
                 bytes_max: u32::try_from(page.bytes_max).unwrap_or(u32::MAX),

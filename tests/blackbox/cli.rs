@@ -11,6 +11,7 @@ use tokio::process::Command;
 use crate::harness::{
     Cluster, Launch, Options, PATIENCE, Room,
     node::{Style, binary, scratch_file},
+    until,
 };
 
 #[tokio::test]
@@ -138,6 +139,38 @@ async fn a_node_that_cannot_be_reached_is_told_by_the_exit_code() {
 }
 
 #[tokio::test]
+async fn a_lost_quorum_is_told_by_the_exit_code_and_degraded_service_is_opt_in() {
+    let mut cluster = Cluster::start(2, Options::default(), Room::shared().await).await;
+    let at = endpoints(&cluster).swap_remove(0);
+    let set = run(&["set", "k", "v", "--consistency", "all", "--endpoint", &at]).await;
+    assert_eq!(set.code, 0, "{set:?}");
+    cluster[1].kill9();
+    until(
+        "writes are refused before anything is sent",
+        PATIENCE,
+        async || {
+            let set = run(&["set", "k", "w", "--endpoint", &at]).await;
+            let refused = set.code == 5 && set.stderr.contains("no_quorum");
+            if refused {
+                Ok(())
+            } else {
+                Err(format!("{set:?}"))
+            }
+        },
+    )
+    .await;
+    let get = run(&["get", "k", "--endpoint", &at]).await;
+    assert_eq!((get.code, get.stdout.as_str()), (5, ""), "{get:?}");
+    let status = run(&["cluster", "status", "--exit-code", "--endpoint", &at]).await;
+    assert_eq!(status.code, 6, "{status:?}");
+    let get = run(&["get", "k", "--degrade", "--endpoint", &at]).await;
+    assert_eq!(get.code, 0, "{get:?}");
+    assert!(get.stderr.contains("degraded"), "{get:?}");
+    let health = cluster[0].health().await.expect("an answer");
+    assert_eq!(health["status"], "degraded", "{health}");
+}
+
+#[tokio::test]
 async fn a_bad_configuration_is_refused_with_line_and_column() {
     let file = scratch_file("bad.yaml");
     let name = file.to_str().expect("a path that is text");
@@ -203,7 +236,7 @@ async fn flags_as_the_original_wrote_them_start_a_node() {
     launch.style = Style::Go;
     let node = launch.start().await;
     let endpoint = node.addresses().grpc.to_string();
-    crate::harness::until("it serves", PATIENCE, async || {
+    until("it serves", PATIENCE, async || {
         let set = run(&["set", "k", "v", "--endpoint", &endpoint]).await;
         if set.code == 0 {
             Ok(())

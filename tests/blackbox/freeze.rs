@@ -9,7 +9,7 @@ use crate::harness::{
 };
 
 const LOAD: LoadOptions = LoadOptions {
-    writers: 4,
+    writers: 8,
     pause: Duration::from_millis(5),
 };
 const ACKED_BEFORE: usize = 300;

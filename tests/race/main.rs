@@ -2,7 +2,5 @@
 //! explores interleavings at every lock and atomic. Needs the feature `race`, which puts shuttle's
 //! primitives in the place of std's.
 
-#![cfg(feature = "race")]
-
 mod pending;
 mod store;

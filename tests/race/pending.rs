@@ -3,7 +3,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use shard_cache::coordinator::pending::{Exchange, PendingTable, Schedule};
+use crate::coordinator::pending::{Exchange, PendingTable, Schedule};
 use shuttle::{
     future::block_on,
     sync::atomic::{AtomicUsize, Ordering},

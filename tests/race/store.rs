@@ -1,8 +1,7 @@
 //! The store under concurrent use: limits hold at every moment, and at the end the totals and
 //! digests are exactly those of what is held.
 
-use bytes::Bytes;
-use shard_cache::{
+use crate::{
     key::{Key, Slot},
     store::{
         Applied, Body, ENTRY_OVERHEAD_BYTES, Form, Limits, Lookup, Record, SlotSet, Store,
@@ -10,6 +9,7 @@ use shard_cache::{
     },
     version::{Stamp, Version},
 };
+use bytes::Bytes;
 use shuttle::{sync::Arc, thread};
 
 const ITERATIONS: usize = 300;
