@@ -20,6 +20,7 @@ mod freeze;
 mod http;
 mod kill;
 mod limits;
+mod restart_copies;
 mod restart_seed;
 mod settings;
 mod split;
