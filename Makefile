@@ -27,7 +27,7 @@ test: ## Run all tests; needs Rust, a C compiler and Python 3 (a virtual environ
 
 race: ## Explore thread interleavings of the store and the pending table (shuttle); thread sanitizer where nightly is present
 	$(CARGO) test --locked --features race --lib -- race::
-	@if $(CARGO) +nightly --version >/dev/null 2>&1; then \
+	@if [ -e "$$(rustc +nightly --print sysroot 2>/dev/null)/lib/rustlib/src/rust/library/Cargo.lock" ]; then \
 		RUSTFLAGS="-Zsanitizer=thread" $(CARGO) +nightly test --locked -Zbuild-std --target "$$(rustc -vV | sed -n 's/^host: //p')" --lib store; \
 	else \
 		echo "thread sanitizer: not run, it needs a nightly toolchain with rust-src (rustup toolchain install nightly -c rust-src)"; \
@@ -51,7 +51,7 @@ fmt-check:
 lint: ## Clippy and rustdoc without warnings; licences and sources of dependencies
 	$(CARGO) clippy --workspace --all-targets --locked -- -D warnings
 	$(CARGO) clippy --package shard-cache --features race --lib --tests --locked -- -D warnings
-	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --workspace --no-deps --locked --document-private-items
+	RUSTDOCFLAGS="-D warnings -A rustdoc::private_intra_doc_links" $(CARGO) doc --workspace --no-deps --locked --document-private-items
 	$(PYTHON) scripts/dependencies.py
 
 verify: fmt-check lint ## What must hold before a change lands, apart from the tests

@@ -48,7 +48,7 @@ pub fn print(config: &Config) -> String {
     render(config, |_| None)
 }
 
-/// As [`print`], with a comment behind every value that says where it comes from.
+/// As [`print()`], with a comment behind every value that says where it comes from.
 #[must_use]
 pub fn print_with_origins(config: &Config, origins: &BTreeMap<String, Origin>) -> String {
     render(config, |path| {

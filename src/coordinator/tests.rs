@@ -52,9 +52,7 @@ struct Loopback {
 
 impl Loopback {
     fn behaviour(&self, peer: NodeId) -> Behaviour {
-        self.behaviour
-            .lock()
-            .unwrap()
+        crate::sync::lock(&self.behaviour)
             .get(&peer)
             .copied()
             .unwrap_or(Behaviour::Answers)
@@ -63,7 +61,10 @@ impl Loopback {
 
 impl PeerTransport for Loopback {
     fn submit(&self, peer: NodeId, operation: Operation) -> Result<(), NotSent> {
-        let completions = self.completions.get().unwrap();
+        let completions = self
+            .completions
+            .get()
+            .expect("set before the first request");
         let apply = || self.replicas[&peer].handle(&operation, self.clock.now());
         match self.behaviour(peer) {
             Behaviour::Answers => completions.complete(operation.token, apply()),
@@ -220,11 +221,7 @@ impl World {
     }
 
     fn let_be(&self, node: usize, behaviour: Behaviour) {
-        self.loopback
-            .behaviour
-            .lock()
-            .unwrap()
-            .insert(NODES[node], behaviour);
+        crate::sync::lock(&self.loopback.behaviour).insert(NODES[node], behaviour);
     }
 
     fn terms(&self, millis: u64) -> Terms {
