@@ -13,7 +13,6 @@ LICENCES = {
     "MIT-0", "Unicode-3.0", "Unlicense", "Zlib",
 }
 LICENCES_BY_NAME = {"foca": "MPL-2.0"}
-REGISTRY = "registry+https://github.com/rust-lang/crates.io-index"
 # Crate -> why it must not come in.
 BANNED = {
     "openssl": "TLS is rustls",
@@ -48,11 +47,14 @@ def main() -> int:
     metadata = json.loads(subprocess.run(command, check=True, capture_output=True).stdout)
     problems = []
     external = [package for package in metadata["packages"] if package["source"] is not None]
+    registries = {package["source"] for package in external if package["source"].startswith("registry+")}
+    if len(registries) > 1:
+        problems.append(f"more than one registry: {sorted(registries)}")
     for package in external:
         name, version = package["name"], package["version"]
         label = f"{name} {version}"
-        if package["source"] != REGISTRY:
-            problems.append(f"{label}: comes from {package['source']}")
+        if not package["source"].startswith("registry+"):
+            problems.append(f"{label}: comes from {package['source']}, not from the package registry")
         if name in BANNED:
             problems.append(f"{label}: banned: {BANNED[name]}")
         if name in EXACT and version != EXACT[name]:

@@ -163,14 +163,32 @@ impl Coordinator {
         self.draining.store(true, Ordering::Release);
     }
 
-    /// Whether a quorum of the owners of `slot` can be reached, as far as the breakers know.
+    /// Share of the slots, 0 to 1, for which no quorum of owners can be reached, as far as the breakers know. Cheap
+    /// unless so many members are out of reach that the slots have to be looked at one by one.
     #[must_use]
-    pub fn can_serve(&self, ring: &Ring, slot: Slot) -> bool {
-        let reachable = ring
-            .owners(slot)
+    pub fn unserved_ratio(&self, ring: &Ring) -> f64 {
+        let down: Vec<NodeId> = ring
+            .members()
             .iter()
-            .filter(|owner| self.transport.reach(owner.node_id) != Reach::Down);
-        reachable.count() >= usize::from(self.quorum(ring.owner_count(), self.policy.write_quorum))
+            .map(|member| member.node_id)
+            .filter(|member| self.transport.reach(*member) == Reach::Down)
+            .collect();
+        let owners = ring.owner_count();
+        let spare = usize::from(owners - self.quorum(owners, self.policy.write_quorum));
+        if down.len() <= spare {
+            return 0.0;
+        }
+        if ring.members().len() == usize::from(owners) {
+            return 1.0;
+        }
+        let is_unserved = |slot: &Slot| {
+            let owners = ring.owners(*slot);
+            let lost = owners.iter().filter(|owner| down.contains(&owner.node_id));
+            lost.count() > spare
+        };
+        let slots = ring.shape().slots;
+        let unserved = (0..slots).map(Slot).filter(is_unserved).count();
+        unserved as f64 / f64::from(slots)
     }
 
     fn plan(&self, key: &Key) -> Result<Plan, Unavailable> {

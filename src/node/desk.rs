@@ -25,7 +25,7 @@ use crate::{
     clock::{BoxFuture, Clock, Monotonic},
     coordinator::{Coordinator, RingCell},
     handoff::OwedHints,
-    key::{Key, Slot},
+    key::Key,
     node::keeper::{KeeperDesk, take_state},
     ring::{Ring, RingMember},
     store::Store,
@@ -118,7 +118,7 @@ impl Desk {
         if absent.is_empty() && unlinked.is_empty() {
             return (Condition::Ok, String::new(), true);
         }
-        let unserved = self.unserved_ratio(&ring);
+        let unserved = self.coordinator.unserved_ratio(&ring);
         let share = if unserved > 0.0 {
             format!("; {:.1} % of the slots lack a quorum", unserved * 100.0)
         } else {
@@ -134,16 +134,6 @@ impl Desk {
             format!("{}{share}", reasons.join("; ")),
             unserved < 1.0,
         )
-    }
-
-    /// Share of the slots for which no quorum can be reached.
-    fn unserved_ratio(&self, ring: &Ring) -> f64 {
-        let slots = ring.shape().slots;
-        let unserved = (0..slots)
-            .map(Slot)
-            .filter(|slot| !self.coordinator.can_serve(ring, *slot))
-            .count();
-        unserved as f64 / f64::from(slots)
     }
 
     fn owned_ratio(&self) -> f64 {
