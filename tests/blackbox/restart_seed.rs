@@ -19,7 +19,7 @@ async fn the_seed_comes_back_empty_and_every_acknowledged_write_has_two_copies()
     let mut cluster = Cluster::start(3, Options::default(), Room::alone().await).await;
     let mut clients = Vec::new();
     for node in cluster.nodes() {
-        clients.push(node.client_with(Duration::from_millis(500)).await);
+        clients.push(node.client().await);
     }
     let load = Load::start(&clients, LOAD);
     load.wait_for_more(ACKED_PER_PHASE).await;
