@@ -293,7 +293,8 @@ def wrong_defaults(stage: Stage) -> list[str]:
 
 
 def built_binary() -> pathlib.Path:
-    command = [os.environ.get("CARGO", "cargo"), "build", "--locked", "--bin", "shard-cache"]
+    # As tests/run.py does it, so that nothing is built twice.
+    command = [os.environ.get("CARGO", "cargo"), "test", "--workspace", "--locked", "--no-run", "--quiet"]
     subprocess.run(command, cwd=ROOT, check=True)
     return pathlib.Path(os.environ.get("CARGO_TARGET_DIR", ROOT / "target")) / "debug" / "shard-cache"
 

@@ -79,6 +79,12 @@ def python_with_packages() -> pathlib.Path:
     return python
 
 
+def build() -> None:
+    """Builds the debug binary in the same way as the tests do. `cargo build` alone would choose other features for shared
+    dependencies and build most of them once more."""
+    subprocess.run([CARGO, "test", "--workspace", "--locked", "--no-run", "--quiet"], cwd=ROOT, check=True)
+
+
 def binary() -> pathlib.Path:
     target = pathlib.Path(os.environ.get("CARGO_TARGET_DIR", ROOT / "target"))
     return target / "debug" / "shard-cache"
@@ -86,7 +92,7 @@ def binary() -> pathlib.Path:
 
 def run_contract(tally: Tally) -> None:
     """Starts a cluster on free ports and sends it the README's requests."""
-    subprocess.run([CARGO, "build", "--locked", "--bin", "shard-cache"], cwd=ROOT, check=True)
+    build()
     python = python_with_packages()
     with tempfile.TemporaryDirectory(prefix="shard-cache-contract-") as folder:
         environment = {**os.environ, "SHARD_CACHE_LOCAL_DIR": str(pathlib.Path(folder) / "cluster")}
