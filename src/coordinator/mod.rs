@@ -174,7 +174,7 @@ impl Coordinator {
             .filter(|member| self.transport.reach(*member) == Reach::Down)
             .collect();
         let owners = ring.owner_count();
-        let spare = usize::from(owners - self.quorum(owners, self.policy.write_quorum));
+        let spare = usize::from(owners - quorum_of(ring, self.policy.write_quorum));
         if down.len() <= spare {
             return 0.0;
         }
@@ -205,13 +205,12 @@ impl Coordinator {
         })
     }
 
-    /// N, and how many of them `terms` ask for. While the ring is smaller than the replication factor, quorums are
-    /// majorities of what there is.
+    /// N, and how many of them `terms` ask for.
     fn need(&self, ring: &Ring, terms: Terms, quorum: u8) -> Need {
         let owners = ring.owner_count();
         let required = match terms.consistency {
             Consistency::One => 1,
-            Consistency::Quorum => self.quorum(owners, quorum),
+            Consistency::Quorum => quorum_of(ring, quorum),
             Consistency::All => owners,
         };
         let least = match terms.degrade {
@@ -222,20 +221,6 @@ impl Coordinator {
             owners,
             required,
             least,
-        }
-    }
-
-    fn quorum(&self, owners: u8, configured: u8) -> u8 {
-        let full_size = self
-            .ring
-            .ring
-            .load()
-            .as_ref()
-            .map_or(0, |ring| ring.shape().replication_factor);
-        if owners < full_size {
-            owners / 2 + 1
-        } else {
-            configured.min(owners)
         }
     }
 
@@ -321,5 +306,16 @@ impl Coordinator {
             .coordinator_operations
             .get((operation, outcome))
             .inc();
+    }
+}
+
+/// Owners that make a quorum in this ring. While it is smaller than the replication factor, that is a majority of what
+/// there is.
+fn quorum_of(ring: &Ring, configured: u8) -> u8 {
+    let owners = ring.owner_count();
+    if owners < ring.shape().replication_factor {
+        owners / 2 + 1
+    } else {
+        configured.min(owners)
     }
 }

@@ -11,6 +11,7 @@ use crate::{
         ledger::{Exchange, HeldExchange, ReadExchange},
         pending::{Schedule, Woken},
         quorum::{Need, Newest, OWNERS_MAX, ReadOutcome, ReadTally, WriteOutcome},
+        quorum_of,
         request::{Consistency, Hit, KeyRequest, Read, ReadError, Terms, Unavailable},
     },
     key::Key,
@@ -196,7 +197,7 @@ impl Coordinator {
         match terms.consistency {
             Consistency::One => false,
             Consistency::Quorum | Consistency::All => {
-                let quorum = self.quorum(plan.ring.owner_count(), self.policy.write_quorum);
+                let quorum = quorum_of(&plan.ring, self.policy.write_quorum);
                 !tally.is_degraded() && tally.holders(record.version) < quorum
             }
         }
