@@ -102,7 +102,8 @@ pub(super) struct Keeper {
     pulled_rx: mpsc::Receiver<u64>,
 }
 
-/// How far the bulk pull of a joining node is.
+/// How far the bulk pull of a joining node is. It holds for the ring that it was planned from: when the owners change,
+/// whom to copy from has to be planned anew.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum PullState {
     NotStarted,
@@ -111,7 +112,18 @@ enum PullState {
         attempt: u64,
         ring_hash: u64,
     },
-    Done,
+    /// Complete, for this ring.
+    Done {
+        ring_hash: u64,
+    },
+}
+
+impl PullState {
+    fn is_done_for(self, ring: &Ring) -> bool {
+        self == Self::Done {
+            ring_hash: ring.hash(),
+        }
+    }
 }
 
 impl Keeper {
@@ -266,7 +278,7 @@ impl Keeper {
         };
         match self.phase() {
             Phase::Leaving | Phase::Active => {}
-            Phase::Joining if self.roster.is_member(self.own) || self.pull == PullState::Done => {
+            Phase::Joining if self.roster.is_member(self.own) || self.pull.is_done_for(&ring) => {
                 self.announce(Phase::Active).await;
                 tracing::info!("this node is active");
                 for member in view.present().filter(|member| member.node_id != view.own) {
@@ -275,8 +287,7 @@ impl Keeper {
             }
             Phase::Joining => match self.pull {
                 PullState::Running { ring_hash, .. } if ring_hash == ring.hash() => {}
-                // The owners have changed: whom to copy from has to be planned anew.
-                PullState::NotStarted | PullState::Running { .. } | PullState::Done => {
+                PullState::NotStarted | PullState::Running { .. } | PullState::Done { .. } => {
                     *attempt += 1;
                     self.pull = PullState::Running {
                         attempt: *attempt,
@@ -320,11 +331,12 @@ impl Keeper {
     fn pulled(&mut self, attempt: u64) {
         match self.pull {
             PullState::Running {
-                attempt: running, ..
+                attempt: running,
+                ring_hash,
             } if running == attempt => {
-                self.pull = PullState::Done;
+                self.pull = PullState::Done { ring_hash };
             }
-            PullState::Running { .. } | PullState::NotStarted | PullState::Done => {}
+            PullState::Running { .. } | PullState::NotStarted | PullState::Done { .. } => {}
         }
     }
 
