@@ -8,6 +8,7 @@
 - `console` blocks are run command by command (lines with `$ `) and their output is compared line by line; numbers,
   hashes, sizes and times may differ, and a line `...` stands for any lines.
 - `yaml` blocks must pass `config check`.
+- Blocks that need a Docker engine are named and left to tests/containers.py and chaos/smoke.sh.
 - `make` does not build again: `make build` is done already, `run-local` and `stop-local` do with this binary what the
   Makefile says, and the targets in TARGETS_NOT_RUN must only exist.
 - Links to files must lead somewhere, in README.md and the other documents.
@@ -43,6 +44,8 @@ LINES_DONE = re.compile(r"^(git clone .*|cd shard-cache)$", re.MULTILINE)
 SERVER = re.compile(r"^\./shard-cache( serve)?( -.*)?$")
 NEEDS_CLUSTER = re.compile(r"localhost:|\./shard-cache (get|set|del|cluster|ring|healthcheck|local) ")
 BLOCK = re.compile(r"^( *)```(\w+)\n(.*?)^\1```$", re.MULTILINE | re.DOTALL)
+NEEDS_ENGINE = re.compile(r"^(\$ )?(docker-compose|docker|make docker|make containers|make chaos-smoke|chaos/\S+)\b",
+                          re.MULTILINE)
 BLOCK_TIMEOUT_SECONDS = 120
 GRPC_BASE, GOSSIP_BASE, NODES = 8080, 7946, 3
 
@@ -319,8 +322,11 @@ def main() -> int:
                 indent, kind, text = block.groups()
                 if kind not in checks:
                     continue
-                count += 1
                 line = document.count("\n", 0, block.start()) + 1
+                if NEEDS_ENGINE.search(text):
+                    print(f"{arguments.readme.name}:{line} ({kind}): not run, it needs a Docker engine", flush=True)
+                    continue
+                count += 1
                 text = "".join(row.removeprefix(indent) for row in text.splitlines(keepends=True))
                 try:
                     failure = checks[kind](stage, text)

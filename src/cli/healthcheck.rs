@@ -62,17 +62,19 @@ impl Probe {
 }
 
 pub(super) fn run(arguments: &HealthcheckArguments) -> Result<Exit, Failure> {
-    let host = match &arguments.http {
-        Some(host) => host
-            .trim_start_matches("http://")
-            .trim_end_matches('/')
-            .to_owned(),
-        None => configured(&config::load_system(None, Vec::new())?.config)?.to_string(),
+    let (host, addresses) = match &arguments.http {
+        Some(host) => {
+            let host = host.trim_start_matches("http://").trim_end_matches('/');
+            let resolved = host.to_socket_addrs().map_err(|error| {
+                Failure::new(Exit::Usage, "INVALID_ENDPOINT", format!("{host}: {error}"))
+            })?;
+            (host.to_owned(), resolved.collect())
+        }
+        None => {
+            let addresses = configured(&config::load_system(None, Vec::new())?.config)?;
+            (addresses[0].to_string(), addresses)
+        }
     };
-    let addresses: Vec<_> = host
-        .to_socket_addrs()
-        .map_err(|error| Failure::new(Exit::Usage, "INVALID_ENDPOINT", format!("{host}: {error}")))?
-        .collect();
     let mut failure = Failure::failed(format!("{host} has no address"));
     for address in addresses {
         match request(address, &host, arguments.probe.path(), arguments.timeout) {
@@ -92,8 +94,9 @@ pub(super) fn run(arguments: &HealthcheckArguments) -> Result<Exit, Failure> {
     Err(failure)
 }
 
-/// Where a node with this configuration listens for HTTP, as seen from the same machine.
-fn configured(config: &Config) -> Result<SocketAddr, Failure> {
+/// Where a node with this configuration listens for HTTP, as seen from the same machine: at least one address, to be
+/// tried in order.
+fn configured(config: &Config) -> Result<Vec<SocketAddr>, Failure> {
     let port = config.server.http.port;
     if port == 0 {
         return Err(Failure::new(
@@ -102,13 +105,16 @@ fn configured(config: &Config) -> Result<SocketAddr, Failure> {
             "server.http.port is 0, so the port is not known: name it by --http",
         ));
     }
-    let ip = match config.server.bind.first() {
-        Some(IpAddr::V4(ip)) if ip.is_unspecified() => Ipv4Addr::LOCALHOST.into(),
-        Some(IpAddr::V6(ip)) if ip.is_unspecified() => Ipv6Addr::LOCALHOST.into(),
-        Some(ip) => *ip,
-        None => Ipv4Addr::LOCALHOST.into(),
+    let ips: Vec<IpAddr> = match config.server.bind.first() {
+        // All addresses include those of IPv4, and a container often has no IPv6 loopback.
+        Some(IpAddr::V6(ip)) if ip.is_unspecified() => {
+            vec![Ipv4Addr::LOCALHOST.into(), Ipv6Addr::LOCALHOST.into()]
+        }
+        Some(ip) if !ip.is_unspecified() => vec![*ip],
+        Some(_) | None => vec![Ipv4Addr::LOCALHOST.into()],
     };
-    Ok(SocketAddr::new(ip, port))
+    let at = |ip| SocketAddr::new(ip, port);
+    Ok(ips.into_iter().map(at).collect())
 }
 
 fn request(
@@ -170,9 +176,13 @@ mod tests {
     fn a_node_bound_to_all_addresses_is_asked_over_loopback() {
         let mut config = Config::default();
         config.server.bind = vec!["::".parse().unwrap()];
-        assert_eq!(configured(&config).unwrap().to_string(), "[::1]:8081");
+        let loopback = ["127.0.0.1:8081", "[::1]:8081"].map(|address| address.parse().unwrap());
+        assert_eq!(configured(&config).unwrap(), loopback);
         config.server.bind = vec!["10.0.0.5".parse().unwrap()];
-        assert_eq!(configured(&config).unwrap().to_string(), "10.0.0.5:8081");
+        assert_eq!(
+            configured(&config).unwrap(),
+            ["10.0.0.5:8081".parse().unwrap()]
+        );
         config.server.http.port = 0;
         assert_eq!(configured(&config).unwrap_err().exit, Exit::Usage);
     }
