@@ -1,0 +1,152 @@
+#!/usr/bin/env bash
+# Prove on three containers that a kill, a pause and a cut lose nothing that was acknowledged. Takes less than four
+# minutes, apart from the first build of the checker; a cluster that is running is left alone.
+#
+# chaos/smoke.sh [--skip-without-docker] [--history FILE] [--report FILE]
+#
+#   --skip-without-docker  exit with 0 where no Docker engine answers, after saying so; otherwise that is a failure
+#   --history FILE         keep every operation, one JSON object per line
+#   --report FILE          keep the verdict as JSON
+#
+# SHARD_CACHE_IMAGE names the image (default shard-cache:latest, which `make docker` builds).
+#
+# Exit codes: 0 nothing was lost, 1 violation or failure, 2 usage, 4 a node cannot be reached, 5 the run proves nothing,
+# 130 interrupted.
+set -euo pipefail
+# shellcheck source=chaos/lib.sh
+. "$(dirname "$0")/lib.sh"
+
+options=() skip_without_docker=''
+while [ $# -gt 0 ]; do
+    case $1 in
+    --help | -h) help ;;
+    --skip-without-docker) skip_without_docker=1 ;;
+    --history | --report) options+=("$1" "$(value_of "$@")") || exit $?; shift ;;
+    *) usage_error "unknown argument $1" ;;
+    esac
+    shift
+done
+
+image=${SHARD_CACHE_IMAGE:-shard-cache:latest}
+project=shard-cache-chaos-$$
+began=$SECONDS
+
+say() {
+    echo "chaos-smoke: $*"
+}
+
+if ! docker version >/dev/null 2>&1; then
+    if [ -n "$skip_without_docker" ]; then
+        say "SKIPPED, no Docker engine answers"
+        exit 0
+    fi
+    say "no Docker engine answers; this needs one (--skip-without-docker: then it is no failure)" >&2
+    exit 1
+fi
+docker image inspect "$image" >/dev/null 2>&1 || {
+    say "there is no image $image: run \`make docker\` first" >&2
+    exit 1
+}
+if docker compose version >/dev/null 2>&1; then
+    compose=(docker compose)
+elif command -v docker-compose >/dev/null 2>&1; then
+    compose=(docker-compose)
+else
+    say "neither \`docker compose\` nor docker-compose is installed" >&2
+    exit 1
+fi
+compose+=(--project-name "$project" --file "$here/../docker-compose.yml" --file "$here/smoke.compose.yaml")
+
+# Below the range from which the system takes ports by itself, so that a killed node finds its own again.
+free_ports() {
+    local port taken=' '
+    while [ "$(wc -w <<<"$taken")" -lt 6 ]; do
+        port=$((20000 + RANDOM % 10000))
+        case $taken in *" $port "*) continue ;; esac
+        if ! (exec 3<>"/dev/tcp/127.0.0.1/$port") 2>/dev/null; then
+            taken+="$port "
+        fi
+    done
+    echo "$taken"
+}
+
+checker=''
+started=''
+
+# shellcheck disable=SC2317,SC2329 # the traps call it
+# Whatever compose does not see, for example what it was about to make when it ended.
+remove_by_label() {
+    docker ps -aq --filter "label=com.docker.compose.project=$project" | xargs -r docker rm -f >/dev/null
+    docker network ls -q --filter "label=com.docker.compose.project=$project" | xargs -r docker network rm >/dev/null
+}
+
+# shellcheck disable=SC2317,SC2329 # the traps call it
+remove_all() {
+    # A paused container cannot be removed by every engine.
+    docker ps -q --filter "label=com.docker.compose.project=$project" --filter status=paused |
+        xargs -r docker unpause >/dev/null || true
+    "${compose[@]}" down --volumes --timeout 1 >/dev/null 2>&1 || true
+    remove_by_label
+}
+
+# shellcheck disable=SC2317,SC2329 # the traps call it
+finish() {
+    trap - EXIT
+    trap '' INT TERM HUP
+    if [ -n "$checker" ] && kill -0 "$checker" 2>/dev/null; then
+        # It undoes the fault that is under way, and prints what it has.
+        kill -TERM "$checker"
+        wait "$checker" || true
+    fi
+    if [ -n "$started" ]; then
+        remove_all
+        say "$((SECONDS - began)) s; nothing is left behind"
+    fi
+    exit "$1"
+}
+
+up() {
+    local attempt ports
+    for attempt in 1 2 3; do
+        read -ra ports <<<"$(free_ports)"
+        export SHARD_CACHE_NODE1_GRPC_PORT=${ports[0]} SHARD_CACHE_NODE1_HTTP_PORT=${ports[1]}
+        export SHARD_CACHE_NODE2_GRPC_PORT=${ports[2]} SHARD_CACHE_NODE2_HTTP_PORT=${ports[3]}
+        export SHARD_CACHE_NODE3_GRPC_PORT=${ports[4]} SHARD_CACHE_NODE3_HTTP_PORT=${ports[5]}
+        if whole "${compose[@]}" up --detach --no-build; then
+            return
+        fi
+        say "attempt $attempt to start the nodes failed" >&2
+        whole remove_all
+    done
+    say "the nodes cannot be started" >&2
+    return 1
+}
+
+trap 'finish $?' EXIT
+trap 'exit 129' HUP
+trap 'exit 130' INT
+trap 'exit 143' TERM
+# Builds it, so that no container waits for that.
+"$here/check" --help >/dev/null
+built=$SECONDS
+started=1
+up
+fault() {
+    echo "$1: '$here/$2' $3 --project '$project'"
+}
+# Longer than a node is suspected (3 s), so that the others declare it down; its place in the ring stays.
+"$here/check" \
+    --node "127.0.0.1:$SHARD_CACHE_NODE1_GRPC_PORT" \
+    --node "127.0.0.1:$SHARD_CACHE_NODE2_GRPC_PORT" \
+    --node "127.0.0.1:$SHARD_CACHE_NODE3_GRPC_PORT" \
+    --fault "$(fault 'kill node2' kill.sh '2 --for 15')" \
+    --fault "$(fault 'pause node3' pause.sh '3 --for 15')" \
+    --fault "$(fault 'cut off node1' partition.sh '1 --for 15')" \
+    --optional-fault "$(fault 'deafen node2' partition.sh '2 --direction in --for 12')" \
+    --min-acked 5000 --min-during 0.3 "${options[@]}" &
+checker=$!
+code=0
+wait "$checker" || code=$?
+checker=''
+say "the run took $((SECONDS - built)) s"
+exit "$code"
