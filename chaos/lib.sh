@@ -155,13 +155,15 @@ arm() {
     trap 'finish $?' EXIT
     trap 'exit 129' HUP
     trap 'exit 130' INT
+    trap 'exit 141' PIPE
     trap 'exit 143' TERM
 }
 
 finish() {
     trap - EXIT
-    trap '' INT TERM HUP
-    echo "chaos: off: $what"
+    # Whoever reads the output may be gone, and the fault is to be undone all the same.
+    trap '' INT TERM HUP PIPE
+    echo "chaos: off: $what" || true
     undo || echo "$(basename "$0"): could not undo: $what; try chaos/heal.sh --project $project" >&2
     exit "$1"
 }
@@ -176,6 +178,6 @@ hold() {
         wait "$sleeper"
         exit 0
     fi
-    trap - EXIT INT TERM HUP
+    trap - EXIT HUP INT PIPE TERM
     echo "it stays until: chaos/heal.sh --project $project"
 }

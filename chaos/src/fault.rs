@@ -11,7 +11,7 @@ use anyhow::{Context as _, bail};
 use rustix::process::{Pid, Signal, kill_process_group};
 use tokio::{
     io::{AsyncBufReadExt as _, BufReader},
-    process::{Child, ChildStdout, Command},
+    process::{ChildStdout, Command},
     time::timeout,
 };
 use tokio_util::sync::CancellationToken;
@@ -74,21 +74,21 @@ impl Fault {
         let Some(stdout) = child.stdout.take() else {
             bail!("the command has no standard output");
         };
-        let mut marks = Marks::default();
+        let group = child.id();
         let begun_us = recorder.now_us();
+        // To the end of its output, and not only to the end of the shell: what the shell started may still be undoing.
         let work = async {
-            self.follow(stdout, recorder, &mut marks).await;
-            child.wait().await
+            let marks = self.follow(stdout, recorder).await;
+            (marks, child.wait().await)
         };
-        let ended = match cancelled.run_until_cancelled(timeout(longest, work)).await {
-            Some(Ok(status)) => Some(status.context("cannot wait for the command")?),
-            Some(Err(_)) | None => None,
-        };
-        let Some(status) = ended else {
-            undo(&mut child).await;
+        tokio::pin!(work);
+        let in_time = timeout(longest, &mut work);
+        let Some(Ok((marks, status))) = cancelled.run_until_cancelled(in_time).await else {
+            end(group, work).await;
             recorder.mark(&self.name, FaultState::Failed);
             return Ok(FaultState::Failed);
         };
+        let status = status.context("cannot wait for the command")?;
         let state = self.state(status);
         if state == FaultState::Off {
             self.complete(recorder, &marks, begun_us);
@@ -106,7 +106,8 @@ impl Fault {
         }
     }
 
-    async fn follow(&self, stdout: ChildStdout, recorder: &Recorder, marks: &mut Marks) {
+    async fn follow(&self, stdout: ChildStdout, recorder: &Recorder) -> Marks {
+        let mut marks = Marks::default();
         let mut lines = BufReader::new(stdout).lines();
         while let Ok(Some(line)) = lines.next_line().await {
             eprintln!("  {line}");
@@ -118,6 +119,7 @@ impl Fault {
                 recorder.mark(&self.name, FaultState::Off);
             }
         }
+        marks
     }
 
     /// Adds the marks that the command did not make.
@@ -137,17 +139,17 @@ struct Marks {
     off: bool,
 }
 
-/// Ends a command and all that it started: politely, so that traps run, and by force when that takes too long.
-async fn undo(child: &mut Child) {
+/// Ends a process group: politely, so that traps run, and by force when that takes too long.
+async fn end<T>(group: Option<u32>, mut work: impl Future<Output = T> + Unpin) {
+    let group = group.and_then(|id| i32::try_from(id).ok());
+    let Some(group) = group.and_then(Pid::from_raw) else {
+        return;
+    };
     for signal in [Signal::TERM, Signal::KILL] {
-        let group = child.id().and_then(|id| i32::try_from(id).ok());
-        let Some(group) = group.and_then(Pid::from_raw) else {
-            return;
-        };
         if let Err(error) = kill_process_group(group, signal) {
             eprintln!("cannot end the fault's command: {error}");
         }
-        if timeout(UNDO_TIME, child.wait()).await.is_ok() {
+        if timeout(UNDO_TIME, &mut work).await.is_ok() {
             return;
         }
     }
@@ -203,6 +205,31 @@ mod tests {
         assert_eq!(
             marks_of("exit 1", false).await,
             (Failed, vec![Begun, Failed])
+        );
+    }
+
+    /// The shell itself dies at once; what it started takes a moment, and writes to the same output.
+    #[tokio::test]
+    async fn a_cancelled_fault_is_undone_before_it_counts_as_over() {
+        let trapped = "trap 'sleep 0.2; echo chaos: off; exit' TERM; sleep 60 & echo chaos: on; wait";
+        let fault: Fault = format!("f: bash -c \"{}\"; true", trapped.replace('$', "\\$"))
+            .parse()
+            .unwrap();
+        let recorder = Recorder::begin("r".to_owned(), Vec::new(), None).unwrap();
+        let cancelled = CancellationToken::new();
+        let run = fault.run(&recorder, Duration::from_secs(20), &cancelled);
+        let cancel = async {
+            while recorder.marks() < 2 {
+                tokio::time::sleep(Duration::from_millis(10)).await;
+            }
+            cancelled.cancel();
+        };
+        let (state, ()) = tokio::join!(run, cancel);
+        let history = recorder.finish().unwrap();
+        let states: Vec<_> = history.marks.iter().map(|mark| mark.state).collect();
+        assert_eq!(
+            (state.unwrap(), states),
+            (Failed, vec![Begun, On, Off, Failed])
         );
     }
 

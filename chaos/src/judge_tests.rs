@@ -287,6 +287,23 @@ fn evictions_and_failed_faults_make_the_run_vacuous() {
 }
 
 #[test]
+fn eviction_excuses_a_missing_key_but_not_a_resurrected_one() {
+    let evicting = |mut story: Story| {
+        story.0.evictions.push(Evictions {
+            at_us: 1,
+            node: "n".to_owned(),
+            boot_id: 1,
+            total: 1,
+        });
+        judge(&story.0, NO_FLOORS)
+    };
+    let gone = evicting(Story::new().set(10, "a", Acked).audit(20, None));
+    assert!(!gone.is_violated() && !gone.vacuous.is_empty());
+    let back = Story::new().set(10, "a", Acked).delete(20, Acked);
+    assert!(evicting(back.audit(30, Some("a"))).is_violated());
+}
+
+#[test]
 fn a_fault_that_leaves_the_nodes_apart_is_a_violation() {
     let story = Story::new().fault(5, FaultState::Unsettled);
     assert!(judge(&story.0, NO_FLOORS).is_violated());

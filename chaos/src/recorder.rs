@@ -112,6 +112,12 @@ impl Recorder {
         )
     }
 
+    /// How many marks there are.
+    #[cfg(test)]
+    pub(crate) fn marks(&self) -> usize {
+        self.book().history.marks.len()
+    }
+
     /// Every key that was written to, whatever became of it.
     #[must_use]
     pub(crate) fn keys(&self) -> Vec<String> {

@@ -137,6 +137,9 @@ impl Parts<'_> {
             eprintln!("fault {name}: SKIPPED, a tool or a privilege is missing");
             return Ok(true);
         }
+        if self.cancelled.is_cancelled() {
+            return Ok(false);
+        }
         if state == FaultState::Failed {
             eprintln!("fault {name}: its command failed");
             return Ok(false);
