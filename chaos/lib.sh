@@ -10,6 +10,8 @@ readonly TABLE=shardcache_chaos
 project=''
 what=''
 
+sleeper=''
+
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 
 fail() {
@@ -163,7 +165,8 @@ finish() {
     trap - EXIT
     # Whoever reads the output may be gone, and the fault is to be undone all the same.
     trap '' INT TERM HUP PIPE
-    echo "chaos: off: $what" || true
+    echo "chaos: off: $what" 2>/dev/null || true
+    [ -z "$sleeper" ] || kill "$sleeper" 2>/dev/null || true
     undo || echo "$(basename "$0"): could not undo: $what; try chaos/heal.sh --project $project" >&2
     exit "$1"
 }
@@ -174,7 +177,7 @@ hold() {
     if [ -n "$1" ]; then
         # In the background, because a trap waits for what runs in the foreground.
         sleep "$1" &
-        local sleeper=$!
+        sleeper=$!
         wait "$sleeper"
         exit 0
     fi

@@ -15,6 +15,8 @@
 set -euo pipefail
 # shellcheck source=chaos/lib.sh
 . "$(dirname "$0")/lib.sh"
+# shellcheck source=chaos/own_cluster.sh
+. "$here/own_cluster.sh"
 
 options=() skip_without_docker=''
 while [ $# -gt 0 ]; do
@@ -27,7 +29,6 @@ while [ $# -gt 0 ]; do
     shift
 done
 
-image=${SHARD_CACHE_IMAGE:-shard-cache:latest}
 project=shard-cache-chaos-$$
 began=$SECONDS
 
@@ -43,51 +44,10 @@ if ! docker version >/dev/null 2>&1; then
     say "no Docker engine answers; this needs one (--skip-without-docker: then it is no failure)" >&2
     exit 1
 fi
-docker image inspect "$image" >/dev/null 2>&1 || {
-    say "there is no image $image: run \`make docker\` first" >&2
-    exit 1
-}
-if docker compose version >/dev/null 2>&1; then
-    compose=(docker compose)
-elif command -v docker-compose >/dev/null 2>&1; then
-    compose=(docker-compose)
-else
-    say "neither \`docker compose\` nor docker-compose is installed" >&2
-    exit 1
-fi
-compose+=(--project-name "$project" --file "$here/../docker-compose.yml" --file "$here/smoke.compose.yaml")
-
-# Below the range from which the system takes ports by itself, so that a killed node finds its own again.
-free_ports() {
-    local port taken=' '
-    while [ "$(wc -w <<<"$taken")" -lt 6 ]; do
-        port=$((20000 + RANDOM % 10000))
-        case $taken in *" $port "*) continue ;; esac
-        if ! (exec 3<>"/dev/tcp/127.0.0.1/$port") 2>/dev/null; then
-            taken+="$port "
-        fi
-    done
-    echo "$taken"
-}
+need_cluster
 
 checker=''
 started=''
-
-# shellcheck disable=SC2317,SC2329 # the traps call it
-# Whatever compose does not see, for example what it was about to make when it ended.
-remove_by_label() {
-    docker ps -aq --filter "label=com.docker.compose.project=$project" | xargs -r docker rm -f >/dev/null
-    docker network ls -q --filter "label=com.docker.compose.project=$project" | xargs -r docker network rm >/dev/null
-}
-
-# shellcheck disable=SC2317,SC2329 # the traps call it
-remove_all() {
-    # A paused container cannot be removed by every engine.
-    docker ps -q --filter "label=com.docker.compose.project=$project" --filter status=paused |
-        xargs -r docker unpause >/dev/null || true
-    "${compose[@]}" down --volumes --timeout 1 >/dev/null 2>&1 || true
-    remove_by_label
-}
 
 # shellcheck disable=SC2317,SC2329 # the traps call it
 finish() {
@@ -99,27 +59,10 @@ finish() {
         wait "$checker" || true
     fi
     if [ -n "$started" ]; then
-        remove_all
+        remove_cluster
         say "$((SECONDS - began)) s; nothing is left behind"
     fi
     exit "$1"
-}
-
-up() {
-    local attempt ports
-    for attempt in 1 2 3; do
-        read -ra ports <<<"$(free_ports)"
-        export SHARD_CACHE_NODE1_GRPC_PORT=${ports[0]} SHARD_CACHE_NODE1_HTTP_PORT=${ports[1]}
-        export SHARD_CACHE_NODE2_GRPC_PORT=${ports[2]} SHARD_CACHE_NODE2_HTTP_PORT=${ports[3]}
-        export SHARD_CACHE_NODE3_GRPC_PORT=${ports[4]} SHARD_CACHE_NODE3_HTTP_PORT=${ports[5]}
-        if whole "${compose[@]}" up --detach --no-build; then
-            return
-        fi
-        say "attempt $attempt to start the nodes failed" >&2
-        whole remove_all
-    done
-    say "the nodes cannot be started" >&2
-    return 1
 }
 
 trap 'finish $?' EXIT
@@ -130,15 +73,15 @@ trap 'exit 143' TERM
 "$here/check" --help >/dev/null
 built=$SECONDS
 started=1
-up
+start_cluster
 fault() {
     echo "$1: '$here/$2' $3 --project '$project'"
 }
 # Longer than a node is suspected (3 s), so that the others declare it down; its place in the ring stays.
 "$here/check" \
-    --node "127.0.0.1:$SHARD_CACHE_NODE1_GRPC_PORT" \
-    --node "127.0.0.1:$SHARD_CACHE_NODE2_GRPC_PORT" \
-    --node "127.0.0.1:$SHARD_CACHE_NODE3_GRPC_PORT" \
+    --node "127.0.0.1:${ports[0]}" \
+    --node "127.0.0.1:${ports[2]}" \
+    --node "127.0.0.1:${ports[4]}" \
     --fault "$(fault 'kill node2' kill.sh '2 --for 15')" \
     --fault "$(fault 'pause node3' pause.sh '3 --for 15')" \
     --fault "$(fault 'cut off node1' partition.sh '1 --for 15')" \
