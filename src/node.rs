@@ -37,7 +37,11 @@ use crate::{
     config::{Config, GossipProfile},
     coordinator::{self, Coordinator, Degrade, Ledger, Policy, RingCell},
     handoff::{HintLimits, OwedHints, delivery::HintDelivery},
-    overload::Admission,
+    overload::{
+        Admission,
+        system::{CpuSource, SystemCpu},
+        watch::CpuWatch,
+    },
     replica::Replica,
     ring::{
         RingMember, Shape,
@@ -74,16 +78,19 @@ pub struct Seams {
     pub entropy: Entropy,
     /// How seed names become addresses.
     pub resolver: Arc<dyn Resolver>,
+    /// Where the CPU's counters come from.
+    pub cpu: Box<dyn CpuSource>,
 }
 
 impl Seams {
-    /// The machine's clocks, entropy and resolver.
+    /// The machine's clocks, entropy, resolver and CPU.
     #[must_use]
     pub fn system() -> Self {
         Self {
             clock: Arc::new(SystemClock::new()),
             entropy: Entropy::from_system(),
             resolver: Arc::new(SystemResolver),
+            cpu: Box::new(SystemCpu::new()),
         }
     }
 }
@@ -122,6 +129,7 @@ pub struct Node {
     transport: Arc<StreamTransport>,
     workers: Arc<TokioWorkers>,
     draining: Arc<AtomicBool>,
+    admission: Arc<Admission>,
     leaving: CancellationToken,
     stop_clients: CancellationToken,
     stop_peers: CancellationToken,
@@ -154,6 +162,7 @@ impl Node {
             clock,
             entropy,
             resolver,
+            cpu,
         } = seams;
         let sockets = Sockets::bind(&config).await?;
         let addresses = sockets.addresses;
@@ -209,6 +218,8 @@ impl Node {
         let (keeper, keeper_desk) =
             Keeper::new(parts, Roster::new(roster_config(&config), own), own);
         let draining = Arc::new(AtomicBool::new(false));
+        let limits = config.server.limits;
+        let admission = Admission::new(limits.max_concurrent_requests, limits.cpu_threshold);
         let desk = Arc::new(Desk {
             facts: facts(&config, own, name),
             membership: membership.clone(),
@@ -222,6 +233,7 @@ impl Node {
             metrics: Arc::clone(&core.metrics),
             boot: Arc::clone(&core.boot),
             draining: Arc::clone(&draining),
+            admission: Arc::clone(&admission),
             started: clock.monotonic(),
         });
 
@@ -235,12 +247,21 @@ impl Node {
             transport: Arc::clone(&core.transport),
             workers: Arc::clone(&core.workers),
             draining,
+            admission: Arc::clone(&admission),
             leaving,
             stop_clients: CancellationToken::new(),
             stop_peers: CancellationToken::new(),
         };
         node.serve(&config, &core, &desk, sockets.listeners).await;
         core.start_workers();
+        let watch = CpuWatch::new(
+            cpu,
+            admission,
+            Arc::clone(&node.clock),
+            limits.cpu_threshold,
+            limits.cpu_window,
+        );
+        core.workers.spawn("CPU watch", Box::pin(watch.run()));
         core.workers
             .spawn("ring keeper", Box::pin(keeper.run(targets)));
         Ok(node)
@@ -317,7 +338,7 @@ impl Node {
         let edge = Arc::new(Edge {
             coordinator: Arc::clone(&self.coordinator),
             queries: Arc::clone(desk) as Arc<dyn ClusterQueries>,
-            admission: Admission::new(config.server.limits.max_concurrent_requests),
+            admission: Arc::clone(&self.admission),
             limits: limits(config),
             clock: Arc::clone(&self.clock),
             metrics: Arc::clone(&core.metrics),

@@ -69,7 +69,7 @@ const ARROWS: &[(&str, &[&str])] = &[
             "version",
         ],
     ),
-    ("overload", &["sync"]),
+    ("overload", &["clock", "sync"]),
     (
         "api",
         &[
@@ -131,6 +131,8 @@ const PURE_FILES: &[&str] = &[
     "src/coordinator/pending.rs",
     "src/coordinator/request.rs",
     "src/handoff/hints.rs",
+    "src/overload/control.rs",
+    "src/overload/meter.rs",
     "src/transport/link.rs",
     "membership/src/view.rs",
     "membership/src/record.rs",

@@ -7,7 +7,7 @@ use super::{convert::Limits, status::Refusal};
 use crate::{
     clock::{Clock, Monotonic},
     coordinator::Coordinator,
-    overload::Admission,
+    overload::{Admission, Class, Overloaded},
     telemetry::{Api, Code, Metrics, Op, ShedReason},
 };
 
@@ -41,13 +41,10 @@ impl Edge {
         work: impl Future<Output = Result<T, Refusal>>,
     ) -> Result<T, Refusal> {
         let mut measurement = Measurement::begin(self, api, op);
-        let outcome = match self.admission.admit() {
+        let outcome = match self.admission.admit(class(op)) {
             Ok(_permit) => work.await,
             Err(overloaded) => {
-                self.metrics
-                    .requests_shed
-                    .get(ShedReason::Concurrency)
-                    .inc();
+                self.metrics.requests_shed.get(reason(overloaded)).inc();
                 Err(overloaded.into())
             }
         };
@@ -62,6 +59,20 @@ impl Edge {
         self.clock
             .monotonic()
             .saturating_add(deadline::budget(caller, &self.limits))
+    }
+}
+
+const fn class(op: Op) -> Class {
+    match op {
+        Op::Get => Class::Read,
+        Op::Set | Op::Delete => Class::Write,
+    }
+}
+
+const fn reason(overloaded: Overloaded) -> ShedReason {
+    match overloaded {
+        Overloaded::Concurrency { .. } => ShedReason::Concurrency,
+        Overloaded::Cpu { .. } => ShedReason::Cpu,
     }
 }
 

@@ -252,7 +252,17 @@ mod tests {
                 "invalid_argument",
             ),
             (
-                Overloaded { requests_max: 9 }.into(),
+                Overloaded::Concurrency { requests_max: 9 }.into(),
+                Code::ResourceExhausted,
+                429,
+                "overloaded",
+            ),
+            (
+                Overloaded::Cpu {
+                    utilization_percent: 97,
+                    threshold_percent: 80,
+                }
+                .into(),
                 Code::ResourceExhausted,
                 429,
                 "overloaded",

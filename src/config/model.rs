@@ -297,10 +297,10 @@ pub struct LimitsConfig {
     /// Client requests in flight at one node; more are refused with RESOURCE_EXHAUSTED.
     #[serde(deserialize_with = "units::whole::<_, _, 1, 1_000_000>")]
     pub max_concurrent_requests: usize,
-    /// Share of the CPU above which new client requests are shed. Parsed and checked, not used yet.
+    /// CPU utilisation above which part of the new client requests is shed; 1 for never.
     #[serde(deserialize_with = "units::positive_ratio")]
     pub cpu_threshold: f64,
-    /// Window over which the CPU share is measured. Parsed and checked, not used yet.
+    /// Window over which the CPU utilisation is measured.
     #[serde(with = "units::duration")]
     pub cpu_window: Duration,
     /// Deadline of a request whose caller gave none.

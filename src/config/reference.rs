@@ -198,11 +198,12 @@ pub(super) const ENTRIES: &[Entry] = &[
     ),
     entry(
         "server.limits.cpu_threshold",
-        "Share of the CPU above which new requests are shed, above 0 and up to 1. Checked, but not used by this release.",
+        "CPU utilisation, of the machine or of the cgroup's quota, above which part of the new requests get \
+         RESOURCE_EXHAUSTED, writes first. Above 0 and up to 1; 1 means never.",
     ),
     entry(
         "server.limits.cpu_window",
-        "Window over which the CPU share is measured. Checked, but not used by this release.",
+        "Window over which the utilisation is measured; less than 500ms counts as 500ms.",
     ),
     entry(
         "server.limits.request_timeout",

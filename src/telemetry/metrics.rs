@@ -189,6 +189,7 @@ impl Snapshot {
         self.describe_members(&mut set);
         self.describe_gossip(&mut set);
         self.describe_hints(&mut set);
+        self.describe_load(&mut set);
         set.float(
             "uptime_seconds",
             "Time since the node started",
@@ -307,6 +308,19 @@ impl Snapshot {
             "hints_oldest_age_seconds",
             "Age of the oldest hint owed",
             ages.collect(),
+        );
+    }
+
+    fn describe_load(&self, set: &mut Constants) {
+        set.float(
+            "cpu_utilization_ratio",
+            "CPU utilisation over the window that shedding goes by; 0 where it cannot be read",
+            self.cpu_utilization_ratio,
+        );
+        set.float(
+            "cpu_shed_pressure_ratio",
+            "How much is shed for the CPU: up to 0.5 writes, above it reads as well",
+            self.cpu_shed_pressure_ratio,
         );
     }
 

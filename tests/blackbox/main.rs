@@ -13,6 +13,7 @@ mod harness;
 
 mod any_node;
 mod cli;
+mod cpu;
 mod drain;
 mod eviction;
 mod foreign;
@@ -20,6 +21,7 @@ mod freeze;
 mod http;
 mod kill;
 mod limits;
+mod overload;
 mod restart_copies;
 mod restart_seed;
 mod settings;

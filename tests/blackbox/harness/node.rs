@@ -64,6 +64,8 @@ impl Launch {
                 ("server.threads".to_owned(), "1".to_owned()),
                 // What these tests do to a cluster would fill a small cache.
                 ("server.cache.capacity".to_owned(), "200000".to_owned()),
+                // Others use this machine too; being shed for that is a matter of its own tests.
+                ("server.limits.cpu_threshold".to_owned(), "1".to_owned()),
             ],
             arguments: Vec::new(),
             peer_port: 0,
@@ -301,6 +303,12 @@ impl NodeProcess {
         self.metric(name, labels)
             .await
             .unwrap_or_else(|error| panic!("{}: {error}", self.name()))
+    }
+
+    /// How many requests it has shed for this reason.
+    pub(crate) async fn shed(&self, reason: &str) -> u64 {
+        self.figure("shardcache_requests_shed_total", &[("reason", reason)])
+            .await
     }
 }
 
