@@ -30,7 +30,7 @@ impl CacheService for CacheApi {
     ) -> Result<Response<pb::SetResponse>, Status> {
         let edge = &self.edge;
         let work = async move {
-            let deadline = edge.deadline(grpc_timeout(request.metadata())?);
+            let deadline = edge.deadline(grpc_timeout(request.metadata())?)?;
             let request = convert::set_request(request.into_inner(), deadline, &edge.limits)?;
             Ok(edge.coordinator.set(request).await?)
         };
@@ -44,7 +44,7 @@ impl CacheService for CacheApi {
     ) -> Result<Response<pb::GetResponse>, Status> {
         let edge = &self.edge;
         let work = async move {
-            let deadline = edge.deadline(grpc_timeout(request.metadata())?);
+            let deadline = edge.deadline(grpc_timeout(request.metadata())?)?;
             let request = convert::get_request(request.into_inner(), deadline, &edge.limits)?;
             Ok(edge.coordinator.get(request).await?)
         };
@@ -58,7 +58,7 @@ impl CacheService for CacheApi {
     ) -> Result<Response<pb::DeleteResponse>, Status> {
         let edge = &self.edge;
         let work = async move {
-            let deadline = edge.deadline(grpc_timeout(request.metadata())?);
+            let deadline = edge.deadline(grpc_timeout(request.metadata())?)?;
             let request = convert::delete_request(request.into_inner(), deadline, &edge.limits)?;
             Ok(edge.coordinator.delete(request).await?)
         };

@@ -55,10 +55,15 @@ impl Edge {
     }
 
     /// When a request that arrives now has to be answered.
-    pub(crate) fn deadline(&self, caller: Option<Duration>) -> Monotonic {
-        self.clock
-            .monotonic()
-            .saturating_add(deadline::budget(caller, &self.limits))
+    ///
+    /// # Errors
+    /// [`Refusal::Expired`] when that was before it arrived.
+    pub(crate) fn deadline(&self, caller: Option<Duration>) -> Result<Monotonic, Refusal> {
+        let budget = deadline::budget(caller, &self.limits);
+        if budget.is_zero() {
+            return Err(Refusal::Expired);
+        }
+        Ok(self.clock.monotonic().saturating_add(budget))
     }
 }
 

@@ -47,6 +47,9 @@ pub enum Refusal {
     /// A read was not answered. Trying again is safe.
     #[error(transparent)]
     Read(#[from] ReadError),
+    /// The deadline had passed when it arrived. Nothing was done; trying again is safe.
+    #[error("deadline exceeded: it had passed when the request arrived, and nothing was done")]
+    Expired,
     /// A question that needs a ring came before the first one. Trying again later is safe.
     #[error(transparent)]
     Unavailable(#[from] Unavailable),
@@ -113,7 +116,8 @@ impl Refusal {
                 Kind::Unavailable
             }
             Self::Write(WriteError::Unknown { .. }) => Kind::OutcomeUnknown,
-            Self::Write(WriteError::DeadlineExceeded { .. })
+            Self::Expired
+            | Self::Write(WriteError::DeadlineExceeded { .. })
             | Self::Read(ReadError::DeadlineExceeded { .. }) => Kind::TooLate,
         }
     }
@@ -134,7 +138,8 @@ impl Refusal {
             },
             Self::Read(ReadError::NoQuorum { .. }) => "no_quorum",
             Self::Write(WriteError::Unknown { .. }) => "outcome_unknown",
-            Self::Write(WriteError::DeadlineExceeded { .. })
+            Self::Expired
+            | Self::Write(WriteError::DeadlineExceeded { .. })
             | Self::Read(ReadError::DeadlineExceeded { .. }) => "deadline_exceeded",
         }
     }
@@ -198,6 +203,7 @@ impl Refusal {
             }),
             Self::Invalid(_)
             | Self::Overloaded(_)
+            | Self::Expired
             | Self::Write(WriteError::Unavailable(_))
             | Self::Read(ReadError::Unavailable(_))
             | Self::Unavailable(_) => None,
@@ -317,6 +323,12 @@ mod tests {
                     needed: 2,
                 }
                 .into(),
+                Code::DeadlineExceeded,
+                504,
+                "deadline_exceeded",
+            ),
+            (
+                Refusal::Expired,
                 Code::DeadlineExceeded,
                 504,
                 "deadline_exceeded",

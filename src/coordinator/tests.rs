@@ -551,6 +551,31 @@ async fn a_request_goes_on_under_the_new_ring_when_this_node_learns_of_it() {
 }
 
 #[tokio::test]
+async fn an_operation_whose_deadline_has_passed_is_not_applied() {
+    let world = World::new();
+    let now = world.clock.now();
+    let plan = world.rings[1].ring.load_full().unwrap();
+    let slot = plan.slot(&key());
+    let write = |deadline| Operation {
+        token: 1,
+        slot,
+        configuration: plan.configuration(slot),
+        deadline,
+        kind: crate::operation::Kind::Write {
+            key: key(),
+            record: record(&world.clock, 0, "late"),
+        },
+    };
+    let replica = &world.loopback.replicas[&NODES[1]];
+    let answer = replica.handle(&write(now.monotonic), now);
+    assert!(matches!(answer, Answer::Failed(Failure::Expired)));
+    assert_eq!(world.held(1), Lookup::Miss { version: None });
+    let in_time = now.monotonic + Duration::from_millis(1);
+    replica.handle(&write(in_time), now);
+    assert!(matches!(world.held(1), Lookup::Hit(_)));
+}
+
+#[tokio::test]
 async fn degraded_service_is_opt_in_and_says_so() {
     let world = World::new();
     world.let_be(1, Behaviour::Unreachable);

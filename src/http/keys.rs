@@ -47,7 +47,7 @@ pub(super) async fn store(State(edge): State<Arc<Edge>>, request: Request) -> Re
         let ttl = asked.ttl.map_or(Ok(Ttl::Default), convert::ttl)?;
         let key = key(edge, request.uri())?;
         let value = body(edge, request).await?;
-        let terms = asked.terms(edge);
+        let terms = asked.terms(edge)?;
         Ok(edge
             .coordinator
             .set(SetRequest {
@@ -80,16 +80,17 @@ pub(super) async fn remove(State(edge): State<Arc<Edge>>, uri: Uri) -> Response 
     )
 }
 
-fn key_request(edge: &Edge, uri: &Uri) -> Result<KeyRequest, Invalid> {
+fn key_request(edge: &Edge, uri: &Uri) -> Result<KeyRequest, Refusal> {
     let asked = Asked::parse(uri)?;
     if asked.ttl.is_some() {
         return Err(Invalid::Parameters {
             reason: "ttl belongs to PUT".to_owned(),
-        });
+        }
+        .into());
     }
     Ok(KeyRequest {
         key: key(edge, uri)?,
-        terms: asked.terms(edge),
+        terms: asked.terms(edge)?,
     })
 }
 

@@ -380,4 +380,26 @@ mod tests {
         let received = decode_operation(sent, Monotonic::from_secs(9)).unwrap();
         assert_eq!(received.deadline, Monotonic::from_millis(9300));
     }
+
+    #[test]
+    fn an_operation_that_waited_beyond_its_deadline_has_no_budget_and_arrives_expired() {
+        let operation = Operation {
+            token: 1,
+            slot: Slot(0),
+            configuration: SlotConfiguration {
+                root: 0,
+                number: 1,
+                owners: 0,
+            },
+            deadline: Monotonic::from_millis(500),
+            kind: Kind::Read {
+                key: Key::new(Bytes::from_static(b"k")),
+                want: Want::Record,
+            },
+        };
+        let sent = encode_operation(operation, Monotonic::from_millis(501));
+        assert_eq!(sent.budget_micros, 0);
+        let now = Monotonic::from_secs(9);
+        assert!(decode_operation(sent, now).unwrap().deadline <= now);
+    }
 }

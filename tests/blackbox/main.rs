@@ -14,6 +14,7 @@ mod harness;
 mod any_node;
 mod cli;
 mod cpu;
+mod deadlines;
 mod drain;
 mod eviction;
 mod foreign;
