@@ -6,6 +6,7 @@ mod desk;
 mod keeper;
 
 use std::{
+    fmt,
     future::Future,
     sync::{
         Arc,
@@ -33,7 +34,7 @@ use keeper::{Keeper, KeeperParts};
 
 use crate::{
     api::{self, ClusterQueries, Edge, Limits, Reflection, ServingSwitch, peer::PeerParts},
-    clock::{Clock, Entropy, SystemClock},
+    clock::{Clock, Entropy, Monotonic, SystemClock},
     config::{Config, GossipProfile},
     coordinator::{self, Coordinator, Degrade, Ledger, Policy, RingCell},
     handoff::{HintLimits, OwedHints, delivery::HintDelivery},
@@ -65,10 +66,14 @@ const EXPIRY_BUDGET: usize = 4096;
 const READINESS_INTERVAL: Duration = Duration::from_millis(200);
 /// Between telling load balancers that this node leaves and refusing their requests.
 const DRAIN_NOTICE: Duration = Duration::from_secs(1);
-/// How long a leaving node tries to hand over what it owes.
-const DRAIN_HINTS_TIMEOUT: Duration = Duration::from_secs(10);
-/// How long requests and connections may take to end.
-const DRAIN_CONNECTIONS_TIMEOUT: Duration = Duration::from_secs(3);
+/// How long connections may take to end when all requests have.
+const DRAIN_CONNECTIONS_TIMEOUT: Duration = Duration::from_secs(1);
+/// How often a leaving node looks whether its requests and hints are done.
+const SETTLE_INTERVAL: Duration = Duration::from_millis(50);
+/// What is left of the drain timeout for leaving gossip and closing once requests and hints had their time.
+const DRAIN_RESERVE: Duration = LEAVE_LINGER
+    .saturating_add(DRAIN_CONNECTIONS_TIMEOUT)
+    .saturating_add(Duration::from_millis(500));
 
 /// What a node takes from its surroundings.
 pub struct Seams {
@@ -106,6 +111,34 @@ pub enum StartError {
     Membership(#[from] DriverError),
 }
 
+/// What a leaving node has not finished.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+struct Left {
+    requests: usize,
+    writes: usize,
+    hints: usize,
+}
+
+impl Left {
+    const fn is_nothing(self) -> bool {
+        self.requests == 0 && self.writes == 0 && self.hints == 0
+    }
+}
+
+impl fmt::Display for Left {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self {
+            requests,
+            writes,
+            hints,
+        } = self;
+        write!(
+            f,
+            "{requests} requests in flight, {writes} exchanges under way, {hints} hints owed to present members"
+        )
+    }
+}
+
 /// How a drain ended.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Drained {
@@ -129,6 +162,7 @@ pub struct Node {
     transport: Arc<StreamTransport>,
     workers: Arc<TokioWorkers>,
     draining: Arc<AtomicBool>,
+    drain_timeout: Duration,
     admission: Arc<Admission>,
     leaving: CancellationToken,
     stop_clients: CancellationToken,
@@ -247,6 +281,7 @@ impl Node {
             transport: Arc::clone(&core.transport),
             workers: Arc::clone(&core.workers),
             draining,
+            drain_timeout: config.node.drain_timeout,
             admission: Arc::clone(&admission),
             leaving,
             stop_clients: CancellationToken::new(),
@@ -273,18 +308,31 @@ impl Node {
         self.addresses
     }
 
-    /// Leaves in order: tells the others, stops taking requests, hands over hints, leaves gossip, closes.
+    /// Leaves in order: tells the others, stops taking requests, finishes those under way, hands over hints, leaves
+    /// gossip, closes; all within `node.drain_timeout`.
     ///
     /// Dropping the future leaves the node half stopped; end the process then.
     pub async fn drain(self) -> Drained {
         tracing::info!("draining");
+        let deadline = self.clock.monotonic() + self.drain_timeout;
+        tokio::select! {
+            biased;
+            drained = self.leave(deadline.saturating_sub(DRAIN_RESERVE)) => drained,
+            () = self.clock.sleep(self.drain_timeout) => Drained::Unsafe {
+                reason: format!("not done within {:?}: {}", self.drain_timeout, self.left()),
+            },
+        }
+    }
+
+    /// Leaves; whatever is not finished by `settle_deadline` is given up and told.
+    async fn leave(&self, settle_deadline: Monotonic) -> Drained {
         self.draining.store(true, Ordering::Release);
         self.leaving.cancel();
         self.clock.sleep(DRAIN_NOTICE).await;
         self.coordinator.stop_admitting();
         self.stop_clients.cancel();
-        let owed = self.hand_over_hints().await;
-        let left = self.membership.leave().await;
+        let left = self.settle(settle_deadline).await;
+        let gossip = self.membership.leave().await;
         self.stop_peers.cancel();
         self.transport.close();
         tokio::select! {
@@ -295,12 +343,12 @@ impl Node {
             }
         }
         self.membership.shutdown().await;
-        if owed > 0 {
+        if !left.is_nothing() {
             return Drained::Unsafe {
-                reason: format!("{owed} writes or hints could not be handed over"),
+                reason: format!("not done in time: {left}"),
             };
         }
-        match left {
+        match gossip {
             Ok(()) => Drained::Clean,
             Err(error) => Drained::Unsafe {
                 reason: format!("gossip was not left: {error}"),
@@ -308,17 +356,24 @@ impl Node {
         }
     }
 
-    /// Waits until every write under way has been settled and nothing is owed to members that can be reached. Returns
-    /// how many writes and hints are left.
-    async fn hand_over_hints(&self) -> usize {
-        let deadline = self.clock.monotonic() + DRAIN_HINTS_TIMEOUT;
+    /// Waits until every request has been answered, every write under way has been settled and nothing is owed to
+    /// members that can be reached. Returns what is left at the deadline.
+    async fn settle(&self, deadline: Monotonic) -> Left {
         loop {
-            // A write whose slow owner has not answered may still become a hint.
-            let left = self.ledger.under_way() + self.hints_owed_to_present();
-            if left == 0 || self.clock.monotonic() >= deadline {
+            let left = self.left();
+            if left.is_nothing() || self.clock.monotonic() >= deadline {
                 return left;
             }
-            self.clock.sleep(EXPIRY_INTERVAL).await;
+            self.clock.sleep(SETTLE_INTERVAL).await;
+        }
+    }
+
+    fn left(&self) -> Left {
+        Left {
+            requests: self.admission.in_flight(),
+            // A write whose slow owner has not answered may still become a hint.
+            writes: self.ledger.under_way(),
+            hints: self.hints_owed_to_present(),
         }
     }
 

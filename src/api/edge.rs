@@ -42,7 +42,11 @@ impl Edge {
     ) -> Result<T, Refusal> {
         let mut measurement = Measurement::begin(self, api, op);
         let outcome = match self.admission.admit(class(op)) {
-            Ok(_permit) => work.await,
+            // With the place taken, so that a node that leaves either waits for the request or refuses it.
+            Ok(_permit) => match self.coordinator.check_admitting() {
+                Ok(()) => work.await,
+                Err(draining) => Err(draining.into()),
+            },
             Err(overloaded) => {
                 self.metrics.requests_shed.get(reason(overloaded)).inc();
                 Err(overloaded.into())

@@ -16,6 +16,8 @@ const ENTRY_BYTES_MAX: usize = 8 * 1024 * 1024;
 const CLUSTER_ID_BYTES_MAX: usize = 64;
 /// Most seeds.
 const SEEDS_MAX: usize = 128;
+/// Leaving takes this long even when nothing is in the way.
+const DRAIN_TIMEOUT_MIN: Duration = Duration::from_secs(5);
 /// Room in a peer queue beside the largest entry, in bytes.
 const QUEUE_SLACK_BYTES: usize = 64 * 1024;
 
@@ -181,6 +183,14 @@ fn durations(config: &Config, broken: &mut Broken) {
             )
         },
     );
+    let drain = config.node.drain_timeout;
+    broken.unless(drain >= DRAIN_TIMEOUT_MIN, "node.drain_timeout", || {
+        format!(
+            "{} is shorter than {}, which leaving takes even when nothing is in the way",
+            format_duration(drain),
+            format_duration(DRAIN_TIMEOUT_MIN)
+        )
+    });
     let hedging = &config.client.hedging;
     broken.unless(
         !hedging.enabled || hedging.timeout < limits.request_timeout,
@@ -391,6 +401,14 @@ mod tests {
             c.client.hedging.enabled = false;
         };
         assert_eq!(broken_paths(off), [""; 0]);
+    }
+
+    #[test]
+    fn a_drain_has_the_time_that_it_takes_at_least() {
+        let drain = |timeout| broken_paths(|c| c.node.drain_timeout = timeout);
+        assert_eq!(drain(DRAIN_TIMEOUT_MIN), [""; 0]);
+        let short = DRAIN_TIMEOUT_MIN - Duration::from_millis(1);
+        assert_eq!(drain(short), ["node.drain_timeout"]);
     }
 
     #[test]

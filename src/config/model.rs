@@ -403,13 +403,26 @@ impl Default for ClusterConfig {
 }
 
 /// `node`: who this node is.
-#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct NodeConfig {
     /// Name, unique in the cluster. Absent: `hostname:gossip-port`; ask [`Config::node_name`].
     pub name: Option<String>,
     /// Failure domain, shown in `cluster status`. Placement does not use it yet.
     pub zone: String,
+    /// How long leaving may take from SIGTERM on.
+    #[serde(with = "units::duration")]
+    pub drain_timeout: Duration,
+}
+
+impl Default for NodeConfig {
+    fn default() -> Self {
+        Self {
+            name: None,
+            zone: String::new(),
+            drain_timeout: Duration::from_secs(60),
+        }
+    }
 }
 
 /// `client`: quorums and hedging. A node reads them as the cluster's defaults.

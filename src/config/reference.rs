@@ -279,6 +279,10 @@ pub(super) const ENTRIES: &[Entry] = &[
         "Failure domain, at most 64 bytes. Shown in the cluster status; placement does not use it in this release.",
     ),
     entry(
+        "node.drain_timeout",
+        "How long leaving may take after SIGTERM, at least 5s; past it the process ends with code 3.",
+    ),
+    entry(
         "client",
         "Quorums and hedging. Nodes read them as the cluster's defaults.",
     ),

@@ -163,6 +163,18 @@ impl Coordinator {
         self.draining.store(true, Ordering::Release);
     }
 
+    /// Asked once per request, before anything else is done for it: what was taken is finished, also when it has to try
+    /// again while the node leaves.
+    ///
+    /// # Errors
+    /// [`Unavailable::Draining`] when the node is leaving.
+    pub fn check_admitting(&self) -> Result<(), Unavailable> {
+        if self.draining.load(Ordering::Acquire) {
+            return Err(Unavailable::Draining);
+        }
+        Ok(())
+    }
+
     /// Share of the slots, 0 to 1, for which no quorum of owners can be reached, as far as the breakers know. Cheap
     /// unless so many members are out of reach that the slots have to be looked at one by one.
     #[must_use]
@@ -192,9 +204,6 @@ impl Coordinator {
     }
 
     fn plan(&self, key: &Key) -> Result<Plan, Unavailable> {
-        if self.draining.load(Ordering::Acquire) {
-            return Err(Unavailable::Draining);
-        }
         let ring = self.ring.ring.load_full().ok_or(Unavailable::Joining)?;
         let slot = ring.slot(key);
         let configuration = ring.configuration(slot);

@@ -258,6 +258,11 @@ impl NodeProcess {
         http::get(self.addresses.http, path).await
     }
 
+    /// The end of what it has logged.
+    pub(crate) fn log(&self) -> String {
+        log_end(&self.log)
+    }
+
     /// `/health`.
     pub(crate) async fn health(&self) -> Result<Value, String> {
         let answer = self.http("/health").await?;
