@@ -76,6 +76,8 @@ pub struct Metrics {
     pub pulled_records: Counter,
     /// Pages of records asked for by bulk pull.
     pub pull_pages: Counter,
+    /// Spans that found no room or could not be exported.
+    pub otel_spans_dropped: Counter,
 }
 
 impl Default for Metrics {
@@ -132,6 +134,10 @@ impl Metrics {
             ),
             pulled_records: set.counter("pulled_records", "Records taken over by bulk pull"),
             pull_pages: set.counter("pull_pages", "Pages asked for by bulk pull"),
+            otel_spans_dropped: set.counter(
+                "otel_spans_dropped",
+                "Spans that found no room or could not be exported",
+            ),
             registry: set.0,
         }
     }
