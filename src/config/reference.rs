@@ -335,7 +335,7 @@ pub(super) const ENTRIES: &[Entry] = &[
         "tombstones.bytes_max",
         "Bytes that tombstones may take; beyond it the oldest go.",
     ),
-    entry("telemetry", "Logs."),
+    entry("telemetry", "Logs and traces."),
     entry(
         "telemetry.log_level",
         "off, error, warn, info, debug or trace.",
@@ -343,6 +343,53 @@ pub(super) const ENTRIES: &[Entry] = &[
     entry(
         "telemetry.log_format",
         "auto (pretty on a terminal, JSON otherwise), pretty or json.",
+    ),
+    entry(
+        "telemetry.traces",
+        "Traces of requests across nodes, sent as OTLP over gRPC. OTEL_* environment variables win over this file.",
+    ),
+    entry(
+        "telemetry.traces.enabled",
+        "true or false. Without an endpoint there are no traces either.",
+    ),
+    absent(
+        "telemetry.traces.endpoint",
+        "http://127.0.0.1:4317",
+        "The collector, as an http URL. Not set: no traces, and no cost of any.",
+    ),
+    entry(
+        "telemetry.traces.sampler",
+        "always_on, always_off, traceidratio, or as the caller decided and for traces that begin here: \
+         parentbased_always_on, parentbased_always_off, parentbased_traceidratio.",
+    ),
+    entry(
+        "telemetry.traces.ratio",
+        "Share of traces that the ratio samplers record, 0 to 1.",
+    ),
+    absent(
+        "telemetry.traces.service_name",
+        "shard-cache",
+        "service.name of the spans. Not set: as resource_attributes say, or shard-cache.",
+    ),
+    entry(
+        "telemetry.traces.resource_attributes",
+        "Further attributes of all spans: one name=value or a list, values percent-encoded.",
+    ),
+    entry(
+        "telemetry.traces.queue_spans_max",
+        "Spans that wait for the exporter, 1 to 1000000; more are dropped and counted.",
+    ),
+    entry(
+        "telemetry.traces.batch_spans_max",
+        "Spans in one export, at most queue_spans_max.",
+    ),
+    entry(
+        "telemetry.traces.flush_interval",
+        "The longest that a span waits before it is sent.",
+    ),
+    entry(
+        "telemetry.traces.export_timeout",
+        "How long one export may take; then its spans are dropped and counted.",
     ),
 ];
 
