@@ -4,6 +4,7 @@
 mod addresses;
 mod desk;
 mod keeper;
+mod traces;
 
 use std::{
     fmt,
@@ -31,6 +32,7 @@ pub use addresses::{AddressError, Addresses};
 use addresses::{Advertised, Listeners, Sockets};
 use desk::{Desk, Facts};
 use keeper::{Keeper, KeeperParts};
+use traces::Traces;
 
 use crate::{
     api::{self, ClusterQueries, Edge, Limits, Reflection, ServingSwitch, peer::PeerParts},
@@ -167,6 +169,7 @@ pub struct Node {
     leaving: CancellationToken,
     stop_clients: CancellationToken,
     stop_peers: CancellationToken,
+    traces: Traces,
 }
 
 /// The parts that exist before any socket is served.
@@ -214,7 +217,9 @@ impl Node {
             boot_id: new_boot(&mut boots),
         };
 
-        let core = Core::build(&config, own, Arc::clone(&clock));
+        let metrics = Arc::new(Metrics::new());
+        let traces = Traces::start(&config, &name, entropy, &clock, &metrics);
+        let core = Core::build(&config, own, Arc::clone(&clock), metrics, &traces);
         let record = own_record(
             &config,
             &name,
@@ -286,6 +291,7 @@ impl Node {
             leaving,
             stop_clients: CancellationToken::new(),
             stop_peers: CancellationToken::new(),
+            traces,
         };
         node.serve(&config, &core, &desk, sockets.listeners).await;
         core.start_workers();
@@ -309,19 +315,21 @@ impl Node {
     }
 
     /// Leaves in order: tells the others, stops taking requests, finishes those under way, hands over hints, leaves
-    /// gossip, closes; all within `node.drain_timeout`.
+    /// gossip, closes; all within `node.drain_timeout`. Traces are exported last, for a bounded time of their own.
     ///
     /// Dropping the future leaves the node half stopped; end the process then.
     pub async fn drain(self) -> Drained {
         tracing::info!("draining");
         let deadline = self.clock.monotonic() + self.drain_timeout;
-        tokio::select! {
+        let drained = tokio::select! {
             biased;
             drained = self.leave(deadline.saturating_sub(DRAIN_RESERVE)) => drained,
             () = self.clock.sleep(self.drain_timeout) => Drained::Unsafe {
                 reason: format!("not done within {:?}: {}", self.drain_timeout, self.left()),
             },
-        }
+        };
+        self.traces.stop(&*self.clock).await;
+        drained
     }
 
     /// Leaves; whatever is not finished by `settle_deadline` is given up and told.
@@ -398,6 +406,7 @@ impl Node {
             clock: Arc::clone(&self.clock),
             metrics: Arc::clone(&core.metrics),
             node: desk.facts.name.clone(),
+            tracer: self.traces.tracer.clone(),
         });
         let reflection = if config.server.reflection {
             Reflection::On
@@ -449,10 +458,15 @@ impl Node {
 }
 
 impl Core {
-    fn build(config: &Config, own: RingMember, clock: Arc<dyn Clock>) -> Self {
+    fn build(
+        config: &Config,
+        own: RingMember,
+        clock: Arc<dyn Clock>,
+        metrics: Arc<Metrics>,
+        traces: &Traces,
+    ) -> Self {
         let boot = Arc::new(AtomicU64::new(own.boot_id.0));
         let hybrid = Arc::new(HybridClock::new());
-        let metrics = Arc::new(Metrics::new());
         let workers = Arc::new(TokioWorkers::current());
         let store = Arc::new(Store::new(store::Limits {
             capacity_entries: config.server.cache.capacity,
@@ -477,13 +491,14 @@ impl Core {
             Arc::clone(&clock),
             Arc::clone(&metrics),
         ));
-        let replica = Arc::new(Replica::new(
+        let replica = Replica::new(
             own.node_id,
             Arc::clone(&boot),
             Arc::clone(&store),
             Arc::clone(&hybrid),
             Arc::clone(&ring.ring),
-        ));
+        );
+        let replica = Arc::new(replica.traced(traces.tracer.clone()));
         let transport = Arc::new(StreamTransport::new(
             transport_config(config, own.node_id),
             transport::Surroundings {

@@ -211,7 +211,8 @@ mod tests {
     /// The shell itself dies at once; what it started takes a moment, and writes to the same output.
     #[tokio::test]
     async fn a_cancelled_fault_is_undone_before_it_counts_as_over() {
-        let trapped = "trap 'sleep 0.2; echo chaos: off; exit' TERM; sleep 60 & echo chaos: on; wait";
+        let trapped =
+            "trap 'sleep 0.2; echo chaos: off; exit' TERM; sleep 60 & echo chaos: on; wait";
         let fault: Fault = format!("f: bash -c \"{}\"; true", trapped.replace('$', "\\$"))
             .parse()
             .unwrap();

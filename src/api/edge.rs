@@ -1,17 +1,20 @@
 //! What both faces of the client interface share: admission before anything else, and a measurement
 //! of every request from its arrival to its end, also when the caller goes away first.
 
-use std::{sync::Arc, time::Duration};
+use std::{pin::pin, sync::Arc, time::Duration};
 
 use super::{convert::Limits, status::Refusal};
 use crate::{
     clock::{Clock, Monotonic},
     coordinator::Coordinator,
     overload::{Admission, Class, Overloaded},
-    telemetry::{Api, Code, Metrics, Op, ShedReason},
+    telemetry::{
+        Api, Code, Metrics, Op, ShedReason,
+        traces::{Span, Tracer},
+    },
 };
 
-use super::{cluster::ClusterQueries, deadline};
+use super::{cluster::ClusterQueries, deadline, traced};
 
 /// The way from a client's request to the coordinator.
 pub struct Edge {
@@ -29,22 +32,25 @@ pub struct Edge {
     pub clock: Arc<dyn Clock>,
     /// Counters.
     pub metrics: Arc<Metrics>,
+    /// Records sampled requests.
+    pub tracer: Tracer,
 }
 
 impl Edge {
     /// Does `work`, if there is room for it, and measures it. Dropping the future counts as
-    /// cancelled.
+    /// cancelled. `span` is the request's, if it is recorded; it ends with it.
     pub(crate) async fn carry_out<T>(
         &self,
         api: Api,
         op: Op,
+        span: Option<Box<Span>>,
         work: impl Future<Output = Result<T, Refusal>>,
     ) -> Result<T, Refusal> {
-        let mut measurement = Measurement::begin(self, api, op);
+        let mut measurement = Measurement::begin(self, api, op, span);
         let outcome = match self.admission.admit(class(op)) {
             // With the place taken, so that a node that leaves either waits for the request or refuses it.
             Ok(_permit) => match self.coordinator.check_admitting() {
-                Ok(()) => work.await,
+                Ok(()) => traced::under(measurement.span.as_deref(), pin!(work)).await,
                 Err(draining) => Err(draining.into()),
             },
             Err(overloaded) => {
@@ -55,6 +61,9 @@ impl Edge {
         measurement.code = outcome
             .as_ref()
             .map_or_else(Refusal::code_label, |_| Code::Ok);
+        if let Some(span) = &mut measurement.span {
+            traced::conclude(span, api, outcome.as_ref().err());
+        }
         outcome
     }
 
@@ -92,10 +101,11 @@ struct Measurement<'a> {
     op: Op,
     begun: Monotonic,
     code: Code,
+    span: Option<Box<Span>>,
 }
 
 impl<'a> Measurement<'a> {
-    fn begin(edge: &'a Edge, api: Api, op: Op) -> Self {
+    fn begin(edge: &'a Edge, api: Api, op: Op, span: Option<Box<Span>>) -> Self {
         edge.metrics.requests_in_flight.get(api).inc();
         Self {
             edge,
@@ -103,6 +113,7 @@ impl<'a> Measurement<'a> {
             op,
             begun: edge.clock.monotonic(),
             code: Code::Cancelled,
+            span,
         }
     }
 }
@@ -115,6 +126,7 @@ impl Drop for Measurement<'_> {
             op,
             begun,
             code,
+            ref span,
         } = *self;
         let taken = edge.clock.monotonic().saturating_sub(begun);
         edge.metrics.requests_in_flight.get(api).dec();
@@ -123,5 +135,6 @@ impl Drop for Measurement<'_> {
             .request_duration
             .get((api, op))
             .observe(taken.as_secs_f64());
+        traced::log_finished(span.as_deref(), api, op, code, taken);
     }
 }

@@ -128,19 +128,10 @@ impl Refusal {
         match self {
             Self::Invalid(_) => "invalid_argument",
             Self::Overloaded(_) => "overloaded",
-            Self::Unavailable(unavailable)
-            | Self::Write(WriteError::Unavailable(unavailable))
-            | Self::Read(ReadError::Unavailable(unavailable)) => match unavailable {
-                Unavailable::NoQuorum { .. } => "no_quorum",
-                Unavailable::Overloaded => "overloaded",
-                Unavailable::Joining => "joining",
-                Unavailable::Draining => "draining",
-            },
-            Self::Read(ReadError::NoQuorum { .. }) => "no_quorum",
-            Self::Write(WriteError::Unknown { .. }) => "outcome_unknown",
-            Self::Expired
-            | Self::Write(WriteError::DeadlineExceeded { .. })
-            | Self::Read(ReadError::DeadlineExceeded { .. }) => "deadline_exceeded",
+            Self::Expired => "deadline_exceeded",
+            Self::Unavailable(unavailable) => unavailable.reason(),
+            Self::Write(error) => error.reason(),
+            Self::Read(error) => error.reason(),
         }
     }
 

@@ -9,6 +9,7 @@
 //! - `pending`: the table of exchanges under way. No I/O.
 //! - `ledger`: where answers arrive and debts are settled.
 //! - `write`, `read`: the two kinds of request.
+//! - `traced`: spans of sampled requests.
 
 mod hedge;
 mod ledger;
@@ -18,6 +19,7 @@ mod read;
 mod request;
 #[cfg(all(test, not(feature = "race")))]
 mod tests;
+mod traced;
 mod write;
 
 use std::{
@@ -43,7 +45,7 @@ use crate::{
     coordinator::{hedge::HedgeBudget, quorum::Need},
     key::{Key, Slot},
     ring::{Ring, SlotConfiguration},
-    telemetry::{Metrics, Op, OperationOutcome},
+    telemetry::{Metrics, Op, OperationOutcome, traces::Scope},
     transport::{PeerTransport, Reach},
     version::{HybridClock, Version},
 };
@@ -119,6 +121,8 @@ struct Attempt<'a> {
     plan: &'a Plan,
     key: &'a Key,
     terms: Terms,
+    /// The span of the request to the owners; only when it is sampled.
+    trace: Option<&'a Arc<Scope>>,
 }
 
 /// What one attempt goes by: one ring, whatever happens to the ring meanwhile.
@@ -291,16 +295,9 @@ impl Coordinator {
         if terms.detail == Detail::Answer {
             return None;
         }
-        let view = self.view.borrow().clone();
-        let name = |node_id: NodeId| {
-            let record = view
-                .member(node_id)
-                .and_then(|member| member.record.as_ref());
-            record.map_or_else(|| node_id.to_string(), |record| record.name.clone())
-        };
         let owners = (0u8..)
             .zip(plan.ring.owners(plan.slot).iter())
-            .map(|(position, owner)| (name(owner.node_id), answer(position)))
+            .map(|(position, owner)| (self.name_of(owner.node_id), answer(position)))
             .collect();
         Some(Box::new(Explanation {
             slot: plan.slot,
@@ -308,6 +305,15 @@ impl Coordinator {
             owners,
             attempts,
         }))
+    }
+
+    /// The name of a member as the view has it.
+    fn name_of(&self, node_id: NodeId) -> String {
+        let view = self.view.borrow();
+        let record = view
+            .member(node_id)
+            .and_then(|member| member.record.as_ref());
+        record.map_or_else(|| node_id.to_string(), |record| record.name.clone())
     }
 
     fn count(&self, operation: Op, outcome: OperationOutcome) {

@@ -18,9 +18,12 @@ use crate::{
     replica::Replica,
     ring::{Bootstrap, RingMember, Shape},
     store::{Form, Limits, Lookup, Record, Store, Value},
+    telemetry::traces::Tracer,
     transport::{CallError, Completions, Delivery, NotSent, Page, PageRequest, PushPull},
     version::Stamp,
 };
+
+mod traced;
 
 const SHAPE: Shape = Shape {
     slots: 64,
@@ -39,6 +42,8 @@ enum Behaviour {
     Breaks,
     /// Never answers.
     Silent,
+    /// Applies, and answers when it is told to.
+    Late,
     Unreachable,
 }
 
@@ -47,6 +52,7 @@ struct Loopback {
     replicas: BTreeMap<NodeId, Arc<Replica>>,
     behaviour: Mutex<BTreeMap<NodeId, Behaviour>>,
     completions: OnceLock<Arc<Ledger>>,
+    late: Mutex<Vec<(u64, Answer)>>,
     clock: Arc<SystemClock>,
 }
 
@@ -73,6 +79,7 @@ impl PeerTransport for Loopback {
                 completions.complete(operation.token, Answer::Failed(Failure::Broken));
             }
             Behaviour::Silent => {}
+            Behaviour::Late => crate::sync::lock(&self.late).push((operation.token, apply())),
             Behaviour::Unreachable => return Err(NotSent::Disconnected),
         }
         Ok(())
@@ -81,7 +88,9 @@ impl PeerTransport for Loopback {
     fn reach(&self, peer: NodeId) -> Reach {
         match self.behaviour(peer) {
             Behaviour::Unreachable => Reach::Down,
-            Behaviour::Answers | Behaviour::Breaks | Behaviour::Silent => Reach::Up,
+            Behaviour::Answers | Behaviour::Breaks | Behaviour::Silent | Behaviour::Late => {
+                Reach::Up
+            }
         }
     }
 
@@ -130,7 +139,10 @@ fn ring(boots: [u64; 3]) -> Arc<Ring> {
 
 impl World {
     fn new() -> Self {
-        let clock = Arc::new(SystemClock::new());
+        Self::traced(Arc::new(SystemClock::new()), Tracer::off())
+    }
+
+    fn traced(clock: Arc<SystemClock>, tracer: Tracer) -> Self {
         let metrics = Arc::new(Metrics::new());
         let limits = Limits {
             capacity_entries: 1000,
@@ -153,12 +165,13 @@ impl World {
                 Arc::clone(&hybrids[index]),
                 Arc::clone(&rings[index].ring),
             );
-            (*node_id, Arc::new(replica))
+            (*node_id, Arc::new(replica.traced(tracer.clone())))
         });
         let loopback = Arc::new(Loopback {
             replicas: replicas.collect(),
             behaviour: Mutex::default(),
             completions: OnceLock::new(),
+            late: Mutex::default(),
             clock: Arc::clone(&clock),
         });
         let seam: Arc<dyn Clock> = Arc::clone(&clock) as Arc<dyn Clock>;
@@ -239,6 +252,7 @@ impl World {
             value: text(value),
             ttl: Ttl::Never,
             terms: self.terms(100),
+            trace: None,
         };
         self.run(self.coordinator.set(request)).await
     }
@@ -247,6 +261,7 @@ impl World {
         let request = KeyRequest {
             key: key(),
             terms: self.terms(100),
+            trace: None,
         };
         self.run(self.coordinator.get(request)).await
     }
@@ -475,6 +490,7 @@ async fn a_deleted_key_is_a_miss_even_if_an_owner_missed_the_delete() {
     let request = KeyRequest {
         key: key(),
         terms: world.terms(100),
+        trace: None,
     };
     let deleted = world.run(world.coordinator.delete(request)).await.unwrap();
     assert!(deleted.replaced);
@@ -581,6 +597,7 @@ async fn an_operation_whose_deadline_has_passed_is_not_applied() {
         slot,
         configuration: plan.configuration(slot),
         deadline,
+        trace: None,
         kind: crate::operation::Kind::Write {
             key: key(),
             record: record(&world.clock, 0, "late"),
@@ -609,11 +626,16 @@ async fn degraded_service_is_opt_in_and_says_so() {
         value: text("one"),
         ttl: Ttl::Never,
         terms,
+        trace: None,
     };
     let written = world.run(world.coordinator.set(request)).await.unwrap();
     assert!(written.degraded);
     assert_eq!(written.stored, 1);
-    let request = KeyRequest { key: key(), terms };
+    let request = KeyRequest {
+        key: key(),
+        terms,
+        trace: None,
+    };
     let read = world.run(world.coordinator.get(request)).await.unwrap();
     assert!(read.degraded);
     assert_eq!(value_of(&read), Some(b"one".as_slice()));

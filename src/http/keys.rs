@@ -32,16 +32,26 @@ const DEGRADED: HeaderName = HeaderName::from_static("x-shardcache-degraded");
 const STORED: HeaderName = HeaderName::from_static("x-shardcache-stored");
 const FOUND: HeaderName = HeaderName::from_static("x-shardcache-found");
 
-pub(super) async fn read(State(edge): State<Arc<Edge>>, uri: Uri) -> Response {
+pub(super) async fn read(State(edge): State<Arc<Edge>>, request: Request) -> Response {
+    // The body is not wanted, and could not be shared between threads.
+    let asked = request.into_parts().0;
+    let span = edge.begin_span(Api::Http, Op::Get, &asked.headers);
+    let trace = span.as_deref().map(|span| Arc::clone(span.scope()));
     let work = async {
-        let request = key_request(&edge, &uri)?;
+        let request = key_request(&edge, &asked.uri)?;
+        let request = KeyRequest { trace, ..request };
         Ok(edge.coordinator.get(request).await?)
     };
-    answer(edge.carry_out(Api::Http, Op::Get, work).await, read_answer)
+    answer(
+        edge.carry_out(Api::Http, Op::Get, span, work).await,
+        read_answer,
+    )
 }
 
 pub(super) async fn store(State(edge): State<Arc<Edge>>, request: Request) -> Response {
     let edge = &*edge;
+    let span = edge.begin_span(Api::Http, Op::Set, request.headers());
+    let trace = span.as_deref().map(|span| Arc::clone(span.scope()));
     let work = async move {
         let asked = Asked::parse(request.uri())?;
         let ttl = asked.ttl.map_or(Ok(Ttl::Default), convert::ttl)?;
@@ -55,21 +65,27 @@ pub(super) async fn store(State(edge): State<Arc<Edge>>, request: Request) -> Re
                 value,
                 ttl,
                 terms,
+                trace,
             })
             .await?)
     };
-    answer(edge.carry_out(Api::Http, Op::Set, work).await, |written| {
-        written_answer(&written)
-    })
+    answer(
+        edge.carry_out(Api::Http, Op::Set, span, work).await,
+        |written| written_answer(&written),
+    )
 }
 
-pub(super) async fn remove(State(edge): State<Arc<Edge>>, uri: Uri) -> Response {
+pub(super) async fn remove(State(edge): State<Arc<Edge>>, request: Request) -> Response {
+    let asked = request.into_parts().0;
+    let span = edge.begin_span(Api::Http, Op::Delete, &asked.headers);
+    let trace = span.as_deref().map(|span| Arc::clone(span.scope()));
     let work = async {
-        let request = key_request(&edge, &uri)?;
+        let request = key_request(&edge, &asked.uri)?;
+        let request = KeyRequest { trace, ..request };
         Ok(edge.coordinator.delete(request).await?)
     };
     answer(
-        edge.carry_out(Api::Http, Op::Delete, work).await,
+        edge.carry_out(Api::Http, Op::Delete, span, work).await,
         |written| {
             let mut response = written_answer(&written);
             response
@@ -91,6 +107,7 @@ fn key_request(edge: &Edge, uri: &Uri) -> Result<KeyRequest, Refusal> {
     Ok(KeyRequest {
         key: key(edge, uri)?,
         terms: asked.terms(edge)?,
+        trace: None,
     })
 }
 

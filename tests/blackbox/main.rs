@@ -28,4 +28,5 @@ mod restart_seed;
 mod settings;
 mod split;
 mod start_order;
+mod traces;
 mod ttl;

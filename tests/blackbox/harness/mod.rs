@@ -1,6 +1,7 @@
 //! What the black-box tests have in common.
 //!
 //! - `node`: one process: started, killed, stopped, frozen, restarted on the ports it had.
+//! - `collector`: keeps the spans that nodes export.
 //! - `cluster`: several of them, and what it means that they agree.
 //! - `http`: as much of HTTP/1.1 as the tests need.
 //! - `load`: concurrent writers of unique keys that remember what was acknowledged, and reading it all back.
@@ -10,6 +11,7 @@
 //! - `room`: tests that measure or load run one at a time, the others beside each other.
 
 pub(crate) mod cluster;
+pub(crate) mod collector;
 pub(crate) mod http;
 pub(crate) mod load;
 pub(crate) mod lookout;

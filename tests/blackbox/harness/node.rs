@@ -182,6 +182,11 @@ impl NodeProcess {
         self.addresses
     }
 
+    /// What it has logged so far.
+    pub(crate) fn log(&self) -> String {
+        String::from_utf8_lossy(&fs::read(&self.log).unwrap_or_default()).into_owned()
+    }
+
     /// `kill -9`, and waits until the process is gone.
     pub(crate) fn kill9(&mut self) {
         self.child
@@ -256,11 +261,6 @@ impl NodeProcess {
 
     pub(crate) async fn http(&self, path: &str) -> Result<http::Answer, String> {
         http::get(self.addresses.http, path).await
-    }
-
-    /// The end of what it has logged.
-    pub(crate) fn log(&self) -> String {
-        log_end(&self.log)
     }
 
     /// `/health`.
@@ -338,7 +338,8 @@ impl Drop for NodeProcess {
 pub(crate) fn binary() -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_shard-cache"));
     for (name, _) in env::vars_os() {
-        if name.to_string_lossy().starts_with("SHARD_CACHE") {
+        let name_text = name.to_string_lossy();
+        if name_text.starts_with("SHARD_CACHE") || name_text.starts_with("OTEL_") {
             command.env_remove(name);
         }
     }
