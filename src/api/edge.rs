@@ -3,7 +3,10 @@
 
 use std::{pin::pin, sync::Arc, time::Duration};
 
-use super::{convert::Limits, status::Refusal};
+use super::{
+    convert::Limits,
+    status::{Answered, Refusal},
+};
 use crate::{
     clock::{Clock, Monotonic},
     coordinator::Coordinator,
@@ -39,7 +42,7 @@ pub struct Edge {
 impl Edge {
     /// Does `work`, if there is room for it, and measures it. Dropping the future counts as
     /// cancelled. `span` is the request's, if it is recorded; it ends with it.
-    pub(crate) async fn carry_out<T>(
+    pub(crate) async fn carry_out<T: Answered>(
         &self,
         api: Api,
         op: Op,
@@ -62,7 +65,7 @@ impl Edge {
             .as_ref()
             .map_or_else(Refusal::code_label, |_| Code::Ok);
         if let Some(span) = &mut measurement.span {
-            traced::conclude(span, api, outcome.as_ref().err());
+            traced::conclude(span, api, &outcome);
         }
         outcome
     }

@@ -23,4 +23,5 @@ pub use cluster::{ClusterQueries, Condition, NodeHealth};
 pub use convert::{Invalid, Limits};
 pub use edge::Edge;
 pub use serve::{Reflection, ServingSwitch, routes};
+pub(crate) use status::Answered;
 pub use status::Refusal;

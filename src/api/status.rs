@@ -23,7 +23,7 @@ use tonic_types::{ErrorDetails, StatusExt as _};
 
 use super::convert::Invalid;
 use crate::{
-    coordinator::{ReadError, Unavailable, WriteError},
+    coordinator::{Read, ReadError, Unavailable, WriteError, Written},
     overload::{Overloaded, RETRY_PUSHBACK},
     telemetry::{self, labels::Label as _},
 };
@@ -53,6 +53,27 @@ pub enum Refusal {
     /// A question that needs a ring came before the first one. Trying again later is safe.
     #[error(transparent)]
     Unavailable(#[from] Unavailable),
+}
+
+/// What a request was answered with.
+pub(crate) trait Answered {
+    /// The HTTP status.
+    fn http_status(&self) -> StatusCode;
+}
+
+impl Answered for Read {
+    fn http_status(&self) -> StatusCode {
+        match self.hit {
+            Some(_) => StatusCode::OK,
+            None => StatusCode::NOT_FOUND,
+        }
+    }
+}
+
+impl Answered for Written {
+    fn http_status(&self) -> StatusCode {
+        StatusCode::NO_CONTENT
+    }
 }
 
 /// What kind of refusal it is: a row of the table above.

@@ -5,7 +5,10 @@ use std::{pin::Pin, sync::Arc, time::Duration};
 
 use http::{HeaderMap, HeaderName};
 
-use super::{edge::Edge, status::Refusal};
+use super::{
+    edge::Edge,
+    status::{Answered, Refusal},
+};
 use crate::{
     telemetry::{
         Api, Code, Op,
@@ -57,24 +60,23 @@ pub(super) fn under<'a, F: Future>(
     })
 }
 
-/// Writes down how the request ended; a request without `outcome` was cancelled.
-pub(super) fn conclude(span: &mut Span, api: Api, refusal: Option<&Refusal>) {
-    match api {
+/// Writes down how the request ended.
+pub(super) fn conclude<T: Answered>(span: &mut Span, api: Api, outcome: &Result<T, Refusal>) {
+    span.note([match api {
         Api::Grpc => {
-            let code = refusal.map_or(tonic::Code::Ok, Refusal::code);
-            span.note([KeyValue::new(
-                "rpc.grpc.status_code",
-                i64::from(code as i32),
-            )]);
+            let refused = outcome.as_ref().err();
+            let code = refused.map_or(tonic::Code::Ok, Refusal::code);
+            KeyValue::new("rpc.grpc.status_code", i64::from(code as i32))
         }
         Api::Http => {
-            let status = refusal.map(|refusal| i64::from(refusal.http_status().as_u16()));
-            span.note(status.map(|status| KeyValue::new("http.response.status_code", status)));
+            let answered = outcome.as_ref().map(T::http_status);
+            let status = answered.unwrap_or_else(Refusal::http_status);
+            KeyValue::new("http.response.status_code", i64::from(status.as_u16()))
         }
-    }
-    match refusal {
-        None => span.succeed(),
-        Some(refusal) => span.fail(refusal.reason()),
+    }]);
+    match outcome {
+        Ok(_) => span.succeed(),
+        Err(refusal) => span.fail(refusal.reason()),
     }
 }
 

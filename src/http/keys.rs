@@ -16,7 +16,7 @@ use serde_json::json;
 
 use super::parameters::Asked;
 use crate::{
-    api::{Edge, Invalid, Refusal, convert},
+    api::{Answered as _, Edge, Invalid, Refusal, convert},
     coordinator::{KeyRequest, Read, SetRequest, Ttl, Written},
     key::Key,
     store::{Form, Value},
@@ -218,8 +218,9 @@ fn refused(refusal: &Refusal) -> Response {
 }
 
 fn read_answer(read: Read) -> Response {
+    let status = read.http_status();
     let Some(hit) = read.hit else {
-        let mut response = super::failure(StatusCode::NOT_FOUND, "NOT_FOUND", "no such key");
+        let mut response = super::failure(status, "NOT_FOUND", "no such key");
         describe(&mut response, read.version, read.degraded);
         return response;
     };
@@ -227,7 +228,8 @@ fn read_answer(read: Read) -> Response {
         Form::Text => "text/plain; charset=utf-8",
         Form::Bytes => "application/octet-stream",
     };
-    let mut response = ([(header::CONTENT_TYPE, kind)], hit.value.bytes).into_response();
+    let headers = [(header::CONTENT_TYPE, kind)];
+    let mut response = (status, headers, hit.value.bytes).into_response();
     describe(&mut response, read.version, read.degraded);
     let headers = response.headers_mut();
     // Values come from anybody: a browser must not take one for a page or a script.
@@ -242,7 +244,7 @@ fn read_answer(read: Read) -> Response {
 }
 
 fn written_answer(written: &Written) -> Response {
-    let mut response = StatusCode::NO_CONTENT.into_response();
+    let mut response = written.http_status().into_response();
     describe(&mut response, Some(written.version), written.degraded);
     response
         .headers_mut()

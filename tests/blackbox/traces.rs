@@ -9,12 +9,13 @@ use opentelemetry_proto::tonic::trace::v1::span::SpanKind;
 use serde_json::Value as Json;
 use shard_cache_client::{CallOptions, Ttl, Value};
 use shard_cache_proto::cache::{
-    GetRequest, SetRequest, cache_service_client::CacheServiceClient, set_request::Data,
+    Consistency, GetRequest, SetRequest, cache_service_client::CacheServiceClient,
+    set_request::Data,
 };
 use tonic::{Request, transport::Channel};
 
 use crate::harness::{
-    Cluster, NodeProcess, Options, PATIENCE, Room,
+    Cluster, Launch, NodeProcess, Options, PATIENCE, Room,
     collector::{Collector, Span},
     http, node, until,
 };
@@ -137,7 +138,10 @@ fn check_tree(spans: &[Span], server: &str, quorum: &str, replica: &str) -> BTre
 #[tokio::test]
 async fn a_request_is_one_trace_across_the_nodes_that_take_part() {
     let collector = Collector::start().await;
-    let options = traced(&collector).setting("telemetry.traces.ratio", 0);
+    // On a slow machine a hedge would be one more owner, or one that is late.
+    let options = traced(&collector)
+        .setting("telemetry.traces.ratio", 0)
+        .setting("client.hedging.enabled", false);
     let cluster = Cluster::start(3, options, Room::shared().await).await;
     let mut client = grpc(&cluster[0]).await;
 
@@ -200,6 +204,9 @@ async fn a_request_is_one_trace_across_the_nodes_that_take_part() {
         "quorum.write",
         "replica.write",
     );
+    let server = only(&spans, "PUT /v1/keys/{key}", SpanKind::Server);
+    let status = server.attribute("http.response.status_code");
+    assert_eq!(status.as_deref(), Some("204"));
 
     // What nobody asked for would have come before the last of these.
     let seen: BTreeSet<String> = collector.spans().iter().map(Span::trace_id).collect();
@@ -236,6 +243,15 @@ async fn an_owner_that_is_gone_is_a_failed_span_of_a_request_that_succeeded() {
     check_failed(&collector, &mut client, 10, "n2").await;
     cluster[1].thaw();
     cluster.wait_until_ready().await;
+    until("all owners store again", PATIENCE, async || {
+        let everywhere = SetRequest {
+            consistency: Consistency::All.into(),
+            ..set()
+        };
+        let stored = client.clone().set(everywhere).await;
+        stored.map(drop).map_err(|status| status.to_string())
+    })
+    .await;
     cluster[2].kill9();
     check_failed(&collector, &mut client, 20, "n3").await;
 }
@@ -312,7 +328,7 @@ async fn a_collector_that_hangs_or_dies_fails_no_request_and_drops_are_counted()
         .log()
         .matches("spans could not be exported")
         .count();
-    assert!((1..=2).contains(&warnings), "{warnings} warnings");
+    assert!((1..=4).contains(&warnings), "{warnings} warnings");
 
     let collector = Collector::start_at(address).await;
     until("spans are exported again", PATIENCE, async || {
@@ -343,6 +359,44 @@ async fn a_node_that_is_stopped_exports_what_it_has_first() {
     let status = cluster[0].ended(PATIENCE).await;
     assert!(status.success(), "{status}");
     assert_eq!(collector.trace(&trace_id).len(), 4);
+}
+
+#[tokio::test]
+async fn the_variables_of_opentelemetry_are_enough() {
+    let room = Room::shared().await;
+    let collector = Collector::start().await;
+    let node = Launch::new("n1", 1)
+        .setting("cluster.bootstrap_wait", "100ms")
+        .setting("node.zone", "z1")
+        // The file, the node's own variables and its flags know nothing of traces.
+        .variable("OTEL_EXPORTER_OTLP_ENDPOINT", collector.endpoint())
+        .variable("OTEL_EXPORTER_OTLP_HEADERS", "x-tenant=cache")
+        .variable("OTEL_SERVICE_NAME", "my-cache")
+        .variable(
+            "OTEL_RESOURCE_ATTRIBUTES",
+            "deployment.environment.name=a%20test",
+        )
+        .variable("OTEL_TRACES_SAMPLER", "always_on")
+        .variable("OTEL_BSP_SCHEDULE_DELAY", "50");
+    let cluster = Cluster::of(vec![node.start().await], room);
+    cluster.wait_until_ready().await;
+    let mut client = grpc(&cluster[0]).await;
+    client.set(Request::new(set())).await.expect("stored");
+    let spans = until("spans", PATIENCE, async || match &collector.spans()[..] {
+        [] => Err("none".to_owned()),
+        spans => Ok(spans.to_vec()),
+    })
+    .await;
+    for (name, value) in [
+        ("service.name", "my-cache"),
+        ("service.instance.id", "n1"),
+        ("service.version", env!("CARGO_PKG_VERSION")),
+        ("deployment.environment.name", "a test"),
+        ("node.zone", "z1"),
+    ] {
+        assert_eq!(spans[0].resource(name).as_deref(), Some(value), "{name}");
+    }
+    assert_eq!(collector.header("x-tenant").as_deref(), Some("cache"));
 }
 
 async fn dropped(node: &NodeProcess) -> u64 {

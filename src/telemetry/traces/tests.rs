@@ -7,7 +7,7 @@ use opentelemetry_sdk::trace::SpanData;
 use prometheus_client::metrics::counter::Counter;
 
 use super::*;
-use crate::clock::BoxFuture;
+use crate::clock::{BoxFuture, SystemClock};
 
 /// A clock that stands where it was put.
 struct StillClock(Mutex<Now>);
@@ -180,4 +180,32 @@ fn log_lines_know_the_request_only_while_it_is_worked_on() {
     drop(span);
     let ids = bench.spans()[0].span_context.clone();
     assert_eq!((ids.trace_id(), ids.span_id()), (trace_id, span_id));
+}
+
+/// Exports one span to `collector` and returns how many were dropped in the end.
+async fn export_one_to(collector: std::net::SocketAddr) -> u64 {
+    let clock = Arc::new(SystemClock::new()) as Arc<dyn Clock>;
+    let dropped = Counter::default();
+    let queue = Arc::new(SpanQueue::new(8, 8, dropped.clone()));
+    let settings = ExporterSettings {
+        endpoint: format!("http://{collector}"),
+        flush_interval: Duration::from_secs(60),
+        export_timeout: Duration::from_millis(100),
+        resource: Vec::new(),
+    };
+    let exporter = Exporter::start(settings, Arc::clone(&queue), Arc::clone(&clock));
+    let tracer = Tracer::new(Sampler::ratio(1.0), 1, Arc::clone(&clock), queue);
+    drop(tracer.begin_request("root", || None, || None));
+    exporter.expect("a thread").stop(&*clock).await;
+    dropped.get()
+}
+
+#[tokio::test]
+async fn what_cannot_be_exported_is_counted() {
+    // Accepts into its backlog and never answers.
+    let mute = std::net::TcpListener::bind("127.0.0.1:0").expect("a free port");
+    let address = mute.local_addr().expect("an address");
+    assert_eq!(export_one_to(address).await, 1);
+    drop(mute);
+    assert_eq!(export_one_to(address).await, 1);
 }

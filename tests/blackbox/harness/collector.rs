@@ -22,7 +22,7 @@ use tokio::{
     runtime::{Builder, Runtime},
 };
 use tokio_stream::wrappers::TcpListenerStream;
-use tonic::{Request, Response, Status, transport::Server};
+use tonic::{Request, Response, Status, metadata::MetadataMap, transport::Server};
 
 /// A span as it was exported.
 #[derive(Clone, Debug)]
@@ -31,6 +31,8 @@ pub(crate) struct Span {
     pub(crate) node: String,
     /// `service.name` of its resource.
     pub(crate) service: String,
+    /// All of its resource.
+    pub(crate) resource: Vec<KeyValue>,
     /// All else.
     pub(crate) span: v1::Span,
 }
@@ -58,6 +60,11 @@ impl Span {
         (status.code() == StatusCode::Error).then_some(status.message.as_str())
     }
 
+    /// An attribute of its resource.
+    pub(crate) fn resource(&self, name: &str) -> Option<String> {
+        text_of(&self.resource, name)
+    }
+
     pub(crate) fn attribute(&self, name: &str) -> Option<String> {
         text_of(&self.span.attributes, name)
     }
@@ -81,6 +88,7 @@ fn text_of(attributes: &[KeyValue], name: &str) -> Option<String> {
 struct Kept {
     spans: Arc<Mutex<Vec<Span>>>,
     hangs: Arc<AtomicBool>,
+    headers: Arc<Mutex<MetadataMap>>,
 }
 
 #[tonic::async_trait]
@@ -92,6 +100,8 @@ impl TraceService for Kept {
         if self.hangs.load(Ordering::Acquire) {
             std::future::pending::<()>().await;
         }
+        let headers = request.metadata().clone();
+        *self.headers.lock().unwrap_or_else(PoisonError::into_inner) = headers;
         let mut kept = self.spans.lock().unwrap_or_else(PoisonError::into_inner);
         for resource_spans in request.into_inner().resource_spans {
             let resource = resource_spans.resource.unwrap_or_default().attributes;
@@ -105,6 +115,7 @@ impl TraceService for Kept {
                 kept.push(Span {
                     node: node.clone(),
                     service: service.clone(),
+                    resource: resource.clone(),
                     span,
                 });
             }
@@ -164,6 +175,14 @@ impl Collector {
     /// From now on it takes requests and answers none.
     pub(crate) fn hang(&self) {
         self.kept.hangs.store(true, Ordering::Release);
+    }
+
+    /// A header of the last export.
+    pub(crate) fn header(&self, name: &str) -> Option<String> {
+        let headers = self.kept.headers.lock();
+        let headers = headers.unwrap_or_else(PoisonError::into_inner);
+        let value = headers.get(name)?.to_str().ok()?;
+        Some(value.to_owned())
     }
 
     /// All spans so far.

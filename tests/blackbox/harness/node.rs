@@ -38,6 +38,8 @@ pub(crate) struct Launch {
     pub(crate) min_members: usize,
     /// Dotted paths of the configuration and their values; they go by the environment.
     pub(crate) settings: Vec<(String, String)>,
+    /// Further environment variables.
+    pub(crate) variables: Vec<(String, String)>,
     /// Further arguments.
     pub(crate) arguments: Vec<String>,
     /// The gossip and peer port, where a test has to know it beforehand; otherwise a free one.
@@ -67,6 +69,7 @@ impl Launch {
                 // Others use this machine too; being shed for that is a matter of its own tests.
                 ("server.limits.cpu_threshold".to_owned(), "1".to_owned()),
             ],
+            variables: Vec::new(),
             arguments: Vec::new(),
             peer_port: 0,
             style: Style::Serve,
@@ -80,6 +83,11 @@ impl Launch {
 
     pub(crate) fn setting(mut self, path: &str, value: impl ToString) -> Self {
         self.settings.push((path.to_owned(), value.to_string()));
+        self
+    }
+
+    pub(crate) fn variable(mut self, name: &str, value: impl ToString) -> Self {
+        self.variables.push((name.to_owned(), value.to_string()));
         self
     }
 
@@ -156,6 +164,7 @@ impl Launch {
             .append(true)
             .open(log)
             .expect("the log was created");
+        command.envs(self.variables.iter().cloned());
         command
             .args(&self.arguments)
             .stdin(Stdio::null())
