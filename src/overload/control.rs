@@ -15,7 +15,8 @@
 //!   above the threshold, so that a burst that is shorter than the window sheds nothing.
 //! - **Up slowly, down fast.** The window has to fill before shedding begins. Then a CPU that is
 //!   used up takes away nearly two thirds of the writes in a window at a threshold of 0.9, and
-//!   86 % at 0.8 or less; reads follow. An idle machine serves everything again within a window, and
+//!   86 % at 0.8 or less; reads follow when the writes are gone, after three windows and one and
+//!   a half. An idle machine serves everything again within a window, and
 //!   a half busy one within two: refusing without need is the worse mistake.
 //!
 //! The nearer the threshold is to 1, the less room there is to tell overload from work, and the
