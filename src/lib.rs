@@ -14,8 +14,8 @@
 //! [`coordinator::quorum`], the hints of [`handoff`]. The asynchronous shell around them: [`coordinator`], [`transport`],
 //! [`handoff`], [`api`], [`http`]. [`node`] is the only file that knows every part.
 //!
-//! Seams: [`clock`] (time, randomness), [`workers`] (tasks), [`transport::PeerTransport`] (peers) and the datagram socket
-//! of the membership driver. Everything else runs the same in production and under simulation.
+//! Seams: [`clock`] (time, randomness), [`workers`] (tasks), [`transport::PeerTransport`] (peers),
+//! [`overload::system::CpuSource`] (the CPU's counters) and the datagram socket of the membership driver. Everything else runs the same in production and under simulation.
 
 pub mod api;
 pub mod cli;
