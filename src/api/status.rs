@@ -174,6 +174,9 @@ impl Refusal {
     /// How long to wait before the same request is tried again, where that is surely safe.
     #[must_use]
     pub const fn retry_after(&self) -> Option<Duration> {
+        if let Self::Overloaded(overloaded) = self {
+            return Some(overloaded.pushback());
+        }
         match self.kind() {
             Kind::Shed | Kind::Unavailable => Some(RETRY_PUSHBACK),
             Kind::Illegal | Kind::OutcomeUnknown | Kind::TooLate => None,
@@ -270,7 +273,11 @@ mod tests {
                 "invalid_argument",
             ),
             (
-                Overloaded::Concurrency { requests_max: 9 }.into(),
+                Overloaded::Concurrency {
+                    requests_max: 9,
+                    pushback: RETRY_PUSHBACK,
+                }
+                .into(),
                 Code::ResourceExhausted,
                 429,
                 "overloaded",
@@ -279,6 +286,7 @@ mod tests {
                 Overloaded::Cpu {
                     utilization_percent: 97,
                     threshold_percent: 80,
+                    pushback: RETRY_PUSHBACK,
                 }
                 .into(),
                 Code::ResourceExhausted,

@@ -30,8 +30,16 @@ use crate::sync::{
     atomic::{AtomicU32, AtomicUsize, Ordering},
 };
 
-/// How long a client that was refused should wait before it tries again.
+/// How long a client that was refused, though not for load, should wait before it tries again.
 pub const RETRY_PUSHBACK: Duration = Duration::from_millis(100);
+/// Between these lies what clients that were shed are told to wait. Spread out, because callers that are shed together
+/// would otherwise come back together, and most of them in vain.
+pub const SHED_PUSHBACK_MIN: Duration = Duration::from_millis(50);
+/// See [`SHED_PUSHBACK_MIN`].
+pub const SHED_PUSHBACK_MAX: Duration = Duration::from_millis(150);
+/// The golden ratio in parts of 2^32: its multiples spread evenly however many there are (Knuth, The Art of Computer
+/// Programming, volume 3, section 6.4).
+const GOLDEN: u32 = 0x9E37_79B9;
 
 /// Ratios are published in parts of this.
 const RATIO_PARTS: f64 = 10_000.0;
@@ -54,6 +62,9 @@ pub struct Admission {
     cpu_threshold: f64,
     reads: Valve,
     writes: Valve,
+    /// Requests shed, as the place of the next pushback in its range. Touched by refusals alone, and nothing else is
+    /// published with it.
+    refusals: AtomicU32,
     // For people: the message of a refusal and the gauges. Each stands for itself, so relaxed
     // access will do.
     cpu_utilization: AtomicU32,
@@ -66,7 +77,7 @@ pub struct Permit {
     admission: Arc<Admission>,
 }
 
-/// Why a request was shed. Nothing was done; trying again after [`RETRY_PUSHBACK`] is safe.
+/// Why a request was shed. Nothing was done; trying again after the pushback is safe.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Error)]
 pub enum Overloaded {
     /// As many requests as allowed are in flight.
@@ -74,6 +85,8 @@ pub enum Overloaded {
     Concurrency {
         /// How many requests may be in flight.
         requests_max: usize,
+        /// How long the client should wait.
+        pushback: Duration,
     },
     /// The CPU is, or was a moment ago, busier than allowed, and this request is of the share that
     /// is refused for it.
@@ -86,7 +99,19 @@ pub enum Overloaded {
         utilization_percent: u32,
         /// The configured threshold.
         threshold_percent: u32,
+        /// How long the client should wait.
+        pushback: Duration,
     },
+}
+
+impl Overloaded {
+    /// How long the client should wait before it tries again.
+    #[must_use]
+    pub const fn pushback(self) -> Duration {
+        match self {
+            Self::Concurrency { pushback, .. } | Self::Cpu { pushback, .. } => pushback,
+        }
+    }
 }
 
 impl Admission {
@@ -100,6 +125,7 @@ impl Admission {
             cpu_threshold,
             reads: Valve::new(),
             writes: Valve::new(),
+            refusals: AtomicU32::new(0),
             cpu_utilization: AtomicU32::new(0),
             cpu_pressure: AtomicU32::new(0),
         })
@@ -114,6 +140,7 @@ impl Admission {
             return Err(Overloaded::Cpu {
                 utilization_percent: percent(self.cpu_utilization()),
                 threshold_percent: percent(self.cpu_threshold),
+                pushback: self.next_pushback(),
             });
         }
         let more = |in_flight| (in_flight < self.requests_max).then_some(in_flight + 1);
@@ -124,7 +151,14 @@ impl Admission {
             })
             .map_err(|_| Overloaded::Concurrency {
                 requests_max: self.requests_max,
+                pushback: self.next_pushback(),
             })
+    }
+
+    fn next_pushback(&self) -> Duration {
+        let turn = self.refusals.fetch_add(1, Ordering::Relaxed);
+        let part = f64::from(turn.wrapping_mul(GOLDEN)) / f64::from(u32::MAX);
+        SHED_PUSHBACK_MIN + (SHED_PUSHBACK_MAX - SHED_PUSHBACK_MIN).mul_f64(part)
     }
 
     /// Sheds by this pressure from now on. `utilization` is what people are told.
@@ -197,13 +231,28 @@ mod tests {
         let admission = Admission::new(2, 1.0);
         let first = admission.admit(Class::Read).expect("place one");
         let _second = admission.admit(Class::Write).expect("place two");
-        assert_eq!(
+        assert!(matches!(
             admission.admit(Class::Read).expect_err("full"),
-            Overloaded::Concurrency { requests_max: 2 }
-        );
+            Overloaded::Concurrency {
+                requests_max: 2,
+                ..
+            }
+        ));
         drop(first);
         assert!(admission.admit(Class::Read).is_ok());
         assert_eq!(admission.in_flight(), 1);
+    }
+
+    #[test]
+    fn those_shed_together_are_told_to_come_back_apart() {
+        let admission = Admission::new(0, 1.0);
+        let mut pushbacks: Vec<_> = (0..100)
+            .map(|_| admission.admit(Class::Read).expect_err("full").pushback())
+            .collect();
+        pushbacks.sort_unstable();
+        assert!(pushbacks[0] >= SHED_PUSHBACK_MIN && pushbacks[99] <= SHED_PUSHBACK_MAX);
+        let widest = pushbacks.windows(2).map(|pair| pair[1] - pair[0]).max();
+        assert!(widest < Some(Duration::from_millis(3)), "{widest:?}");
     }
 
     #[test]
@@ -230,13 +279,14 @@ mod tests {
             let refusals = (0..100).filter_map(|_| admission.admit(class).err());
             refusals
                 .inspect(|refusal| {
-                    assert_eq!(
-                        *refusal,
+                    assert!(matches!(
+                        refusal,
                         Overloaded::Cpu {
                             utilization_percent: 97,
-                            threshold_percent: 80
+                            threshold_percent: 80,
+                            ..
                         }
-                    );
+                    ));
                 })
                 .count()
         };
@@ -256,6 +306,7 @@ mod tests {
         let message = Overloaded::Cpu {
             utilization_percent: 97,
             threshold_percent: 80,
+            pushback: SHED_PUSHBACK_MIN,
         }
         .to_string();
         assert!(message.contains("97 %") && message.contains("80 %"));

@@ -2,6 +2,7 @@
 //! takes it for dead.
 
 use std::{
+    ops::RangeInclusive,
     sync::{
         Arc,
         atomic::{AtomicUsize, Ordering},
@@ -22,8 +23,9 @@ const EXCESS: usize = 5;
 const CALLERS_PER_CLIENT: usize = 8;
 /// Requests answered in each phase.
 const ANSWERED: usize = 4_000;
-/// The pushback of refusals.
-const PUSHBACK: Duration = Duration::from_millis(100);
+/// The pushback of refusals lies within.
+pub(crate) const PUSHBACK: RangeInclusive<Duration> =
+    Duration::from_millis(50)..=Duration::from_millis(150);
 /// A refusal has to be at its client within this.
 const SHED_WITHIN: Duration = Duration::from_millis(5);
 /// A machine that is shared stands still at times for longer than that, and every refusal under way then is late,
@@ -83,11 +85,13 @@ async fn callers(clients: &[Client], count: usize, answered: usize) -> Seen {
                     }
                     Err(ClientError::Shed { retry_after, .. }) => {
                         seen.shed.push(took);
-                        if retry_after != Some(PUSHBACK) {
+                        let Some(pause) = retry_after.filter(|pause| PUSHBACK.contains(pause))
+                        else {
                             seen.other
                                 .push(format!("shed with pushback {retry_after:?}"));
-                        }
-                        tokio::time::sleep(PUSHBACK).await;
+                            continue;
+                        };
+                        tokio::time::sleep(pause).await;
                     }
                     Err(error) => seen.other.push(error.to_string()),
                 }
