@@ -6,10 +6,9 @@
 readonly SKIPPED=77
 readonly TABLE=shardcache_chaos
 
-# Set by the script that sources this: the compose project, and the fault in words.
+# The compose project and the fault in words, set by the script that sources this; what keeps a fault for a while.
 project=''
 what=''
-
 sleeper=''
 
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
@@ -167,7 +166,7 @@ finish() {
     trap '' INT TERM HUP PIPE
     echo "chaos: off: $what" 2>/dev/null || true
     [ -z "$sleeper" ] || kill "$sleeper" 2>/dev/null || true
-    undo || echo "$(basename "$0"): could not undo: $what; try chaos/heal.sh --project $project" >&2
+    undo || fail "could not undo: $what; try chaos/heal.sh --project $project"
     exit "$1"
 }
 
@@ -179,6 +178,7 @@ hold() {
         sleep "$1" &
         sleeper=$!
         wait "$sleeper"
+        sleeper=''
         exit 0
     fi
     trap - EXIT HUP INT PIPE TERM
