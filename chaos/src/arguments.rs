@@ -13,7 +13,7 @@ writes, a fault that did not work, evictions, keys that were not read back), 130
 /// Write unique keys through several nodes before, during and after faults, read every key back at every node, and say
 /// whether anything acknowledged was lost.
 #[derive(Clone, Debug, Parser)]
-#[command(name = "chaos/check", after_help = EXIT_CODES)]
+#[command(name = "chaos/check", bin_name = "chaos/check", after_help = EXIT_CODES)]
 pub(crate) struct Arguments {
     /// Client address of a node; give all nodes of the cluster.
     #[arg(long = "node", value_name = "HOST:PORT",
@@ -29,7 +29,7 @@ pub(crate) struct Arguments {
     /// Writers beside each other.
     #[arg(long, value_name = "N", default_value_t = 8, value_parser = clap::value_parser!(u16).range(1..=256))]
     writers: u16,
-    /// Writes per second, of all writers together.
+    /// Turns per second, of all writers together. Each is a write, and of a fifth of the new keys a second one.
     #[arg(long, value_name = "N", default_value_t = 200, value_parser = clap::value_parser!(u32).range(1..=100_000))]
     pub(crate) rate: u32,
     /// Deadline of a request.

@@ -45,15 +45,22 @@ trap 'exit 129' HUP
 trap 'exit 130' INT
 trap 'exit 143' TERM
 
-# What there is of a project, one line each.
+# The network namespaces of a project's containers. Those of others may have rules of their own.
+namespaces() {
+    docker ps -aq --filter "label=com.docker.compose.project=$1" |
+        xargs -r docker inspect -f '{{.NetworkSettings.SandboxKey}}' 2>/dev/null || true
+}
+
+# What there is of a project, one line each; the namespaces are those that it had.
 left() {
     local project=$1 namespace
+    shift
     docker ps -a --filter "label=com.docker.compose.project=$project" --format 'container {{.Names}} ({{.Status}})'
     docker network ls --filter "label=com.docker.compose.project=$project" --format 'network {{.Name}}'
     docker volume ls --filter "label=com.docker.compose.project=$project" --format 'volume {{.Name}}'
     pgrep -af -- "$project" | grep -v pgrep | sed 's/^/process /' || true
     command -v nft >/dev/null 2>&1 && [ "$(id -u)" = 0 ] || return 0
-    for namespace in /proc/self/ns/net /var/run/docker/netns/*; do
+    for namespace in /proc/self/ns/net "$@"; do
         [ -e "$namespace" ] || continue
         ! nsenter --net="$namespace" nft list table inet shardcache_chaos >/dev/null 2>&1 ||
             echo "rules in $namespace"
@@ -69,6 +76,7 @@ for moment in "${moments[@]}"; do
     running=$!
     project=shard-cache-chaos-$running
     sleep "$moment"
+    mapfile -t had_namespaces < <(namespaces "$project" | grep .)
     had=$(docker ps -aq --filter "label=com.docker.compose.project=$project" | wc -l)
     at=$SECONDS
     if [ "$signal" = INT ]; then
@@ -79,7 +87,7 @@ for moment in "${moments[@]}"; do
     code=0
     wait "$running" || code=$?
     running=''
-    remains=$(left "$project")
+    remains=$(left "$project" "${had_namespaces[@]}")
     line="SIG$signal after $moment s: $had containers then, exit code $code after $((SECONDS - at)) s,"
     if [ -n "$remains" ]; then
         failed=1
