@@ -16,11 +16,11 @@ use crate::{
     session::Session,
 };
 
-/// Readers beside each other.
-const READERS: usize = 24;
+/// Readers beside each other: few enough that nodes which share a small machine need not shed them.
+const READERS: usize = 12;
 /// Attempts at a read that is not answered. A miss is an answer.
-const ATTEMPTS_MAX: u32 = 5;
-const RETRY_PAUSE: Duration = Duration::from_millis(200);
+const ATTEMPTS_MAX: u32 = 20;
+const RETRY_PAUSE: Duration = Duration::from_millis(500);
 
 /// Reads all of it, or as much as there is time for until it is cancelled. `done` counts keys.
 pub(crate) async fn read_back(
