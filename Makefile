@@ -14,10 +14,10 @@ STATIC ?= $(if $(and $(filter %-linux-gnu,$(HOST)),$(LIBC_STATIC)),1,0)
 RELEASE_RUSTFLAGS = -C force-frame-pointers=yes$(if $(filter 1,$(STATIC)), -C target-feature=+crt-static)
 
 .DEFAULT_GOAL := help
-.PHONY: help build run-local stop-local docker containers chaos-smoke chaos-interrupted test race cover fmt fmt-check lint verify readme external engine ci clean
+.PHONY: help build run-local stop-local docker containers chaos-smoke chaos-scripts chaos-interrupted test race cover fmt fmt-check lint verify readme external engine ci clean
 
 help: ## Show this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-18s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 build: ## Build the optimised binary and leave it at ./shard-cache
 	RUSTFLAGS="$(RELEASE_RUSTFLAGS)" $(CARGO) build --release --locked --target $(HOST) --package shard-cache --bin shard-cache
@@ -39,6 +39,9 @@ containers: docker ## Check the image and docker-compose.yml with a real engine:
 
 chaos-smoke: docker ## Kill, pause and cut off containers under load, and prove that nothing acknowledged was lost
 	chaos/smoke.sh
+
+chaos-scripts: docker ## Check each fault script, and each way to end it
+	chaos/tests/scripts.sh
 
 chaos-interrupted: docker ## End the smoke test at several moments and look for what it left
 	chaos/tests/interrupted.sh
