@@ -338,7 +338,7 @@ pub(super) const ENTRIES: &[Entry] = &[
     entry("telemetry", "Logs and traces."),
     entry(
         "telemetry.log_level",
-        "off, error, warn, info, debug or trace.",
+        "off, error, warn, info, debug or trace; libraries never write more than info.",
     ),
     entry(
         "telemetry.log_format",

@@ -9,6 +9,7 @@ use thiserror::Error;
 use tracing::{Event, Subscriber};
 use tracing_subscriber::{
     EnvFilter,
+    filter::LevelFilter,
     fmt::{FmtContext, FormatEvent, FormatFields, format::Writer},
     registry::LookupSpan,
     util::SubscriberInitExt as _,
@@ -47,7 +48,8 @@ pub enum LogsError {
     AlreadySet,
 }
 
-/// Sets the logs of this process up. `filter` is a level or a list of directives.
+/// Sets the logs of this process up. `filter` is a level or a list of directives. A level below info is for lines of our
+/// own: HTTP/2 writes several of its own for every request. Directives name any library.
 ///
 /// # Errors
 /// See [`LogsError`].
@@ -146,15 +148,15 @@ fn parse(filter: &str) -> Result<EnvFilter, LogsError> {
     };
     // A single unknown word would be read as the name of a target, and every level of it be
     // enabled.
-    let is_directive = filter.contains(['=', ',', '[']);
-    if !is_directive
-        && filter
-            .parse::<tracing_subscriber::filter::LevelFilter>()
-            .is_err()
-    {
-        return Err(refused("unknown level".to_owned()));
+    if filter.contains(['=', ',', '[']) {
+        return EnvFilter::try_new(filter).map_err(|error| refused(error.to_string()));
     }
-    EnvFilter::try_new(filter).map_err(|error| refused(error.to_string()))
+    let Ok(level) = filter.parse::<LevelFilter>() else {
+        return Err(refused("unknown level".to_owned()));
+    };
+    let libraries = level.min(LevelFilter::INFO);
+    EnvFilter::try_new(format!("{libraries},shard_cache={level}"))
+        .map_err(|error| refused(error.to_string()))
 }
 
 #[cfg(test)]
@@ -252,6 +254,13 @@ mod tests {
         ] {
             assert!(parse(filter).is_ok(), "{filter}");
         }
+    }
+
+    #[test]
+    fn a_level_below_info_is_for_our_own_lines() {
+        let shown = |filter| parse(filter).expect("a level").to_string();
+        assert_eq!(shown("debug"), "shard_cache=debug,info");
+        assert_eq!(shown("warn"), "shard_cache=warn,warn");
     }
 
     #[test]
