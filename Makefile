@@ -83,14 +83,14 @@ verify: fmt-check lint ## What must hold before a change lands, apart from the t
 readme: ## Execute the README's commands against the debug binary
 	CARGO="$(CARGO)" $(PYTHON) tests/readme.py
 
-external: ## Checks by tools that are not Rust's: shellcheck, yamllint, promtool
+external: ## Checks by tools that are not Rust's: shellcheck, yamllint
 	@$(PYTHON) scripts/external.py $(SCRIPTS)
 
 engine: ## The checks that need a Docker engine; where none answers, says so
 	@if docker info >/dev/null 2>&1; then \
-		$(MAKE) containers chaos-smoke; \
+		$(MAKE) containers chaos-smoke chaos-scripts; \
 	else \
-		echo "no Docker engine answers: make containers and make chaos-smoke are not run"; \
+		echo "no Docker engine answers: make containers, chaos-smoke and chaos-scripts are not run"; \
 	fi
 
 ci: verify test readme race external engine ## Everything

@@ -6,7 +6,7 @@
 #   NODE                     shardcache-node2, node2 or 2
 #   --restart-after SECONDS  start it again after so long (also --for); also when interrupted. Without it the node stays
 #                            dead until chaos/heal.sh
-#   --signal NAME            default KILL; TERM lets it drain
+#   --signal NAME            KILL (default), TERM or INT; the latter two let it drain
 #   --project NAME           compose project; default COMPOSE_PROJECT_NAME or the folder's name
 #
 # Exit codes: 0 done, 1 failed, 2 usage, 77 no Docker engine answers.
@@ -27,18 +27,33 @@ while [ $# -gt 0 ]; do
     shift
 done
 [ -n "$node" ] || usage_error "which NODE?"
+signal=${signal#SIG}
+# No other signal ends a node, which has no handlers for them as the first process of its container.
+case $signal in KILL | TERM | INT) ;; *) usage_error "--signal $signal: KILL, TERM or INT" ;; esac
 need_docker
 found=$(find_node "$node") || exit $?
 read -r service container <<<"$found"
 need_state "$service" "$container" running
 
+# Longer than a node may take to drain; then it is ended for good.
+readonly DRAIN_SECONDS=65
+
 undo() {
+    # A container that is still draining could not be started, and would end a moment later.
+    if [ "$(state_of "$container")" = running ] && [ -n "$sent" ]; then
+        timeout "$DRAIN_SECONDS" docker wait "$container" >/dev/null || docker kill "$container" >/dev/null || true
+    fi
     docker start "$container" >/dev/null
 }
 
-what="$service killed (SIG${signal#SIG})"
+send() {
+    docker kill --signal "$signal" "$container" >/dev/null
+}
+
+what="$service killed (SIG$signal)"
+sent=''
 arm
-whole docker kill --signal "$signal" "$container" >/dev/null
-# A signal that lets the node drain takes a while; the container is to be gone before it is started again.
+sent=1
+whole send
 docker wait "$container" >/dev/null
 hold "$seconds"

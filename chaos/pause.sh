@@ -36,5 +36,8 @@ undo() {
 
 what="$service paused"
 arm
-whole docker pause "$container" >/dev/null
+freeze() {
+    docker pause "$container" >/dev/null
+}
+whole freeze
 hold "$seconds"

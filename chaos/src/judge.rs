@@ -239,6 +239,9 @@ fn vacuous(history: &History, verdict: &Verdict, floors: Floors) -> Vec<String> 
     for fault in faults_in(history, FaultState::Failed) {
         reasons.push(format!("the command of fault {fault} failed"));
     }
+    if verdict.keys == 0 || verdict.read_back.is_empty() {
+        reasons.push("no key was read back at any node".to_owned());
+    }
     let unread: usize = verdict.read_back.iter().map(|node| node.unread).sum();
     if unread > 0 {
         reasons.push(format!("{unread} reads of keys at nodes were not answered"));

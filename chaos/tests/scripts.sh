@@ -78,6 +78,26 @@ undone_after() {
     esac
 }
 
+# Interrupted while the node drains: the start has to wait for its end, or it would do nothing.
+interrupted_while_draining() {
+    local container before script code=0
+    container=$(find_node 2)
+    container=${container#* }
+    before=$(inspect '{{.State.StartedAt}}' "$container")
+    # A process group of its own, which gets the signal as from a terminal.
+    set -m
+    "$here/kill.sh" 2 --signal TERM --for 60 >/dev/null 2>&1 &
+    script=$!
+    set +m
+    until docker logs --since "$before" "$container" 2>&1 | grep -q '"draining"'; do sleep 0.1; done
+    kill -s INT -- "-$script"
+    wait "$script" || code=$?
+    expect "kill.sh --signal TERM, interrupted: exit code" 130 "$code"
+    expect "kill.sh --signal TERM, interrupted: undone" "running connected" "$(condition)"
+    [ "$(inspect '{{.State.StartedAt}}' "$container")" = "$before" ] || before=started
+    expect "kill.sh --signal TERM, interrupted: started again" started "$before"
+}
+
 stays_until_healed() {
     local faulty=$1
     shift
@@ -102,6 +122,7 @@ undone_after TERM "exited connected" "$here/kill.sh" node2 --for 60
 undone_after INT "paused connected" "$here/pause.sh" shardcache-node2 --for 60
 undone_after end "paused connected" "$here/pause.sh" 2 --for 1
 undone_after HUP "running" "${disconnect[@]}" --for 60
+interrupted_while_draining
 stays_until_healed "exited connected" "$here/kill.sh" 2
 stays_until_healed "paused connected" "$here/pause.sh" 2
 stays_until_healed "running" "${disconnect[@]}"
@@ -123,6 +144,7 @@ for script in kill pause partition heal; do
     exits_with 2 "$here/$script.sh" 2 --no-such-option
 done
 exits_with 2 "$here/kill.sh"
+exits_with 2 "$here/kill.sh" 2 --signal HUP
 exits_with 2 "$here/pause.sh" 2 --for soon
 exits_with 2 "${disconnect[@]}" --direction in
 # A search path without nft.

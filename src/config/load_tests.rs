@@ -418,6 +418,9 @@ fn opentelemetry_variables_win_over_the_file_and_ours_win_over_them() {
         ("OTEL_TRACES_EXPORTER", "none"),
     ];
     assert!(!load(&switches).enabled);
+    let off = ("OTEL_SDK_DISABLED", "true");
+    let foreign = ("OTEL_EXPORTER_OTLP_ENDPOINT", "https://collector:4318");
+    assert!(!load(&[off, foreign, ("OTEL_TRACES_SAMPLER", "jaeger_remote")]).enabled);
     // Meant for another program when nothing is exported from here.
     assert!(load(&[("OTEL_EXPORTER_OTLP_PROTOCOL", "http/protobuf")]).enabled);
 }

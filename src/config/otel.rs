@@ -87,7 +87,16 @@ pub(super) fn of_environment(
     };
     let mut overrides = Vec::new();
     let mut problems = Vec::new();
+    // Set for all programs of a machine, they may be meant for others: where traces are off, only the switch counts.
+    let is_off = |&(name, _, form): &(&str, &str, Form)| match form {
+        Form::Switch { off, .. } => given(name).is_some_and(|text| text.eq_ignore_ascii_case(off)),
+        Form::Text | Form::Millis => false,
+    };
+    let switched_off = VARIABLES.iter().any(is_off);
     for &(name, field, form) in VARIABLES {
+        if switched_off && field != "enabled" {
+            continue;
+        }
         let Some(text) = given(name) else { continue };
         match form.read(text) {
             Ok(None) => {}

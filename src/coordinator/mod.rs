@@ -164,7 +164,7 @@ impl Coordinator {
 
     /// Refuses new requests from now on; those under way go on.
     pub fn stop_admitting(&self) {
-        self.draining.store(true, Ordering::Release);
+        self.draining.store(true, Ordering::SeqCst);
     }
 
     /// Asked once per request, before anything else is done for it: what was taken is finished, also when it has to try
@@ -173,7 +173,7 @@ impl Coordinator {
     /// # Errors
     /// [`Unavailable::Draining`] when the node is leaving.
     pub fn check_admitting(&self) -> Result<(), Unavailable> {
-        if self.draining.load(Ordering::Acquire) {
+        if self.draining.load(Ordering::SeqCst) {
             return Err(Unavailable::Draining);
         }
         Ok(())

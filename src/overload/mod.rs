@@ -145,7 +145,9 @@ impl Admission {
         }
         let more = |in_flight| (in_flight < self.requests_max).then_some(in_flight + 1);
         self.in_flight
-            .fetch_update(Ordering::AcqRel, Ordering::Acquire, more)
+            // In one order with the look at whether the node leaves, and with a leaving node's look at this count: a
+            // request is either waited for or refused.
+            .fetch_update(Ordering::SeqCst, Ordering::Relaxed, more)
             .map(|_| Permit {
                 admission: Arc::clone(self),
             })
@@ -175,7 +177,7 @@ impl Admission {
     /// Requests being worked on.
     #[must_use]
     pub fn in_flight(&self) -> usize {
-        self.in_flight.load(Ordering::Acquire)
+        self.in_flight.load(Ordering::SeqCst)
     }
 
     /// CPU utilisation over the window, 0 to 1; 0 where it cannot be read.

@@ -10,6 +10,9 @@ use super::{
 };
 use crate::clock::Clock;
 
+/// Readings in a row that fail before the watch gives up; a process that is short of file descriptors may fail for a while.
+const FAILURES_MAX: u32 = 10;
+
 /// Watches the CPU for as long as the node runs.
 pub struct CpuWatch {
     source: Box<dyn CpuSource>,
@@ -40,19 +43,20 @@ impl CpuWatch {
         }
     }
 
-    /// Reads and publishes. Ends at once where the CPU cannot be read.
+    /// Reads and publishes. Ends where the CPU cannot be read: what is not known is no reason to shed.
     pub async fn run(mut self) {
-        if !self.observe(&mut Pressure::default()) {
-            tracing::warn!(
-                "CPU utilisation cannot be read here: requests are not shed for the CPU"
-            );
-            return;
-        }
         let mut pressure = Pressure::default();
-        loop {
+        let mut failures = 0;
+        while failures < FAILURES_MAX {
+            if self.observe(&mut pressure) {
+                failures = 0;
+            } else {
+                failures += 1;
+            }
             self.clock.sleep(self.interval).await;
-            self.observe(&mut pressure);
         }
+        self.admission.publish(0.0, Pressure::default());
+        tracing::warn!("CPU utilisation cannot be read: requests are not shed for the CPU");
     }
 
     /// One reading. Returns whether there was one.
@@ -217,8 +221,12 @@ mod tests {
             0.1,
             Duration::from_secs(1),
         );
-        let ended = futures_util::FutureExt::now_or_never(watch.run());
-        assert!(ended.is_some(), "there is nothing to watch");
-        assert!(admission.admit(Class::Write).is_ok());
+        // Of a time when it could be read.
+        admission.publish(1.0, Pressure::new(1.0));
+        let mut run = Box::pin(watch.run());
+        let ended = (0..100).any(|_| futures_util::FutureExt::now_or_never(run.as_mut()).is_some());
+        assert!(ended, "there is nothing to watch");
+        let refused = |_: &i32| admission.admit(Class::Write).is_err();
+        assert_eq!((0..20).filter(refused).count(), 0);
     }
 }

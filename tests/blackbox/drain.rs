@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use shard_cache_client::{CallOptions, ClientError};
+use shard_cache_client::{CallOptions, ClientError, Consistency, Ttl, Value};
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
     net::TcpStream,
@@ -11,6 +11,7 @@ use tokio::{
 use crate::harness::{
     Cluster, NodeProcess, Options, PATIENCE, Room,
     load::{Load, LoadOptions, read_back, some},
+    relay::{Cable, relayed_pair},
     until,
 };
 
@@ -21,6 +22,10 @@ const LOAD: LoadOptions = LoadOptions {
 };
 /// As the product documents it.
 const UNSAFE_DRAIN: i32 = 3;
+/// Writes that are owed to a node that is cut off.
+const OWED: usize = 100;
+/// A node that did not wait for what it owes would be gone by then: it gives notice for 1 s and lingers for 2 s.
+const IMPATIENT: Duration = Duration::from_secs(5);
 /// The default of `node.drain_timeout`.
 const BOUND: Duration = Duration::from_secs(60);
 
@@ -68,16 +73,78 @@ async fn sigterm_under_load_costs_at_most_one_retry_and_nothing_acknowledged() {
     assert!(report.wrong().is_empty(), "{}", some(&report.wrong()));
     assert!(failed.is_empty(), "{}", some(&failed));
 
-    cluster[1].kill9();
-    cluster.wait_until_down(&[0, 2], "n2").await;
-    let left = [clients[0].clone(), clients[2].clone()];
-    let lost = read_back(&left, &report.acked).await;
+    // One after the other, so that in the end every copy has gone through the one that left, or came back after it.
+    for (killed, name) in [(1, "n2"), (0, "n1")] {
+        cluster[killed].kill9();
+        let others: Vec<usize> = (0..3).filter(|node| *node != killed).collect();
+        cluster.wait_until_down(&others, name).await;
+        let left: Vec<_> = others.iter().map(|node| clients[*node].clone()).collect();
+        let lost = read_back(&left, &report.acked).await;
+        println!(
+            "once it was back, kill -9 of {name}: {} of {} acknowledged lost",
+            lost.len(),
+            report.acked.len()
+        );
+        assert!(lost.is_empty(), "{}", some(&lost));
+        cluster[killed].restart().await;
+        cluster.wait_until_ready().await;
+        cluster.wait_until_nothing_is_owed(&[0, 1, 2]).await;
+    }
+}
+
+#[tokio::test]
+async fn a_node_that_leaves_waits_until_what_it_owes_is_handed_over() {
+    let cable = Cable::new();
+    // With this profile a node that is cut off stays a member for long enough.
+    let settings = [("server.gossip.profile", "wan")];
+    let room = Room::shared().await;
+    let (mut cluster, _relays) = relayed_pair(room, &cable, &settings).await;
+    let client = cluster.client(0).await;
+    cable.cut();
+    until("the link is given up", PATIENCE, async || {
+        let labels = [("to", "open")];
+        match cluster[0]
+            .metric("shardcache_breaker_transitions_total", &labels)
+            .await?
+        {
+            0 => Err("it is not".to_owned()),
+            _ => Ok(()),
+        }
+    })
+    .await;
+    let one = CallOptions {
+        consistency: Consistency::One,
+        ..CallOptions::default()
+    };
+    for number in 0..OWED {
+        let (key, value) = (format!("owed-{number}"), Value::from("v"));
+        let written = client.set(&key, value, Ttl::Default, &one).await;
+        written.expect("one owner is enough");
+    }
+    let owed = cluster[0].figure("shardcache_hints_pending", &[]).await;
+    assert_eq!(owed, OWED as u64);
+    assert_eq!(cluster[1].figure("shardcache_entries", &[]).await, 0);
+
+    cluster[0].terminate();
+    let told_at = Instant::now();
+    until("it has waited", 2 * IMPATIENT, async || {
+        match told_at.elapsed() {
+            elapsed if elapsed > IMPATIENT => Ok(()),
+            elapsed => Err(format!("{elapsed:?}")),
+        }
+    })
+    .await;
+    assert!(cluster[0].runs(), "it left without handing over");
+    cable.heal();
+    let status = cluster[0].ended(BOUND).await;
     println!(
-        "kill -9 of another once it was back: {} of {} acknowledged lost",
-        lost.len(),
-        report.acked.len()
+        "{owed} hints owed at SIGTERM: ended after {:.1?} with {status}",
+        told_at.elapsed()
     );
-    assert!(lost.is_empty(), "{}", some(&lost));
+    assert_eq!(status.code(), Some(0));
+    // Nobody else had them.
+    let entries = cluster[1].figure("shardcache_entries", &[]).await;
+    assert_eq!(entries, OWED as u64);
 }
 
 /// A `PUT` whose body has begun to arrive: it stays in flight for as long as the rest does not come.

@@ -245,6 +245,11 @@ impl NodeProcess {
         .await
     }
 
+    /// Whether the process runs.
+    pub(crate) fn runs(&mut self) -> bool {
+        matches!(self.child.try_wait(), Ok(None))
+    }
+
     /// A client of this node with a deadline of 2 s.
     pub(crate) async fn client(&self) -> Client {
         self.client_with(Duration::from_secs(2)).await
