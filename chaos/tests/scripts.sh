@@ -84,12 +84,10 @@ interrupted_while_draining() {
     container=$(find_node 2)
     container=${container#* }
     before=$(inspect '{{.State.StartedAt}}' "$container")
-    # A process group of its own, which gets the signal as from a terminal.
-    set -m
     "$here/kill.sh" 2 --signal TERM --for 60 >/dev/null 2>&1 &
     script=$!
-    set +m
     until docker logs --since "$before" "$container" 2>&1 | grep -q '"draining"'; do sleep 0.1; done
+    # All processes of the script, as a terminal does.
     kill -s INT -- "-$script"
     wait "$script" || code=$?
     expect "kill.sh --signal TERM, interrupted: exit code" 130 "$code"
