@@ -45,7 +45,7 @@ use crate::{
     },
     store::{self, Store},
     telemetry::Metrics,
-    transport::{self, PeerTransport, StreamTransport, StreamTransportConfig},
+    transport::{self, GrpcDialer, PeerTransport, StreamTransport, StreamTransportConfig},
     version::HybridClock,
     workers::{TokioWorkers, Workers},
 };
@@ -194,7 +194,7 @@ impl Node {
         let leaving = CancellationToken::new();
         let parts = KeeperParts {
             membership: membership.clone(),
-            transport: Arc::clone(&core.transport),
+            transport: Arc::clone(&core.transport) as Arc<dyn PeerTransport>,
             ring: core.ring.clone(),
             store: Arc::clone(&core.store),
             hints: Arc::clone(&core.hints),
@@ -414,6 +414,9 @@ impl Core {
                 boot: Arc::clone(&boot),
                 clock: Arc::clone(&clock),
                 workers: Arc::clone(&workers) as Arc<dyn Workers>,
+                dialer: Arc::new(GrpcDialer {
+                    connect_timeout: config.server.peer.connect_timeout,
+                }),
                 hybrid: Arc::clone(&hybrid),
                 replica: Arc::clone(&replica),
                 completions: Arc::clone(&ledger) as Arc<dyn transport::Completions>,

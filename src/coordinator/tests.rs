@@ -18,7 +18,9 @@ use crate::{
     replica::Replica,
     ring::{Bootstrap, RingMember, Shape},
     store::{Form, Limits, Lookup, Record, Store, Value},
-    transport::{CallError, Completions, Delivery, NotSent, Page, PageRequest, PushPull},
+    transport::{
+        CallError, Completions, Delivery, NotSent, Page, PageRequest, PeerTarget, PushPull,
+    },
     version::Stamp,
 };
 
@@ -60,6 +62,8 @@ impl Loopback {
 }
 
 impl PeerTransport for Loopback {
+    fn retarget(&self, _targets: &BTreeMap<NodeId, PeerTarget>) {}
+
     fn submit(&self, peer: NodeId, operation: Operation) -> Result<(), NotSent> {
         let completions = self
             .completions
