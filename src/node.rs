@@ -7,6 +7,7 @@ mod keeper;
 
 use std::{
     future::Future,
+    net::SocketAddr,
     sync::{
         Arc,
         atomic::{AtomicBool, AtomicU64, Ordering},
@@ -22,12 +23,15 @@ use shard_cache_membership::{
     identity::{BootId, NodeId, NodeIdentity},
     record::{NodeRecord, Phase},
     resolver::{Resolver, SystemResolver},
+    view::View,
 };
 use thiserror::Error;
+use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
+pub use addresses::Advertised;
 pub use addresses::{AddressError, Addresses};
-use addresses::{Advertised, Listeners, Sockets};
+use addresses::{Listeners, Sockets};
 use desk::{Desk, Facts};
 use keeper::{Keeper, KeeperParts};
 
@@ -36,16 +40,18 @@ use crate::{
     clock::{Clock, Entropy, SystemClock},
     config::{Config, GossipProfile},
     coordinator::{self, Coordinator, Degrade, Ledger, Policy, RingCell},
-    handoff::{HintLimits, OwedHints, delivery::HintDelivery},
+    handoff::{HintLimits, HintStats, OwedHints, delivery::HintDelivery},
     overload::Admission,
     replica::Replica,
     ring::{
-        RingMember, Shape,
+        Ring, RingMember, Shape,
         roster::{Roster, RosterConfig},
     },
     store::{self, Store},
     telemetry::Metrics,
-    transport::{self, GrpcDialer, PeerTransport, StreamTransport, StreamTransportConfig},
+    transport::{
+        self, GrpcDialer, PeerTransport, StreamTransport, StreamTransportConfig, dial::Dialer,
+    },
     version::HybridClock,
     workers::{TokioWorkers, Workers},
 };
@@ -66,7 +72,7 @@ const DRAIN_HINTS_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long requests and connections may take to end.
 const DRAIN_CONNECTIONS_TIMEOUT: Duration = Duration::from_secs(3);
 
-/// What a node takes from its surroundings.
+/// What a node on this machine takes from its surroundings, beside the machine's sockets and tasks.
 pub struct Seams {
     /// Time.
     pub clock: Arc<dyn Clock>,
@@ -87,6 +93,21 @@ impl Seams {
         }
     }
 }
+
+/// What a node takes from its surroundings, apart from its ports.
+pub struct CoreSeams {
+    /// Time.
+    pub clock: Arc<dyn Clock>,
+    /// Randomness.
+    pub entropy: Entropy,
+    /// Where its tasks run.
+    pub workers: Arc<dyn Workers>,
+    /// Connects to other nodes.
+    pub dialer: Arc<dyn Dialer>,
+}
+
+/// Running membership: what the node holds of it, and the peers that it asks to exchange states with.
+pub type Membership = (Handle, mpsc::Receiver<SocketAddr>);
 
 /// Why a node did not start. Nothing is left running.
 #[derive(Debug, Error)]
@@ -114,13 +135,10 @@ pub enum Drained {
 /// A running node.
 pub struct Node {
     addresses: Addresses,
-    clock: Arc<dyn Clock>,
+    core: Core,
+    desk: Arc<Desk>,
     membership: Handle,
     coordinator: Arc<Coordinator>,
-    hints: Arc<OwedHints>,
-    ledger: Arc<Ledger>,
-    transport: Arc<StreamTransport>,
-    workers: Arc<TokioWorkers>,
     draining: Arc<AtomicBool>,
     leaving: CancellationToken,
     stop_clients: CancellationToken,
@@ -140,7 +158,13 @@ struct Core {
     ledger: Arc<Ledger>,
     replica: Arc<Replica>,
     transport: Arc<StreamTransport>,
-    workers: Arc<TokioWorkers>,
+    workers: Arc<dyn Workers>,
+}
+
+/// The tasks of a node that has been built and does not run yet.
+pub struct Loops {
+    keeper: Keeper,
+    targets: mpsc::Receiver<SocketAddr>,
 }
 
 impl Node {
@@ -164,33 +188,51 @@ impl Node {
             );
         }
         let advertised = Advertised::of(&config, addresses).await?;
+        let seams = CoreSeams {
+            clock,
+            entropy,
+            workers: Arc::new(TokioWorkers::current()),
+            dialer: Arc::new(GrpcDialer {
+                connect_timeout: config.server.peer.connect_timeout,
+            }),
+        };
+        let gossip = sockets.gossip;
+        let membership = |setup| -> Result<_, DriverError> {
+            Driver::from_socket(gossip)?.start(setup, resolver)
+        };
+        let (node, loops) = Self::build(&config, addresses, &advertised, seams, membership)?;
+        node.serve(&config, sockets.listeners).await;
+        node.run(loops);
+        Ok(node)
+    }
+
+    /// Builds everything of a node below its ports and starts its membership, by the function given. Requests enter at
+    /// [`Node::coordinator`], peers at [`Node::peer_parts`]; [`Node::run`] starts the rest.
+    ///
+    /// # Errors
+    /// If membership does not start.
+    pub fn build<E>(
+        config: &Config,
+        addresses: Addresses,
+        advertised: &Advertised,
+        seams: CoreSeams,
+        membership: impl FnOnce(Setup) -> Result<Membership, E>,
+    ) -> Result<(Self, Loops), E> {
         let name = config.node_name(addresses.peer.port());
-        let mut boots = entropy.stream("boot ids");
+        let mut boots = seams.entropy.stream("boot ids");
         let own = RingMember {
             node_id: NodeId::of_name(&name),
             boot_id: new_boot(&mut boots),
         };
+        let rng_seed = seams.entropy.stream("gossip").next_u64();
+        let core = Core::build(config, own, seams);
+        let clock = Arc::clone(&core.clock);
+        let bump = clock.wall_millis();
+        let record = own_record(config, &name, own, addresses, advertised, bump);
+        let (membership, targets) =
+            membership(membership_setup(config, record, advertised, rng_seed))?;
 
-        let core = Core::build(&config, own, Arc::clone(&clock));
-        let record = own_record(
-            &config,
-            &name,
-            own,
-            addresses,
-            &advertised,
-            clock.wall_millis(),
-        );
-        let rng_seed = entropy.stream("gossip").next_u64();
-        let (membership, targets) = start_membership(
-            &config,
-            record,
-            &advertised,
-            rng_seed,
-            sockets.gossip,
-            resolver,
-        )?;
-
-        let coordinator = Arc::new(core.coordinator(&config, &membership));
+        let coordinator = Arc::new(core.coordinator(config, &membership));
         let leaving = CancellationToken::new();
         let parts = KeeperParts {
             membership: membership.clone(),
@@ -200,17 +242,17 @@ impl Node {
             hints: Arc::clone(&core.hints),
             replica: Arc::clone(&core.replica),
             clock: Arc::clone(&clock),
-            workers: Arc::clone(&core.workers) as Arc<dyn Workers>,
+            workers: Arc::clone(&core.workers),
             metrics: Arc::clone(&core.metrics),
             boot: Arc::clone(&core.boot),
             new_boot: Box::new(move || new_boot(&mut boots)),
             leaving: leaving.clone(),
         };
         let (keeper, keeper_desk) =
-            Keeper::new(parts, Roster::new(roster_config(&config), own), own);
+            Keeper::new(parts, Roster::new(roster_config(config), own), own);
         let draining = Arc::new(AtomicBool::new(false));
         let desk = Arc::new(Desk {
-            facts: facts(&config, own, name),
+            facts: facts(config, own, name),
             membership: membership.clone(),
             keeper: keeper_desk,
             ring: core.ring.clone(),
@@ -227,29 +269,93 @@ impl Node {
 
         let node = Self {
             addresses,
-            clock,
+            core,
+            desk,
             membership,
             coordinator,
-            hints: Arc::clone(&core.hints),
-            ledger: Arc::clone(&core.ledger),
-            transport: Arc::clone(&core.transport),
-            workers: Arc::clone(&core.workers),
             draining,
             leaving,
             stop_clients: CancellationToken::new(),
             stop_peers: CancellationToken::new(),
         };
-        node.serve(&config, &core, &desk, sockets.listeners).await;
-        core.start_workers();
-        core.workers
+        Ok((node, Loops { keeper, targets }))
+    }
+
+    /// Starts the tasks of a node that was built.
+    pub fn run(&self, loops: Loops) {
+        self.core.start_workers();
+        let Loops { keeper, targets } = loops;
+        self.core
+            .workers
             .spawn("ring keeper", Box::pin(keeper.run(targets)));
-        Ok(node)
     }
 
     /// The addresses that the node is bound to.
     #[must_use]
     pub const fn addresses(&self) -> Addresses {
         self.addresses
+    }
+
+    /// Where clients' requests enter.
+    #[must_use]
+    pub const fn coordinator(&self) -> &Arc<Coordinator> {
+        &self.coordinator
+    }
+
+    /// What the node says of itself.
+    #[must_use]
+    pub fn queries(&self) -> Arc<dyn ClusterQueries> {
+        Arc::clone(&self.desk) as Arc<dyn ClusterQueries>
+    }
+
+    /// The members as this node believes them to be.
+    #[must_use]
+    pub fn view(&self) -> Arc<View> {
+        self.membership.view().borrow().clone()
+    }
+
+    /// The records that this node holds.
+    #[must_use]
+    pub const fn store(&self) -> &Arc<Store> {
+        &self.core.store
+    }
+
+    /// The ring in use.
+    #[must_use]
+    pub fn ring(&self) -> Option<Arc<Ring>> {
+        self.core.ring.ring.load_full()
+    }
+
+    /// Counters.
+    #[must_use]
+    pub const fn metrics(&self) -> &Arc<Metrics> {
+        &self.core.metrics
+    }
+
+    /// Exchanges with owners that are not settled yet.
+    #[must_use]
+    pub fn exchanges_under_way(&self) -> usize {
+        self.core.ledger.under_way()
+    }
+
+    /// What is owed to others.
+    #[must_use]
+    pub fn hints(&self) -> HintStats {
+        self.core.hints.stats()
+    }
+
+    /// Where peers' requests enter.
+    #[must_use]
+    pub fn peer_parts(&self, config: &Config) -> Arc<PeerParts> {
+        Arc::new(PeerParts {
+            replica: Arc::clone(&self.core.replica),
+            desk: Arc::clone(&self.desk) as Arc<dyn api::peer::PeerDesk>,
+            clock: Arc::clone(&self.core.clock),
+            hybrid: Arc::clone(&self.core.hybrid),
+            metrics: Arc::clone(&self.core.metrics),
+            cluster_id: config.cluster.id.clone(),
+            parameters: parameters(config),
+        })
     }
 
     /// Leaves in order: tells the others, stops taking requests, hands over hints, leaves gossip, closes.
@@ -259,17 +365,17 @@ impl Node {
         tracing::info!("draining");
         self.draining.store(true, Ordering::Release);
         self.leaving.cancel();
-        self.clock.sleep(DRAIN_NOTICE).await;
+        self.core.clock.sleep(DRAIN_NOTICE).await;
         self.coordinator.stop_admitting();
         self.stop_clients.cancel();
         let owed = self.hand_over_hints().await;
         let left = self.membership.leave().await;
         self.stop_peers.cancel();
-        self.transport.close();
+        self.core.transport.close();
         tokio::select! {
             biased;
-            () = self.workers.stop() => {}
-            () = self.clock.sleep(DRAIN_CONNECTIONS_TIMEOUT) => {
+            () = self.core.workers.stop() => {}
+            () = self.core.clock.sleep(DRAIN_CONNECTIONS_TIMEOUT) => {
                 tracing::warn!("some connections did not end in time");
             }
         }
@@ -290,36 +396,38 @@ impl Node {
     /// Waits until every write under way has been settled and nothing is owed to members that can be reached. Returns
     /// how many writes and hints are left.
     async fn hand_over_hints(&self) -> usize {
-        let deadline = self.clock.monotonic() + DRAIN_HINTS_TIMEOUT;
+        let clock = &self.core.clock;
+        let deadline = clock.monotonic() + DRAIN_HINTS_TIMEOUT;
         loop {
             // A write whose slow owner has not answered may still become a hint.
-            let left = self.ledger.under_way() + self.hints_owed_to_present();
-            if left == 0 || self.clock.monotonic() >= deadline {
+            let left = self.core.ledger.under_way() + self.hints_owed_to_present();
+            if left == 0 || clock.monotonic() >= deadline {
                 return left;
             }
-            self.clock.sleep(EXPIRY_INTERVAL).await;
+            clock.sleep(EXPIRY_INTERVAL).await;
         }
     }
 
     fn hints_owed_to_present(&self) -> usize {
-        let view = self.membership.view().borrow().clone();
+        let view = self.view();
         let present = |target: NodeId| {
             view.member(target)
                 .is_some_and(|member| member.liveness.is_present())
         };
-        let stats = self.hints.stats();
+        let stats = self.core.hints.stats();
         let owed = stats.targets.iter().filter(|target| present(target.target));
         owed.map(|target| target.pending).sum()
     }
 
-    async fn serve(&self, config: &Config, core: &Core, desk: &Arc<Desk>, listeners: Listeners) {
+    async fn serve(&self, config: &Config, listeners: Listeners) {
+        let (core, desk) = (&self.core, &self.desk);
         let Listeners { grpc, http, peer } = listeners;
         let edge = Arc::new(Edge {
             coordinator: Arc::clone(&self.coordinator),
             queries: Arc::clone(desk) as Arc<dyn ClusterQueries>,
             admission: Admission::new(config.server.limits.max_concurrent_requests),
             limits: limits(config),
-            clock: Arc::clone(&self.clock),
+            clock: Arc::clone(&core.clock),
             metrics: Arc::clone(&core.metrics),
             node: desk.facts.name.clone(),
         });
@@ -342,19 +450,11 @@ impl Node {
             let stop = self.stop_peers.clone().cancelled_owned();
             self.spawn_server("HTTP port", crate::http::serve(listener, router, stop));
         }
-        let parts = Arc::new(PeerParts {
-            replica: Arc::clone(&core.replica),
-            desk: Arc::clone(desk) as Arc<dyn api::peer::PeerDesk>,
-            clock: Arc::clone(&self.clock),
-            hybrid: Arc::clone(&core.hybrid),
-            metrics: Arc::clone(&core.metrics),
-            cluster_id: config.cluster.id.clone(),
-            parameters: parameters(config),
-        });
+        let parts = self.peer_parts(config);
         let stop = self.stop_peers.clone().cancelled_owned();
         self.spawn_server("peer port", api::peer::serve(peer, parts, stop));
-        let readiness = follow_readiness(Arc::clone(desk), switch, Arc::clone(&self.clock));
-        self.workers.spawn("readiness", Box::pin(readiness));
+        let readiness = follow_readiness(Arc::clone(desk), switch, Arc::clone(&core.clock));
+        core.workers.spawn("readiness", Box::pin(readiness));
     }
 
     /// Runs a server. Its stop signal ends it gently; stopping the workers ends it for good.
@@ -368,16 +468,21 @@ impl Node {
                 tracing::error!(name, %error, "a port is no longer served");
             }
         };
-        self.workers.spawn(name, Box::pin(task));
+        self.core.workers.spawn(name, Box::pin(task));
     }
 }
 
 impl Core {
-    fn build(config: &Config, own: RingMember, clock: Arc<dyn Clock>) -> Self {
+    fn build(config: &Config, own: RingMember, seams: CoreSeams) -> Self {
+        let CoreSeams {
+            clock,
+            workers,
+            dialer,
+            ..
+        } = seams;
         let boot = Arc::new(AtomicU64::new(own.boot_id.0));
         let hybrid = Arc::new(HybridClock::new());
         let metrics = Arc::new(Metrics::new());
-        let workers = Arc::new(TokioWorkers::current());
         let store = Arc::new(Store::new(store::Limits {
             capacity_entries: config.server.cache.capacity,
             memory_bytes: usize::try_from(config.memory_limit_bytes()).unwrap_or(usize::MAX),
@@ -413,10 +518,8 @@ impl Core {
             transport::Surroundings {
                 boot: Arc::clone(&boot),
                 clock: Arc::clone(&clock),
-                workers: Arc::clone(&workers) as Arc<dyn Workers>,
-                dialer: Arc::new(GrpcDialer {
-                    connect_timeout: config.server.peer.connect_timeout,
-                }),
+                workers: Arc::clone(&workers),
+                dialer,
                 hybrid: Arc::clone(&hybrid),
                 replica: Arc::clone(&replica),
                 completions: Arc::clone(&ledger) as Arc<dyn transport::Completions>,
@@ -516,14 +619,12 @@ async fn follow_readiness(desk: Arc<Desk>, switch: ServingSwitch, clock: Arc<dyn
     }
 }
 
-fn start_membership(
+fn membership_setup(
     config: &Config,
     record: NodeRecord,
     advertised: &Advertised,
     rng_seed: u64,
-    socket: std::net::UdpSocket,
-    resolver: Arc<dyn Resolver>,
-) -> Result<(Handle, tokio::sync::mpsc::Receiver<std::net::SocketAddr>), DriverError> {
+) -> Setup {
     let profile = match config.server.gossip.profile {
         GossipProfile::Lan => Profile::Lan,
         GossipProfile::Wan => Profile::Wan,
@@ -541,15 +642,14 @@ fn start_membership(
         protocol_min: PROTOCOL,
         protocol_max: PROTOCOL,
     };
-    let setup = Setup {
+    Setup {
         config: agent,
         identity,
         record,
         seeds: config.cluster.seeds.clone(),
         rng_seed,
         leave_linger: LEAVE_LINGER,
-    };
-    Driver::from_socket(socket)?.start(setup, resolver)
+    }
 }
 
 fn own_record(
