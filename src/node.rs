@@ -296,6 +296,12 @@ impl Node {
         self.addresses
     }
 
+    /// The present life of the node's memory.
+    #[must_use]
+    pub fn boot_id(&self) -> BootId {
+        BootId(self.core.boot.load(Ordering::Acquire))
+    }
+
     /// Where clients' requests enter.
     #[must_use]
     pub const fn coordinator(&self) -> &Arc<Coordinator> {
