@@ -1,8 +1,10 @@
-//! Histories of a cluster.
+//! Histories of a cluster and the verdict on them.
 //!
 //! A [`history`] is what clients and observers saw: every operation with its interval and outcome, every fault, and
-//! what the nodes held in the end.
+//! what the nodes held in the end. [`check`] decides from it alone which promises were broken; it knows nothing of how
+//! the history came about.
 //!
 //! No I/O apart from readers and writers that are passed in, no clock, no randomness.
 
+pub mod check;
 pub mod history;
