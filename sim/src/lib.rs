@@ -2,20 +2,29 @@
 //! the verdict on what they did.
 //!
 //! ```text
-//! world: events ─► tasks of hosts ─► node (coordinator, replica, store, ring, hints, membership) ─► world
+//! seed ─► options ─► run ─► cluster ─► node (production code) ─► peers ─► world (time, tasks, network)
+//!                     │  workload, faults ─► recorder ─► history ─► check ─► report
 //! ```
 //!
 //! - [`world`]: time, tasks, hosts and the network between them.
 //! - [`peers`]: the peer port of a node over the world's connections; [`node`]: a node of production code on a host.
-//! - [`history`], [`check`], [`report`], [`shrink`]: what happened as seen from outside, and which promises it broke. No
-//!   I/O apart from readers and writers that are passed in, no clock, no randomness.
+//! - [`cluster`]: the nodes of a run; [`workload`], [`faults`]: what happens to them; [`recorder`]: what is noted of it.
+//! - [`options`]: what a run is like; [`run`](mod@run): its phases; [`paths`]: rare paths that it took.
+//! - [`history`], [`check`], [`report`], [`shrink`]: what happened as seen from outside, and which promises it broke.
 //! - [`cli`]: commands.
 
 pub mod check;
 pub mod cli;
+pub mod cluster;
+pub mod faults;
 pub mod history;
 pub mod node;
+pub mod options;
+pub mod paths;
 pub mod peers;
+pub mod recorder;
 pub mod report;
+pub mod run;
 pub mod shrink;
+pub mod workload;
 pub mod world;

@@ -3,9 +3,13 @@
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
-use shard_cache_sim::cli::check::{self, CheckArguments};
+use shard_cache_sim::cli::{
+    check::{self, CheckArguments},
+    run::{self, RunArguments},
+    sweep::{self, SweepArguments},
+};
 
-/// Judges histories of a shard-cache cluster.
+/// Runs whole clusters of shard-cache on virtual time, and judges their histories.
 #[derive(Parser)]
 #[command(version)]
 struct Arguments {
@@ -15,6 +19,10 @@ struct Arguments {
 
 #[derive(Subcommand)]
 enum Command {
+    /// One run of one seed.
+    Run(RunArguments),
+    /// Runs of many seeds.
+    Sweep(SweepArguments),
     /// Judges a recorded history: which promises were broken?
     Check(CheckArguments),
 }
@@ -22,6 +30,8 @@ enum Command {
 fn main() -> ExitCode {
     // Clap exits with 2 by itself when the usage is wrong.
     match Arguments::parse().command {
+        Command::Run(arguments) => run::run(&arguments).into(),
+        Command::Sweep(arguments) => sweep::run(&arguments).into(),
         Command::Check(arguments) => check::run(&arguments).into(),
     }
 }
