@@ -11,7 +11,7 @@
 //! - [`cluster`]: the nodes of a run; [`workload`], [`faults`]: what happens to them; [`recorder`]: what is noted of it.
 //! - [`options`]: what a run is like; [`run`](mod@run): its phases; [`paths`]: rare paths that it took.
 //! - [`history`], [`check`], [`report`], [`shrink`]: what happened as seen from outside, and which promises it broke.
-//! - [`cli`]: commands.
+//! - [`mod@cli`] has the commands.
 
 pub mod check;
 pub mod cli;

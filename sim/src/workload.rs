@@ -115,7 +115,7 @@ impl Client {
             }
             let ask = self.choose();
             let asked = self.ask(ask);
-            if self.id % 2 == 0 {
+            if self.id.is_multiple_of(2) {
                 asked.await;
             } else {
                 let asked = async move {

@@ -78,7 +78,7 @@ pub fn run(arguments: &RunArguments) -> Exit {
             .map(|file| fs::write(file, format!("{}\n", report.to_json()?))),
     ];
     println!("{}", Finding::of(&outcome, &report));
-    for error in written.into_iter().flatten().filter_map(Result::err) {
+    if let Some(error) = written.into_iter().flatten().find_map(Result::err) {
         eprintln!("cannot write: {error}");
         return Exit::Failed;
     }

@@ -100,7 +100,7 @@ fn one(arguments: &SweepArguments, seed: u64, started: Instant, sum: &Mutex<Sum>
     let begun = now();
     let outcome = run::run(&options, false);
     let busy = now() - begun;
-    let again = arguments.twice_every > 0 && seed % arguments.twice_every == 0;
+    let again = arguments.twice_every > 0 && seed.is_multiple_of(arguments.twice_every);
     let is_repeatable = !again || run::run(&options, false).trace == outcome.trace;
     let report = judge(&outcome);
     let exit = exit_of(&outcome, &report);

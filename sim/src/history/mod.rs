@@ -1,7 +1,7 @@
 //! What happened to a cluster, as it was seen from outside.
 //!
 //! A [`History`] is a [`Header`] (what the cluster was and what it had promised), [`Operation`]s (every request, with
-//! its interval on one clock and its outcome), [`Mark`]s (faults, lives of nodes, samples) and [`Copy`]s (what each
+//! its interval on one clock and its outcome), [`Mark`]s (faults, lives of nodes, samples) and [`struct@Copy`]s (what each
 //! node held of each key in the end). Recording knows nothing of right and wrong; [`crate::check`] decides from this
 //! alone.
 //!

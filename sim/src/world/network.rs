@@ -50,7 +50,7 @@ impl Path {
     fn passing(&self, rng: &mut SmallRng) -> Nanos {
         let draw = rng.random::<u64>();
         let jitter = nanos(self.jitter);
-        let share = (draw >> 32) * jitter >> 32;
+        let share = ((draw >> 32) * jitter) >> 32;
         let tail = if draw & 0xffff < 655 { jitter * 9 } else { 0 };
         nanos(self.delay) + share + tail
     }
