@@ -10,6 +10,7 @@
 //! - `events`: the heap and the timers in it.
 //! - `trace`: a hash over everything that happens, in order.
 //! - [`clock`], [`workers`], [`datagrams`], [`streams`]: the seams of a node, served from here.
+//! - `connections`: what machines make of the segments of [`streams`].
 //! - `hosts`: who is up, paused, and what time it is there; [`network`]: paths between them.
 //!
 //! Invariants: nothing here reads a clock, a thread or an unordered map of the machine; tasks that became ready together
@@ -17,6 +18,7 @@
 //! included.
 
 pub mod clock;
+mod connections;
 pub mod datagrams;
 mod events;
 mod executor;
@@ -39,12 +41,13 @@ use rand::{SeedableRng as _, rngs::SmallRng};
 use shard_cache::clock::BoxFuture;
 
 use clock::{SimClock, SimSleep};
+use connections::Connections;
 use events::{Event, Events, Timers};
 use executor::{ReadyList, Tasks};
 use hosts::Host;
 pub use hosts::{HostId, Power};
 use network::Network;
-use streams::{Connections, Listener};
+use streams::Listener;
 use trace::Trace;
 
 /// Nanoseconds since the world began.
