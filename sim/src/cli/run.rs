@@ -7,7 +7,8 @@ use clap::Args;
 use super::check::Exit;
 use crate::{
     check::check,
-    history::Writer,
+    history::{Event as Happened, Mark, Writer},
+    logs,
     options::{FaultKind, Options},
     report::{Report, Summary},
     run::{self, Outcome},
@@ -52,6 +53,9 @@ pub struct RunArguments {
     /// Prints every event.
     #[arg(long)]
     pub trace: bool,
+    /// Prints what nodes log, from this level on: info, debug.
+    #[arg(long, value_name = "LEVEL")]
+    pub logs: Option<String>,
     /// Writes the history to this file, as JSON lines.
     #[arg(long, value_name = "FILE")]
     pub history: Option<PathBuf>,
@@ -65,6 +69,10 @@ pub struct RunArguments {
 pub fn run(arguments: &RunArguments) -> Exit {
     let options = arguments.shape.options(arguments.seed);
     println!("{options}");
+    if let Some(Err(error)) = arguments.logs.as_deref().map(logs::print) {
+        eprintln!("{error}");
+        return Exit::Failed;
+    }
     let outcome = run::run(&options, arguments.trace);
     let report = judge(&outcome);
     let written = [
@@ -120,6 +128,9 @@ impl std::fmt::Display for Finding<'_> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let Self { outcome, report } = self;
         write!(f, "{report}")?;
+        if exit_of(outcome, report) == Exit::Violated {
+            self.fmt_marks(f)?;
+        }
         for failure in &outcome.failures {
             writeln!(f, "liveness: {failure}")?;
         }
@@ -140,5 +151,47 @@ impl std::fmt::Display for Finding<'_> {
             f,
             "trace {trace:016x}, {events} events, {simulated:.1?} simulated"
         )
+    }
+}
+
+/// What was done to the cluster that is said of a failure.
+const MARKS_MAX: usize = 16;
+
+impl Finding<'_> {
+    /// What had been done to the cluster when the first promise was broken.
+    fn fmt_marks(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let violations = self.report.violations.iter();
+        let first = violations.map(|report| report.violation.at_ns).min();
+        let by_ns = first.unwrap_or(u64::MAX);
+        let marks = self.outcome.history.marks.iter();
+        let telling: Vec<&Mark> = marks
+            .filter(|mark| mark.at_ns <= by_ns && is_telling(&mark.event))
+            .collect();
+        let skipped = telling.len().saturating_sub(MARKS_MAX);
+        writeln!(f, "before it:")?;
+        for mark in &telling[skipped..] {
+            writeln!(f, "  {:>10.3} s  {:?}", mark.at_ns as f64 / 1e9, mark.event)?;
+        }
+        Ok(())
+    }
+}
+
+/// Whether an event changed something, rather than noting a figure.
+const fn is_telling(event: &Happened) -> bool {
+    match event {
+        Happened::FaultBegin { .. }
+        | Happened::FaultEnd { .. }
+        | Happened::Crash { .. }
+        | Happened::Boot { .. }
+        | Happened::Join { .. }
+        | Happened::Leave { .. }
+        | Happened::Clock { .. }
+        | Happened::Settled
+        | Happened::Unsettled { .. }
+        | Happened::Healed { .. } => true,
+        Happened::Owners { .. }
+        | Happened::Evictions { .. }
+        | Happened::Membership { .. }
+        | Happened::Usage { .. } => false,
     }
 }

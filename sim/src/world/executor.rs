@@ -12,6 +12,7 @@ use std::{
 use shard_cache::clock::BoxFuture;
 
 use super::{HostId, Shared, State};
+use crate::logs;
 
 /// Names a task: its slot and how often the slot was used before.
 pub(crate) type TaskId = (u32, u32);
@@ -209,6 +210,7 @@ impl Shared {
         }
         task.waker.queued.store(false, Ordering::Relaxed);
         trace.poll(task.host, id.0);
+        logs::enter(task.host, self.now());
         Some((task.future.take()?, Waker::from(Arc::clone(&task.waker))))
     }
 

@@ -39,7 +39,7 @@ impl Trace {
     pub(crate) fn event(&mut self, at: Nanos, event: &Event) {
         self.events += 1;
         if self.print {
-            println!("{:>14} {event:?}", at);
+            println!("{at:>14} {}", Shown(event));
         }
         self.fold(at);
         match event {
@@ -102,5 +102,42 @@ impl Trace {
         mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
         mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
         self.hash = mixed ^ (mixed >> 31);
+    }
+}
+
+/// An event for people: sizes instead of bytes.
+struct Shown<'a>(&'a Event);
+
+impl std::fmt::Display for Shown<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self.0 {
+            Event::Timer { slot, generation } => write!(f, "timer {slot}.{generation}"),
+            Event::Resume { host } => write!(f, "{host:?} goes on"),
+            Event::Datagram { to, from, bytes } => {
+                write!(f, "datagram of {} bytes from {from} at {to:?}", bytes.len())
+            }
+            Event::Segment {
+                connection,
+                toward,
+                segment,
+            } => {
+                write!(f, "connection {} toward the {toward:?}: ", connection.0)?;
+                match &segment.payload {
+                    Payload::Bytes(bytes) => write!(f, "{} bytes", bytes.len()),
+                    Payload::Open => f.write_str("open"),
+                    Payload::Accepted => f.write_str("accepted"),
+                    Payload::Ping => f.write_str("ping"),
+                    Payload::Pong => f.write_str("pong"),
+                    Payload::End => f.write_str("end"),
+                }
+            }
+            Event::Keepalive { connection, side } => {
+                write!(
+                    f,
+                    "connection {}: the {side:?} looks whether it lives",
+                    connection.0
+                )
+            }
+        }
     }
 }
