@@ -1,5 +1,5 @@
-//! What goes wrong, when and for how long. Three hands work at the same time, each with one fault at a time: one takes
-//! memories, one breaks the network, one stops processes and moves clocks. So up to three faults overlap.
+//! What goes wrong, when and for how long. Several hands work at the same time, each with one fault at a time: one, or
+//! two, take memories, one breaks the network, one stops processes and moves clocks. So up to four faults overlap.
 
 use std::time::Duration;
 
@@ -16,8 +16,8 @@ use crate::{
 const SETTLE_TIMEOUT: Duration = Duration::from_secs(24 * 3600);
 
 /// What one hand may do.
-const HANDS: [&[FaultKind]; 3] = [
-    &[FaultKind::Kill, FaultKind::Vanish],
+const LOSSES: &[FaultKind] = &[FaultKind::Kill, FaultKind::Vanish];
+const OTHERS: [&[FaultKind]; 2] = [
     &[
         FaultKind::Cut,
         FaultKind::OneWayCut,
@@ -28,15 +28,21 @@ const HANDS: [&[FaultKind]; 3] = [
         FaultKind::Loss,
         FaultKind::Disorder,
     ],
-    &[FaultKind::Pause, FaultKind::ClockStep, FaultKind::ClockJump],
+    &[
+        FaultKind::Pause,
+        FaultKind::Stutter,
+        FaultKind::ClockStep,
+        FaultKind::ClockJump,
+    ],
 ];
 
 /// Starts the hands that have something to do. Each ends after `until`, with its fault undone.
 #[must_use]
 pub fn hands(cluster: &Cluster) -> Vec<Hand> {
     let allowed = &cluster.options().faults;
+    let losses = (0..cluster.options().losses).map(|_| LOSSES);
     (0u64..)
-        .zip(HANDS)
+        .zip(losses.chain(OTHERS))
         .filter_map(|(place, kinds)| {
             let kinds: Vec<_> = kinds
                 .iter()
@@ -46,6 +52,7 @@ pub fn hands(cluster: &Cluster) -> Vec<Hand> {
             let seed = cluster.options().seed ^ 0x6861_6e64 ^ place << 56;
             (!kinds.is_empty()).then(|| Hand {
                 cluster: cluster.clone(),
+                place,
                 kinds,
                 rng: SmallRng::seed_from_u64(seed),
                 done: 0,
@@ -57,6 +64,7 @@ pub fn hands(cluster: &Cluster) -> Vec<Hand> {
 /// One hand.
 pub struct Hand {
     cluster: Cluster,
+    place: u64,
     kinds: Vec<FaultKind>,
     rng: SmallRng,
     done: u32,
@@ -88,6 +96,10 @@ impl Hand {
     async fn lose_memory(&mut self, kind: FaultKind) {
         let world = self.cluster.world().clone();
         let node = self.any_node();
+        if self.cluster.node(node).is_none() {
+            // Another hand has it.
+            return;
+        }
         let fault = self.begin(kind, &[node]);
         let power = if kind == FaultKind::Vanish {
             Power::Gone
@@ -97,6 +109,9 @@ impl Hand {
         // Losing the same node again before it is back in the ring is no second loss.
         let times = if self.rng.random_bool(0.25) { 3 } else { 1 };
         for _ in 0..times {
+            if self.cluster.node(node).is_none() {
+                break;
+            }
             self.cluster.crash(node, power);
             let away = self.millis(20, 30_000);
             world.sleep(away).await;
@@ -146,6 +161,7 @@ impl Hand {
             | FaultKind::Deaf
             | FaultKind::Isolate
             | FaultKind::Slow
+            | FaultKind::Stutter
             | FaultKind::ClockStep
             | FaultKind::ClockJump => self.begin(kind, &[node]),
         };
@@ -160,6 +176,7 @@ impl Hand {
             FaultKind::Kill
             | FaultKind::Vanish
             | FaultKind::Pause
+            | FaultKind::Stutter
             | FaultKind::ClockStep
             | FaultKind::ClockJump => false,
         };
@@ -191,6 +208,7 @@ impl Hand {
                 world.pause(HostId(node), lasts);
                 (Box::new(|_| {}), Box::new(|_| {}))
             }
+            FaultKind::Stutter => (Box::new(|_| {}), Box::new(|_| {})),
             FaultKind::ClockStep => {
                 let skew = self.cluster.options().skew_millis + 50;
                 let offset = self.rng.random_range(-skew..=skew);
@@ -205,12 +223,27 @@ impl Hand {
             FaultKind::Kill | FaultKind::Vanish => return,
         };
         self.change_paths(&touches, begin);
-        world.sleep(lasts).await;
+        if kind == FaultKind::Stutter {
+            self.stutter(node, lasts).await;
+        } else {
+            world.sleep(lasts).await;
+        }
         if kind == FaultKind::ClockJump {
             self.cluster.set_clock(node, 0);
         }
         self.change_paths(&touches, undo);
         self.end(&fault);
+    }
+
+    async fn stutter(&mut self, node: u16, lasts: Duration) {
+        let world = self.cluster.world().clone();
+        let until = world.now() + nanos(lasts);
+        while world.now() < until {
+            let still = self.millis(1, 400);
+            world.pause(HostId(node), still);
+            let runs = self.millis(1, 400);
+            world.sleep(still + runs).await;
+        }
     }
 
     fn change_paths(&self, touches: &dyn Fn(u16, u16) -> bool, mut change: Change) {
@@ -229,7 +262,7 @@ impl Hand {
     }
 
     fn begin(&self, kind: FaultKind, nodes: &[u16]) -> String {
-        let fault = format!("{}-{}", kind.name(), self.done);
+        let fault = format!("{}-{}-{}", kind.name(), self.place, self.done);
         let event = Event::FaultBegin {
             fault: fault.clone(),
             nodes: nodes.iter().copied().map(u32::from).collect(),

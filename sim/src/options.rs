@@ -32,6 +32,8 @@ pub enum FaultKind {
     Loss,
     /// Datagrams arrive twice and in another order everywhere.
     Disorder,
+    /// A process stands still for moments, again and again.
+    Stutter,
     /// A wall clock steps, within the bound on clocks.
     ClockStep,
     /// A wall clock is far off for a while.
@@ -40,7 +42,7 @@ pub enum FaultKind {
 
 impl FaultKind {
     /// All of them.
-    pub const ALL: [Self; 13] = [
+    pub const ALL: [Self; 14] = [
         Self::Kill,
         Self::Vanish,
         Self::Pause,
@@ -52,6 +54,7 @@ impl FaultKind {
         Self::Slow,
         Self::Loss,
         Self::Disorder,
+        Self::Stutter,
         Self::ClockStep,
         Self::ClockJump,
     ];
@@ -71,6 +74,7 @@ impl FaultKind {
             Self::Slow => "slow",
             Self::Loss => "loss",
             Self::Disorder => "disorder",
+            Self::Stutter => "stutter",
             Self::ClockStep => "clock_step",
             Self::ClockJump => "clock_jump",
         }
@@ -123,6 +127,12 @@ pub struct Options {
     pub replication_factor: u8,
     /// R and W.
     pub quorum: u8,
+    /// Members that the first ring needs.
+    pub min_members: u16,
+    /// How long a member that is down stays in the ring.
+    pub ring_down_grace: Duration,
+    /// How many nodes may be without their memory at the same time.
+    pub losses: u32,
     /// Slots of the ring.
     pub slots: u16,
     /// How long faults happen.
@@ -228,6 +238,19 @@ impl Options {
             nodes,
             replication_factor,
             quorum: replication_factor / 2 + 1,
+            // A ring that grows by one member at a time, before it holds anything, is safe.
+            min_members: if nodes == 3 && rng.random_bool(0.5) {
+                2
+            } else {
+                nodes
+            },
+            // A ring of no more nodes than owners never shrinks by failure; a larger one must not.
+            ring_down_grace: if owners_are_fixed {
+                Duration::from_secs([0, 1, 20][rng.random_range(0..3)])
+            } else {
+                Duration::from_secs(24 * 3600)
+            },
+            losses: if rng.random_bool(0.15) { 2 } else { 1 },
             slots: [16, 64, 256, 1024][rng.random_range(0..4)],
             duration,
             clients: rng.random_range(8..=24),
@@ -272,9 +295,8 @@ impl Options {
             .collect();
         config.cluster.slots = self.slots;
         config.cluster.replication_factor = usize::from(self.replication_factor);
-        // The first ring has every node, and members that are down stay in it: owners are fixed.
-        config.cluster.min_members = Some(usize::from(self.nodes));
-        config.cluster.ring_down_grace = Duration::from_secs(24 * 3600);
+        config.cluster.min_members = Some(usize::from(self.min_members));
+        config.cluster.ring_down_grace = self.ring_down_grace;
         config.client.quorum.read_quorum = usize::from(self.quorum);
         config.client.quorum.write_quorum = usize::from(self.quorum);
         config.server.cache.max_memory = Some(256 << 20);

@@ -26,13 +26,15 @@ use crate::{
 /// Time to lives that clients ask for, in milliseconds.
 const TTL_MILLIS: std::ops::Range<u64> = 1_000..20_000;
 /// A client waits so much longer for an answer than it says.
-const PATIENCE: Duration = Duration::from_millis(100);
+const PATIENCE_NANOS: Nanos = 100_000_000;
 /// Between a client and a node, one way.
 const CLIENT_DELAY_NANOS: std::ops::Range<Nanos> = 30_000..400_000;
 /// Smallest value, in bytes: its id.
 const VALUE_BYTES_MIN: usize = 8;
 /// One request in so many has hardly any time.
 const HASTY: u32 = 12;
+/// Of one request in so many the client goes away at once.
+const FICKLE: u32 = 30;
 
 /// What a client asks for.
 #[derive(Clone, Copy, Debug)]
@@ -51,6 +53,8 @@ pub struct Ask {
     pub budget: Duration,
     /// Bytes of a value.
     pub value_bytes: usize,
+    /// How long the client waits for the answer.
+    pub patience: Duration,
     /// How long it takes to the node.
     pub there: Duration,
     /// And back.
@@ -69,6 +73,7 @@ impl Ask {
             degrade: history::Degrade::Refuse,
             budget: Duration::from_secs(1),
             value_bytes: VALUE_BYTES_MIN,
+            patience: Duration::from_millis(1_100),
             there: Duration::from_micros(100),
             back: Duration::from_micros(100),
         }
@@ -151,6 +156,16 @@ impl Client {
         } else {
             options.keys
         };
+        let budget = if rng.random_ratio(1, HASTY) {
+            rng.random_range(100_000..20_000_000)
+        } else {
+            rng.random_range(nanos(options.deadline_max) / 10..=nanos(options.deadline_max))
+        };
+        let patience = if rng.random_ratio(1, FICKLE) {
+            rng.random_range(0..budget.min(20_000_000))
+        } else {
+            budget + PATIENCE_NANOS
+        };
         Ask {
             node: rng.random_range(0..options.nodes),
             key: rng.random_range(0..keys),
@@ -167,11 +182,8 @@ impl Client {
             } else {
                 history::Degrade::Refuse
             },
-            budget: Duration::from_nanos(if rng.random_ratio(1, HASTY) {
-                rng.random_range(100_000..20_000_000)
-            } else {
-                rng.random_range(nanos(options.deadline_max) / 10..=nanos(options.deadline_max))
-            }),
+            budget: Duration::from_nanos(budget),
+            patience: Duration::from_nanos(patience),
             value_bytes: rng.random_range(VALUE_BYTES_MIN..=options.value_bytes_max),
             there: Duration::from_nanos(rng.random_range(CLIENT_DELAY_NANOS)),
             back: Duration::from_nanos(rng.random_range(CLIENT_DELAY_NANOS)),
@@ -239,7 +251,7 @@ async fn carry_out(cluster: &Cluster, ask: Ask) -> Outcome {
     tokio::select! {
         biased;
         answered = answered => answered.unwrap_or_else(|_| unanswered("the node went away")),
-        () = world.sleep(ask.budget + PATIENCE) => unanswered("the client gave up"),
+        () = world.sleep(ask.patience) => unanswered("the client gave up"),
     }
 }
 
