@@ -36,8 +36,17 @@ struct Shared {
     recorder: Recorder,
     /// Where clients and faults run: a host that never fails.
     outside: HostId,
-    nodes: Mutex<Vec<Option<Arc<Node>>>>,
+    nodes: Mutex<Vec<Slot>>,
     paths: Mutex<BTreeMap<&'static str, u64>>,
+}
+
+/// The place of a node.
+#[derive(Clone, Default)]
+struct Slot {
+    /// The node, while its process runs.
+    node: Option<Arc<Node>>,
+    /// It has been started, and has not been told to leave since.
+    is_member: bool,
 }
 
 impl Cluster {
@@ -53,7 +62,7 @@ impl Cluster {
         world.network(|network| {
             network.change_all(|path| (path.delay, path.jitter) = (delay, jitter));
         });
-        let nodes = Mutex::new(vec![None; usize::from(options.nodes)]);
+        let nodes = Mutex::new(vec![Slot::default(); usize::from(options.nodes)]);
         Self {
             shared: Arc::new(Shared {
                 world,
@@ -115,7 +124,10 @@ impl Cluster {
         );
         let started = node::start(world, host, &options.config(index), seed)?;
         let boot_id = started.boot_id();
-        self.nodes()[usize::from(index)] = Some(started);
+        self.nodes()[usize::from(index)] = Slot {
+            node: Some(started),
+            is_member: true,
+        };
         self.shared.recorder.mark(
             world,
             Event::Boot {
@@ -139,25 +151,33 @@ impl Cluster {
             },
         );
         world.crash(HostId(index), power);
-        let former = self.nodes()[usize::from(index)].take();
+        let former = self.nodes()[usize::from(index)].node.take();
         drop(former);
     }
 
-    /// Lets a node leave in order and ends its process. Completes when it has ended.
+    /// Lets a node leave in order and ends its process. Completes when it has ended; `None` when it did not run, or ended
+    /// otherwise.
     pub async fn leave(&self, index: u16) -> Option<Drained> {
-        let node = self.nodes()[usize::from(index)].take()?;
+        self.note_end(index);
+        let leaving = std::mem::take(&mut self.nodes()[usize::from(index)]);
+        let node = Arc::into_inner(leaving.node?)?;
         let (ended, drained) = tokio::sync::oneshot::channel();
         let task = async move {
-            if let Some(node) = Arc::into_inner(node) {
-                // Nobody may wait for it any more.
-                drop(ended.send(node.drain().await));
-            }
+            // Nobody may wait for it any more.
+            drop(ended.send(node.drain().await));
         };
-        self.shared
-            .world
-            .spawn(HostId(index), "drain", Box::pin(task));
+        let Shared {
+            world, recorder, ..
+        } = &*self.shared;
+        world.spawn(HostId(index), "drain", Box::pin(task));
         let drained = drained.await.ok();
-        self.shared.world.crash(HostId(index), Power::Ended);
+        world.crash(HostId(index), Power::Ended);
+        recorder.mark(
+            world,
+            Event::Leave {
+                node: u32::from(index),
+            },
+        );
         drained
     }
 
@@ -179,60 +199,63 @@ impl Cluster {
     /// The node, if its process runs.
     #[must_use]
     pub fn node(&self, index: u16) -> Option<Arc<Node>> {
-        self.nodes()[usize::from(index)].clone()
+        self.nodes()[usize::from(index)].node.clone()
+    }
+
+    /// Whether a node has been started and has not been told to leave since.
+    #[must_use]
+    pub fn is_member(&self, index: u16) -> bool {
+        self.nodes()[usize::from(index)].is_member
     }
 
     /// Indices of the nodes whose processes run.
     #[must_use]
     pub fn running(&self) -> Vec<u16> {
-        let nodes = self.nodes();
-        let running = (0u16..)
-            .zip(nodes.iter())
-            .filter(|(_, node)| node.is_some());
+        let running = self.running_nodes().into_iter();
         running.map(|(index, _)| index).collect()
     }
 
-    /// Why not all nodes run in one ring of all of them, with the lives that they have now; `None` when they do.
+    fn running_nodes(&self) -> Vec<(u16, Arc<Node>)> {
+        let nodes = self.nodes();
+        let slots = (0u16..).zip(nodes.iter());
+        let running =
+            slots.filter_map(|(index, slot)| Some((index, Arc::clone(slot.node.as_ref()?))));
+        running.collect()
+    }
+
+    /// Why not all members run in one ring of all of them, with the lives that they have now; `None` when they do.
     #[must_use]
     pub fn unsettled(&self) -> Option<String> {
-        let nodes = self.nodes().clone();
-        let mut boots = Vec::new();
-        for (index, node) in nodes.iter().enumerate() {
-            match node {
-                Some(node) => {
-                    boots.push((NodeId::of_name(&node::name(index as u16)), node.boot_id()))
-                }
-                None => return Some(format!("node-{index} does not run")),
-            }
+        let running = self.running_nodes();
+        let is_running = |index: u16| running.iter().any(|(running, _)| *running == index);
+        let absent = (0..self.options().nodes).find(|it| self.is_member(*it) && !is_running(*it));
+        if let Some(index) = absent {
+            return Some(format!("node-{index} does not run"));
         }
-        boots.sort_unstable();
-        for (index, node) in nodes.iter().flatten().enumerate() {
+        let mut lives: Vec<_> = running
+            .iter()
+            .map(|(index, node)| (NodeId::of_name(&node::name(*index)), node.boot_id()))
+            .collect();
+        lives.sort_unstable();
+        running.iter().find_map(|(index, node)| {
             let Some(ring) = node.ring() else {
                 return Some(format!("node-{index} has no ring"));
             };
             let members = ring.members().iter();
-            let mut ring: Vec<_> = members.map(|it| (it.node_id, it.boot_id)).collect();
-            ring.sort_unstable();
-            if ring != boots {
-                return Some(format!("node-{index} has a ring of other members or lives"));
-            }
-        }
-        None
+            let mut members: Vec<_> = members.map(|it| (it.node_id, it.boot_id)).collect();
+            members.sort_unstable();
+            (members != lives).then(|| format!("node-{index} has a ring of other members or lives"))
+        })
     }
 
     /// Why not all nodes say of themselves that all is well; `None` when they do.
     #[must_use]
     pub fn unwell(&self) -> Option<String> {
         self.unsettled().or_else(|| {
-            let nodes = self.nodes().clone();
-            nodes.iter().flatten().find_map(|node| {
+            self.running_nodes().into_iter().find_map(|(_, node)| {
                 let health = node.queries().health();
-                (health.condition != Condition::Ok).then(|| {
-                    format!(
-                        "{} is {:?}: {}",
-                        health.node, health.condition, health.reason
-                    )
-                })
+                let (node, condition, reason) = (health.node, health.condition, health.reason);
+                (condition != Condition::Ok).then(|| format!("{node} is {condition:?}: {reason}"))
             })
         })
     }
@@ -240,18 +263,16 @@ impl Cluster {
     /// Exchanges, hints and tasks that are left.
     #[must_use]
     pub fn left_over(&self) -> Vec<LeftOver> {
-        let nodes = self.nodes().clone();
-        let running = (0u16..).zip(&nodes);
+        let running = self.running_nodes().into_iter();
         running
-            .filter_map(|(index, node)| {
-                let node = node.as_ref()?;
+            .map(|(index, node)| {
                 let hints = node.hints();
-                Some(LeftOver {
+                LeftOver {
                     index,
                     exchanges: node.exchanges_under_way(),
                     hints: hints.targets.iter().map(|target| target.pending).sum(),
                     tasks: self.shared.world.tasks(HostId(index)),
-                })
+                }
             })
             .collect()
     }
@@ -281,26 +302,21 @@ impl Cluster {
 
     /// Notes what every node believes about the others.
     pub fn note_membership(&self) {
-        let nodes = self.nodes().clone();
-        for (index, node) in (0u32..).zip(&nodes) {
-            if let Some(node) = node {
-                let view = node.view();
-                let seen: Vec<u8> = view
-                    .members
-                    .iter()
-                    .flat_map(|it| {
-                        let present = u64::from(it.liveness.is_present());
-                        [it.node_id.0, it.boot_id.0, present]
-                    })
-                    .flat_map(u64::to_le_bytes)
-                    .collect();
-                let event = Event::Membership {
-                    node: index,
-                    members: xxh3_64_with_seed(&seen, 0),
-                    ring: node.ring().map_or(0, |ring| ring.hash()),
-                };
-                self.shared.recorder.mark(&self.shared.world, event);
-            }
+        for (index, node) in self.running_nodes() {
+            let view = node.view();
+            let seen: Vec<u8> = view
+                .members
+                .iter()
+                .filter(|it| it.liveness.is_present())
+                .flat_map(|it| [it.node_id.0, it.boot_id.0])
+                .flat_map(u64::to_le_bytes)
+                .collect();
+            let event = Event::Membership {
+                node: u32::from(index),
+                members: xxh3_64_with_seed(&seen, 0),
+                ring: node.ring().map_or(0, |ring| ring.hash()),
+            };
+            self.shared.recorder.mark(&self.shared.world, event);
         }
     }
 
@@ -354,7 +370,7 @@ impl Cluster {
         }
     }
 
-    fn nodes(&self) -> MutexGuard<'_, Vec<Option<Arc<Node>>>> {
+    fn nodes(&self) -> MutexGuard<'_, Vec<Slot>> {
         self.shared
             .nodes
             .lock()

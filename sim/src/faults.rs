@@ -1,5 +1,6 @@
 //! What goes wrong, when and for how long. Several hands work at the same time, each with one fault at a time: one, or
-//! two, take memories, one breaks the network, one stops processes and moves clocks. So up to four faults overlap.
+//! two, take memories, one breaks the network, one stops processes and moves clocks, and where it is asked for, one lets
+//! nodes join and leave. So up to five faults overlap.
 
 use std::time::Duration;
 
@@ -17,6 +18,7 @@ const SETTLE_TIMEOUT: Duration = Duration::from_secs(24 * 3600);
 
 /// What one hand may do.
 const LOSSES: &[FaultKind] = &[FaultKind::Kill, FaultKind::Vanish];
+const CHANGES: &[FaultKind] = &[FaultKind::Join, FaultKind::Leave];
 const OTHERS: [&[FaultKind]; 2] = [
     &[
         FaultKind::Cut,
@@ -42,7 +44,7 @@ pub fn hands(cluster: &Cluster) -> Vec<Hand> {
     let allowed = &cluster.options().faults;
     let losses = (0..cluster.options().losses).map(|_| LOSSES);
     (0u64..)
-        .zip(losses.chain(OTHERS))
+        .zip(losses.chain(OTHERS).chain([CHANGES]))
         .filter_map(|(place, kinds)| {
             let kinds: Vec<_> = kinds
                 .iter()
@@ -85,10 +87,22 @@ impl Hand {
                 return;
             };
             self.done += 1;
-            if kind.loses_memory() {
-                self.lose_memory(kind).await;
-            } else {
-                self.disturb(kind).await;
+            match kind {
+                FaultKind::Kill | FaultKind::Vanish => self.lose_memory(kind).await,
+                FaultKind::Join => self.let_join().await,
+                FaultKind::Leave => self.let_leave().await,
+                FaultKind::Pause
+                | FaultKind::Cut
+                | FaultKind::OneWayCut
+                | FaultKind::Deaf
+                | FaultKind::Isolate
+                | FaultKind::Split
+                | FaultKind::Slow
+                | FaultKind::Loss
+                | FaultKind::Disorder
+                | FaultKind::Stutter
+                | FaultKind::ClockStep
+                | FaultKind::ClockJump => self.disturb(kind).await,
             }
         }
     }
@@ -134,6 +148,53 @@ impl Hand {
         }
     }
 
+    async fn let_join(&mut self) {
+        let nodes = 0..self.cluster.options().nodes;
+        let absent: Vec<u16> = nodes.filter(|it| !self.cluster.is_member(*it)).collect();
+        let Some(node) = absent.choose(&mut self.rng).copied() else {
+            return;
+        };
+        let fault = self.begin(FaultKind::Join, &[node]);
+        let world = self.cluster.world();
+        let event = Event::Join {
+            node: u32::from(node),
+        };
+        self.cluster.recorder().mark(world, event);
+        if let Err(error) = self.cluster.start(node) {
+            world.note(|| format!("node-{node} does not start: {error}"));
+        }
+        self.settle(&fault).await;
+    }
+
+    async fn let_leave(&mut self) {
+        let running = self.cluster.running();
+        let owners = usize::from(self.cluster.options().replication_factor);
+        let Some(node) = running.choose(&mut self.rng).copied() else {
+            return;
+        };
+        if running.len() <= owners {
+            return;
+        }
+        let fault = self.begin(FaultKind::Leave, &[node]);
+        let drained = self.cluster.leave(node).await;
+        let world = self.cluster.world();
+        world.note(|| format!("node-{node} has left: {drained:?}"));
+        self.settle(&fault).await;
+    }
+
+    /// Waits until all members are in one ring.
+    async fn settle(&self, fault: &str) {
+        let settled = self
+            .cluster
+            .await_none(SETTLE_TIMEOUT, || self.cluster.unsettled());
+        let is_settled = settled.await.is_ok();
+        self.end(fault);
+        if is_settled {
+            let world = self.cluster.world();
+            self.cluster.recorder().mark(world, Event::Settled);
+        }
+    }
+
     /// A time whose order of magnitude is as likely as any other between the two.
     fn millis(&mut self, least: u64, most: u64) -> Duration {
         let doublings = (most / least).ilog2();
@@ -153,7 +214,7 @@ impl Hand {
         let group: Vec<u16> = (0..nodes).filter(|_| self.rng.random_bool(0.5)).collect();
         let amount = self.rng.random_range(1..=100u32);
         let fault = match kind {
-            FaultKind::Kill | FaultKind::Vanish => return,
+            FaultKind::Kill | FaultKind::Vanish | FaultKind::Join | FaultKind::Leave => return,
             FaultKind::Cut | FaultKind::OneWayCut => self.begin(kind, &[node, other]),
             FaultKind::Split => self.begin(kind, &group),
             FaultKind::Loss | FaultKind::Disorder => self.begin(kind, &[]),
@@ -175,6 +236,8 @@ impl Hand {
             FaultKind::Loss | FaultKind::Disorder => true,
             FaultKind::Kill
             | FaultKind::Vanish
+            | FaultKind::Join
+            | FaultKind::Leave
             | FaultKind::Pause
             | FaultKind::Stutter
             | FaultKind::ClockStep
@@ -220,7 +283,7 @@ impl Hand {
                 self.cluster.set_clock(node, seconds * 1_000);
                 (Box::new(|_| {}), Box::new(|_| {}))
             }
-            FaultKind::Kill | FaultKind::Vanish => return,
+            FaultKind::Kill | FaultKind::Vanish | FaultKind::Join | FaultKind::Leave => return,
         };
         self.change_paths(&touches, begin);
         if kind == FaultKind::Stutter {

@@ -5,7 +5,7 @@ use std::{collections::BTreeSet, time::Duration};
 use rand::{RngExt as _, SeedableRng as _, rngs::SmallRng};
 use shard_cache::config::Config;
 
-use crate::node;
+use crate::{history::Promises, node};
 
 /// Something that goes wrong.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
@@ -38,11 +38,15 @@ pub enum FaultKind {
     ClockStep,
     /// A wall clock is far off for a while.
     ClockJump,
+    /// A node is added to the ring, or one that has left comes back.
+    Join,
+    /// A node leaves in order.
+    Leave,
 }
 
 impl FaultKind {
     /// All of them.
-    pub const ALL: [Self; 14] = [
+    pub const ALL: [Self; 16] = [
         Self::Kill,
         Self::Vanish,
         Self::Pause,
@@ -57,6 +61,8 @@ impl FaultKind {
         Self::Stutter,
         Self::ClockStep,
         Self::ClockJump,
+        Self::Join,
+        Self::Leave,
     ];
 
     /// Its name.
@@ -77,6 +83,30 @@ impl FaultKind {
             Self::Stutter => "stutter",
             Self::ClockStep => "clock_step",
             Self::ClockJump => "clock_jump",
+            Self::Join => "join",
+            Self::Leave => "leave",
+        }
+    }
+
+    /// Whether this release promises to survive it, where owners are fixed or not. Other kinds only happen when they are
+    /// asked for by name.
+    #[must_use]
+    pub const fn is_survived(self, owners_are_fixed: bool) -> bool {
+        match self {
+            Self::Kill | Self::Vanish => owners_are_fixed,
+            Self::Join | Self::Leave => false,
+            Self::Pause
+            | Self::Cut
+            | Self::OneWayCut
+            | Self::Deaf
+            | Self::Isolate
+            | Self::Split
+            | Self::Slow
+            | Self::Loss
+            | Self::Disorder
+            | Self::Stutter
+            | Self::ClockStep
+            | Self::ClockJump => true,
         }
     }
 
@@ -96,6 +126,27 @@ impl std::str::FromStr for FaultKind {
             let names: Vec<_> = all.map(Self::name).collect();
             format!("is none of {}", names.join(", "))
         })
+    }
+}
+
+/// Which promises a history is judged by.
+#[derive(clap::ValueEnum, Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum Judge {
+    /// What this release keeps of them.
+    #[default]
+    Release,
+    /// All of them.
+    Full,
+}
+
+impl Judge {
+    /// The promises.
+    #[must_use]
+    pub fn promises(self) -> Promises {
+        match self {
+            Self::Release => Promises::of_this_release(),
+            Self::Full => Promises::full(),
+        }
     }
 }
 
@@ -169,6 +220,8 @@ pub struct Options {
     pub drift_ppm: i64,
     /// What may go wrong.
     pub faults: BTreeSet<FaultKind>,
+    /// What the history is judged by.
+    pub judge: Judge,
     /// Mean time between the end of a fault and the next one.
     pub calm: Duration,
 }
@@ -223,7 +276,7 @@ impl Options {
         let owners_are_fixed = u16::from(replication_factor) >= nodes;
         let faults = FaultKind::ALL
             .into_iter()
-            .filter(|kind| rng.random_bool(0.5) && (owners_are_fixed || !kind.loses_memory()))
+            .filter(|kind| rng.random_bool(0.5) && kind.is_survived(owners_are_fixed))
             .collect();
         let mix = Mix {
             set: rng.random_range(20..=60),
@@ -280,7 +333,18 @@ impl Options {
             skew_millis: rng.random_range(0..=80),
             drift_ppm: rng.random_range(0..=100),
             faults,
+            judge: Judge::default(),
             calm: Duration::from_millis(rng.random_range(2_000..=20_000)),
+        }
+    }
+
+    /// How many nodes form the first ring; the others may join later.
+    #[must_use]
+    pub fn first_nodes(&self) -> u16 {
+        if self.faults.contains(&FaultKind::Join) {
+            self.nodes - (self.nodes / 3).max(1)
+        } else {
+            self.nodes
         }
     }
 
@@ -295,7 +359,7 @@ impl Options {
             .collect();
         config.cluster.slots = self.slots;
         config.cluster.replication_factor = usize::from(self.replication_factor);
-        config.cluster.min_members = Some(usize::from(self.min_members));
+        config.cluster.min_members = Some(usize::from(self.min_members.min(self.first_nodes())));
         config.cluster.ring_down_grace = self.ring_down_grace;
         config.client.quorum.read_quorum = usize::from(self.quorum);
         config.client.quorum.write_quorum = usize::from(self.quorum);

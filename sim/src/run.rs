@@ -15,7 +15,7 @@ use crate::{
     faults,
     history::{self, Clocks, Copy, Event, Floors, Header, Held, History, Promises},
     node,
-    options::Options,
+    options::{Judge, Options},
     recorder::Recorder,
     workload::{self, Ask, Client},
     world::{HostId, Nanos, World, clock::EPOCH_MILLIS, nanos},
@@ -114,7 +114,7 @@ async fn phases(cluster: &Cluster, failures: &Failures) {
 
 async fn form(cluster: &Cluster) -> Result<(), String> {
     let mut rng = SmallRng::seed_from_u64(cluster.options().seed ^ 0x666f_726d);
-    for index in 0..cluster.options().nodes {
+    for index in 0..cluster.options().first_nodes() {
         let pause = Duration::from_millis(rng.random_range(0..1000));
         cluster.world().sleep(pause).await;
         cluster.start(index).map_err(|error| error.to_string())?;
@@ -159,7 +159,7 @@ async fn disturb(cluster: &Cluster, failures: &Failures) {
 }
 
 fn heal(cluster: &Cluster) {
-    let nodes = (0..u32::from(cluster.options().nodes)).collect();
+    let nodes = cluster.running().into_iter().map(u32::from).collect();
     cluster
         .recorder()
         .mark(cluster.world(), Event::Healed { nodes });
@@ -198,7 +198,7 @@ async fn converge(cluster: &Cluster, failures: &Failures) {
 async fn serve(cluster: &Cluster, give_up: Nanos, failures: &Failures) {
     let world = cluster.world();
     let mut client = Client::new(cluster.clone(), OBSERVER);
-    for node in 0..cluster.options().nodes {
+    for node in cluster.running() {
         for consistency in [history::Consistency::Quorum, history::Consistency::All] {
             while !client.ask(Ask::read(node, 0, consistency)).await {
                 if world.now() >= give_up {
@@ -214,7 +214,7 @@ async fn serve(cluster: &Cluster, give_up: Nanos, failures: &Failures) {
 }
 
 fn unquiet(cluster: &Cluster) -> Option<String> {
-    let nodes = usize::from(cluster.options().nodes);
+    let nodes = cluster.running().len();
     let tasks_max = TASKS_MAX + TASKS_PER_PEER_MAX * (nodes - 1);
     cluster.left_over().into_iter().find_map(|left| {
         let is_quiet = left.exchanges == 0 && left.hints == 0 && left.tasks <= tasks_max;
@@ -226,10 +226,12 @@ fn unquiet(cluster: &Cluster) -> Option<String> {
 async fn read_back(cluster: &Cluster) {
     let mut client = Client::new(cluster.clone(), OBSERVER + 1);
     for key in 0..cluster.options().keys {
-        let nodes = u32::from(cluster.options().nodes);
+        let running = cluster.running();
         for place in [key, key + 1] {
-            let node = u16::try_from(place % nodes).unwrap_or_default();
-            let ask = Ask::read(node, key, history::Consistency::Quorum);
+            let Some(node) = running.get(place as usize % running.len().max(1)) else {
+                return;
+            };
+            let ask = Ask::read(*node, key, history::Consistency::Quorum);
             client.ask(ask).await;
         }
     }
@@ -316,7 +318,7 @@ fn header(options: &Options) -> Header {
     }
 }
 
-/// What this release promises, and how much has to happen for a run to prove anything.
+/// What is promised, and how much has to happen for a run to prove anything.
 fn promises(options: &Options) -> Promises {
     let seconds = options.duration.as_secs();
     let operations = seconds * u64::from(options.rate);
@@ -331,7 +333,7 @@ fn promises(options: &Options) -> Promises {
             during_faults_min: with_faults * 10,
             compared_min: 0,
         },
-        ..Promises::of_this_release()
+        ..options.judge.promises()
     }
 }
 
@@ -343,6 +345,9 @@ pub fn replay(options: &Options) -> String {
     if options.faults != Options::of_seed(seed, options.duration).faults {
         let faults: Vec<_> = options.faults.iter().map(|kind| kind.name()).collect();
         command.push_str(&format!(" --faults {}", faults.join(",")));
+    }
+    if options.judge == Judge::Full {
+        command.push_str(" --promises full");
     }
     command
 }

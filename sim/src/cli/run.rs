@@ -9,7 +9,7 @@ use crate::{
     check::check,
     history::{Event as Happened, Mark, Writer},
     logs,
-    options::{FaultKind, Options},
+    options::{FaultKind, Judge, Options},
     report::{Report, Summary},
     run::{self, Outcome},
 };
@@ -26,6 +26,9 @@ pub struct Shape {
     /// The only kinds of faults, by name; all that the seed turns on if absent.
     #[arg(long, value_delimiter = ',', value_name = "KIND,...")]
     pub faults: Option<Vec<FaultKind>>,
+    /// What the history is judged by.
+    #[arg(long, value_enum, default_value_t)]
+    pub promises: Judge,
 }
 
 impl Shape {
@@ -37,6 +40,7 @@ impl Shape {
         if let Some(only) = &self.faults {
             options.faults = only.iter().copied().collect();
         }
+        options.judge = self.promises;
         options
     }
 }
