@@ -24,6 +24,18 @@ fn fixed_seeds_keep_every_promise() {
 }
 
 #[test]
+fn two_processes_do_the_same() {
+    let run = || {
+        let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_shard-cache-sim"));
+        command.args(["run", "--seed", "104", "--seconds", "5"]);
+        String::from_utf8(command.output().unwrap().stdout).unwrap()
+    };
+    let first = run();
+    assert!(first.contains("trace "), "{first}");
+    assert_eq!(first, run());
+}
+
+#[test]
 fn a_run_of_a_seed_has_one_trace() {
     for seed in 100..103 {
         let options = Options::of_seed(seed, Duration::from_secs(SECONDS));
