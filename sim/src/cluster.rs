@@ -169,15 +169,16 @@ impl Cluster {
         let Shared {
             world, recorder, ..
         } = &*self.shared;
-        world.spawn(HostId(index), "drain", Box::pin(task));
-        let drained = drained.await.ok();
-        world.crash(HostId(index), Power::Ended);
+        // From the first word about it on, the others may count without it.
         recorder.mark(
             world,
             Event::Leave {
                 node: u32::from(index),
             },
         );
+        world.spawn(HostId(index), "drain", Box::pin(task));
+        let drained = drained.await.ok();
+        world.crash(HostId(index), Power::Ended);
         drained
     }
 
@@ -266,11 +267,18 @@ impl Cluster {
         let running = self.running_nodes().into_iter();
         running
             .map(|(index, node)| {
-                let hints = node.hints();
+                let (hints, view) = (node.hints(), node.view());
+                // What is owed to a node that has left goes when its window ends.
+                let can_be_paid = |target: NodeId| {
+                    view.member(target)
+                        .is_some_and(|member| member.liveness.is_present())
+                };
+                let owed = hints.targets.iter();
+                let payable = owed.filter(|target| can_be_paid(target.target));
                 LeftOver {
                     index,
                     exchanges: node.exchanges_under_way(),
-                    hints: hints.targets.iter().map(|target| target.pending).sum(),
+                    hints: payable.map(|target| target.pending).sum(),
                     tasks: self.shared.world.tasks(HostId(index)),
                 }
             })
@@ -385,7 +393,7 @@ pub struct LeftOver {
     pub index: u16,
     /// Exchanges under way.
     pub exchanges: usize,
-    /// Hints owed.
+    /// Hints owed to members that are present.
     pub hints: usize,
     /// Tasks.
     pub tasks: usize,

@@ -16,6 +16,9 @@ use crate::{
 /// A lost node is waited for so long at most: only what breaks its way back, another fault for example, may take so long.
 const SETTLE_TIMEOUT: Duration = Duration::from_secs(24 * 3600);
 
+/// As long for a node that left to be gone from every ring.
+const UNHEARD_TIMEOUT: Duration = Duration::from_secs(60);
+
 /// What one hand may do.
 const LOSSES: &[FaultKind] = &[FaultKind::Kill, FaultKind::Vanish];
 const CHANGES: &[FaultKind] = &[FaultKind::Join, FaultKind::Leave];
@@ -140,21 +143,27 @@ impl Hand {
         }
         self.end(&fault);
         // The next loss is a first one only when this node is back in every ring.
-        let settled = self
-            .cluster
-            .await_none(SETTLE_TIMEOUT, || self.cluster.unsettled());
-        if settled.await.is_ok() {
-            self.cluster.recorder().mark(&world, Event::Settled);
-        }
+        self.settle(SETTLE_TIMEOUT).await;
     }
 
     async fn let_join(&mut self) {
+        let world = self.cluster.world();
         let nodes = 0..self.cluster.options().nodes;
-        let absent: Vec<u16> = nodes.filter(|it| !self.cluster.is_member(*it)).collect();
+        let mut absent: Vec<u16> = nodes.filter(|it| !self.cluster.is_member(*it)).collect();
+        // New ones in the order of their places, so that those that never come are the last.
+        let has_lived = |node: u16| world.life(HostId(node)) > 0;
+        let new = absent.iter().copied().find(|it| !has_lived(*it));
+        absent.retain(|it| has_lived(*it) || Some(*it) == new);
         let Some(node) = absent.choose(&mut self.rng).copied() else {
             return;
         };
         let fault = self.begin(FaultKind::Join, &[node]);
+        self.add(node);
+        self.settle(SETTLE_TIMEOUT).await;
+        self.end(&fault);
+    }
+
+    fn add(&self, node: u16) {
         let world = self.cluster.world();
         let event = Event::Join {
             node: u32::from(node),
@@ -163,36 +172,47 @@ impl Hand {
         if let Err(error) = self.cluster.start(node) {
             world.note(|| format!("node-{node} does not start: {error}"));
         }
-        self.settle(&fault).await;
     }
 
     async fn let_leave(&mut self) {
         let running = self.cluster.running();
-        let owners = usize::from(self.cluster.options().replication_factor);
+        let options = self.cluster.options();
+        // A ring of all owners may shrink to two; a larger one keeps enough members for all copies.
+        let least = if options.owners_are_fixed() {
+            2
+        } else {
+            usize::from(options.replication_factor)
+        };
         let Some(node) = running.choose(&mut self.rng).copied() else {
             return;
         };
-        if running.len() <= owners {
+        if running.len() <= least {
             return;
         }
         let fault = self.begin(FaultKind::Leave, &[node]);
         let drained = self.cluster.leave(node).await;
         let world = self.cluster.world();
         world.note(|| format!("node-{node} has left: {drained:?}"));
-        self.settle(&fault).await;
+        // Whoever leaves while nobody can hear it has only vanished for the others: it has to come back.
+        if !self.settle(UNHEARD_TIMEOUT).await {
+            self.add(node);
+            self.settle(SETTLE_TIMEOUT).await;
+        }
+        self.end(&fault);
     }
 
-    /// Waits until all members are in one ring.
-    async fn settle(&self, fault: &str) {
+    /// Waits until all members are in one ring. Returns whether they are.
+    async fn settle(&self, timeout: Duration) -> bool {
         let settled = self
             .cluster
-            .await_none(SETTLE_TIMEOUT, || self.cluster.unsettled());
+            .await_none(timeout, || self.cluster.unsettled());
         let is_settled = settled.await.is_ok();
-        self.end(fault);
-        if is_settled {
+        // Where owners change, new ones do not get what the old ones had: nothing is settled by agreeing on a ring.
+        if is_settled && self.cluster.options().owners_are_fixed() {
             let world = self.cluster.world();
             self.cluster.recorder().mark(world, Event::Settled);
         }
+        is_settled
     }
 
     /// A time whose order of magnitude is as likely as any other between the two.

@@ -338,6 +338,12 @@ impl Options {
         }
     }
 
+    /// Whether every node owns every key, so that no failure changes owners.
+    #[must_use]
+    pub const fn owners_are_fixed(&self) -> bool {
+        self.replication_factor as u16 >= self.nodes
+    }
+
     /// How many nodes form the first ring; the others may join later.
     #[must_use]
     pub fn first_nodes(&self) -> u16 {

@@ -85,11 +85,14 @@ pub fn run(options: &Options, print: bool) -> Outcome {
     while !*over.lock().unwrap_or_else(PoisonError::into_inner) {
         world.run_until(world.now() + slice);
     }
+    let mut history = recorder.take();
+    let lived = (0..options.nodes).filter(|index| world.life(HostId(*index)) > 0);
+    history.header.cluster.nodes.truncate(lived.count());
     let outcome = Outcome {
         trace: world.trace_hash(),
         events: world.events(),
         simulated: Duration::from_nanos(world.now()),
-        history: recorder.take(),
+        history,
         paths: cluster.rare_paths(),
         failures: failures.take(),
     };
