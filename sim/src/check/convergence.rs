@@ -114,10 +114,14 @@ fn agree(
     if copy.held == newest.held {
         return true;
     }
-    let may_have_expired = log
-        .expirable
-        .by(copy.at_ns)
-        .is_some_and(|gone| gone.version >= version);
+    let may_have_expired = match newest.held {
+        Held::Value { value, .. } => log.may_have_expired(value, copy.at_ns, case),
+        // What is gone may have been any value of unknown version.
+        Held::Gone { .. } | Held::Nothing => log
+            .expirable
+            .by(copy.at_ns)
+            .is_some_and(|gone| gone.version >= version),
+    };
     let may_be_gone = may_have_expired || case.circumstances.may_be_evicted(copy.at_ns);
     let may_be_forgotten = || {
         let forgotten = log.forgotten.by(copy.at_ns);

@@ -164,6 +164,17 @@ impl<'a, 'c> KeyLog<'a, 'c> {
             .map(|(_, set)| *set)
     }
 
+    /// Whether a value may have expired by a time.
+    pub(super) fn may_have_expired(&self, value: ValueId, by_ns: u64, case: &Case<'_>) -> bool {
+        let mut sets = self
+            .writers(value)
+            .filter(|set| !set.surely_had_no_effect());
+        sets.any(|set| {
+            let earliest_ns = case.circumstances.expires_earliest_ns(set);
+            earliest_ns.is_some_and(|earliest_ns| earliest_ns <= by_ns)
+        })
+    }
+
     /// Acknowledged writes by version.
     pub(super) fn by_version(&self) -> &[(Version, &'a Operation)] {
         &self.acknowledged_versions
@@ -212,7 +223,7 @@ impl<'a, 'c> KeyLog<'a, 'c> {
             let known = Known {
                 version: operation.written_version().unwrap_or(Version::MAX),
                 by: operation,
-                is_value: matches!(operation.request, Request::Set { .. }),
+                value: operation.request.value(),
             };
             if let Some(version) = operation.written_version() {
                 self.acknowledged_versions.push((version, operation));
@@ -251,7 +262,7 @@ impl<'a, 'c> KeyLog<'a, 'c> {
     fn index_covered(&mut self, case: &Case<'_>) {
         let (mut covered, mut acknowledged, mut deleted) = (Vec::new(), Vec::new(), Vec::new());
         for operation in self.events.operations.iter().filter(|o| o.is_covered()) {
-            let Some((version, is_value)) = self.vouches_for(operation, case) else {
+            let Some((version, value)) = self.vouches_for(operation, case) else {
                 continue;
             };
             let entry = (
@@ -259,7 +270,7 @@ impl<'a, 'c> KeyLog<'a, 'c> {
                 Known {
                     version,
                     by: operation,
-                    is_value,
+                    value,
                 },
             );
             covered.push(entry);
@@ -302,15 +313,17 @@ impl<'a, 'c> KeyLog<'a, 'c> {
 
     /// What an answered operation proves to be there. A value that cannot have been written proves nothing, so that
     /// one wrong read is one violation. Neither does a miss whose version may be a floor that rose over other keys.
-    fn vouches_for(&self, operation: &Operation, case: &Case<'_>) -> Option<(Version, bool)> {
+    fn vouches_for(
+        &self,
+        operation: &Operation,
+        case: &Case<'_>,
+    ) -> Option<(Version, Option<ValueId>)> {
         let over_ns = case.circumstances.over_ns(operation);
         match operation.answered()?.answer {
-            Answer::Written { version, .. } => {
-                Some((version, matches!(operation.request, Request::Set { .. })))
-            }
+            Answer::Written { version, .. } => Some((version, operation.request.value())),
             Answer::Hit { value, version, .. } => {
                 let origin = self.origin(value, version, over_ns);
-                matches!(origin, Origin::Written).then_some((version, true))
+                matches!(origin, Origin::Written).then_some((version, Some(value)))
             }
             Answer::Miss { version } => {
                 let version = version?;
@@ -318,7 +331,7 @@ impl<'a, 'c> KeyLog<'a, 'c> {
                     .acknowledged_versions
                     .binary_search_by_key(&version, |(own, _)| *own);
                 (place.is_ok() || !case.circumstances.may_be_evicted(over_ns))
-                    .then_some((version, false))
+                    .then_some((version, None))
             }
         }
     }

@@ -151,9 +151,9 @@ fn judge_miss<'a>(log: &KeyLog<'a, '_>, case: &Case<'_>, sight: &Sight) -> Stand
     let Some(known) = log.covered.before(sight.from_ns) else {
         return Standing::Unjudged;
     };
-    if !known.is_value {
+    let Some(known_value) = known.value else {
         return Standing::Fine;
-    }
+    };
     let above = sight.version.filter(|version| *version > known.version);
     let is_deleted = match above {
         Some(version) => log
@@ -169,11 +169,16 @@ fn judge_miss<'a>(log: &KeyLog<'a, '_>, case: &Case<'_>, sight: &Sight) -> Stand
     if is_deleted {
         return Standing::Excused(Excuse::Deleted);
     }
-    let gone = above.unwrap_or(known.version);
-    let may_have_expired = log
-        .expirable
-        .by(sight.to_ns)
-        .is_some_and(|value| value.version >= gone);
+    let newer_may_have_expired = |least: Version| {
+        let gone = log.expirable.by(sight.to_ns);
+        gone.is_some_and(|value| value.version >= least)
+    };
+    let has_expired = || log.may_have_expired(known_value, sight.to_ns, case);
+    let may_have_expired = match above {
+        Some(version) => newer_may_have_expired(version),
+        None if sight.version == Some(known.version) => has_expired(),
+        None => has_expired() || newer_may_have_expired(known.version),
+    };
     if may_have_expired {
         return Standing::Excused(Excuse::Expired);
     }
@@ -188,7 +193,7 @@ fn judge_miss<'a>(log: &KeyLog<'a, '_>, case: &Case<'_>, sight: &Sight) -> Stand
     let failed = log.failed_delete.filter(|d| d.invoked_ns <= sight.to_ns);
     match (failed, above, log.acknowledged.before(sight.from_ns)) {
         (Some(delete), Some(_), _) => Standing::DeletedByFailure { delete },
-        (_, _, Some(acknowledged)) if acknowledged.is_value => Standing::Lost {
+        (_, _, Some(acknowledged)) if acknowledged.value.is_some() => Standing::Lost {
             set: acknowledged.by,
         },
         (_, _, Some(_) | None) => Standing::WentBack { known },

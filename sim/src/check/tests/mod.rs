@@ -9,10 +9,13 @@
 
 mod excuses;
 mod legal;
+mod linearizable;
 mod mutations;
 mod nodes;
+mod pairwise;
 mod planted;
 mod reads;
+mod speed;
 mod story;
 mod twin;
 mod writes;
