@@ -73,6 +73,28 @@ impl Circumstances {
         self.evicted_since_ns.is_some_and(|since| since <= by_ns)
     }
 
+    /// The highest version that a write may have: its own if it was acknowledged, else what a clock within bounds may
+    /// have stamped as long as somebody did.
+    pub(super) fn version_bound(&self, write: &Operation) -> Version {
+        if let Some(version) = write.written_version() {
+            return version;
+        }
+        let (Some(epoch), Some(within_ns)) =
+            (self.clocks.epoch_millis, self.clocks.stamps_within_ns)
+        else {
+            return Version::MAX;
+        };
+        if self.is_astray(write) {
+            return Version::MAX;
+        }
+        let last_ns = self.over_ns(write).saturating_add(within_ns);
+        let millis = last_ns.saturating_add(self.ahead_ns) / NANOS_PER_MILLI;
+        Version {
+            millis: epoch.saturating_add(millis).saturating_add(1),
+            ..Version::MAX
+        }
+    }
+
     /// The first time at which the value of a set may be gone by expiry, by any clock within bounds; none if it never
     /// expires. A clock out of bounds may see it expire at once.
     pub(super) fn expires_earliest_ns(&self, set: &Operation) -> Option<u64> {

@@ -16,7 +16,7 @@ use super::{
     key_log::KeyLog,
     words::time,
 };
-use crate::history::{Copy, Event, Held, Invariant, Version};
+use crate::history::{Event, Held, Invariant, OwnerCopy, Version};
 
 pub(super) fn check(log: &KeyLog<'_, '_>, case: &Case<'_>, findings: &mut Findings<'_>) {
     let copies = &log.events.copies;
@@ -107,8 +107,8 @@ pub(super) const fn ends_or_begins_peace(event: &Event) -> bool {
 fn agree(
     log: &KeyLog<'_, '_>,
     case: &Case<'_>,
-    copy: &Copy,
-    newest: &Copy,
+    copy: &OwnerCopy,
+    newest: &OwnerCopy,
     version: Version,
 ) -> bool {
     if copy.held == newest.held {

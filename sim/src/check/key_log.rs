@@ -9,7 +9,7 @@ use super::{
     verdict::Counts,
 };
 use crate::history::{
-    Answer, Copy, Event, Held, History, Operation, Outcome, Request, ValueId, Version,
+    Answer, Event, Held, History, Operation, Outcome, OwnerCopy, Request, ValueId, Version,
 };
 
 /// What a history has about one key, in the order of invocation.
@@ -17,7 +17,7 @@ use crate::history::{
 pub(super) struct KeyEvents<'a> {
     pub(super) key: &'a str,
     pub(super) operations: Vec<&'a Operation>,
-    pub(super) copies: Vec<&'a Copy>,
+    pub(super) copies: Vec<&'a OwnerCopy>,
     /// Every node that ever was an owner; empty where this is not known.
     pub(super) owners: BTreeSet<u32>,
 }
@@ -175,6 +175,14 @@ impl<'a, 'c> KeyLog<'a, 'c> {
         })
     }
 
+    /// The write that was acknowledged under a version.
+    pub(super) fn acknowledged_as(&self, version: Version) -> Option<&'a Operation> {
+        let versions = &self.acknowledged_versions;
+        let place = versions.partition_point(|(own, _)| *own < version);
+        let (own, write) = versions.get(place)?;
+        (*own == version).then_some(write)
+    }
+
     /// Acknowledged writes by version.
     pub(super) fn by_version(&self) -> &[(Version, &'a Operation)] {
         &self.acknowledged_versions
@@ -221,7 +229,7 @@ impl<'a, 'c> KeyLog<'a, 'c> {
         let (mut deletes, mut forgotten, mut expirable) = (Vec::new(), Vec::new(), Vec::new());
         for operation in &self.events.operations {
             let known = Known {
-                version: operation.written_version().unwrap_or(Version::MAX),
+                version: circumstances.version_bound(operation),
                 by: operation,
                 value: operation.request.value(),
             };
@@ -327,10 +335,8 @@ impl<'a, 'c> KeyLog<'a, 'c> {
             }
             Answer::Miss { version } => {
                 let version = version?;
-                let place = self
-                    .acknowledged_versions
-                    .binary_search_by_key(&version, |(own, _)| *own);
-                (place.is_ok() || !case.circumstances.may_be_evicted(over_ns))
+                let is_of_this_key = self.acknowledged_as(version).is_some();
+                (is_of_this_key || !case.circumstances.may_be_evicted(over_ns))
                     .then_some((version, None))
             }
         }

@@ -159,7 +159,7 @@ impl Resource {
 /// holds nothing.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Copy {
+pub struct OwnerCopy {
     /// When it was looked at.
     pub at_ns: u64,
     /// The owner.

@@ -43,6 +43,40 @@ fn a_newer_value_that_expired_explains_a_miss_and_an_older_one_does_not() {
     story(set('b').lives(100).failed()).breaks(Invariant::Durability);
 }
 
+#[test]
+fn an_unknown_write_explains_only_what_it_may_have_been_stamped_above() {
+    // Versions are milliseconds since the epoch of the history, 1000.
+    let story = |within: Option<u64>, set_at: u64| {
+        Story::new()
+            .then(10, 60, delete())
+            .then(set_at, set_at + 5, set('a').ok(1000 + set_at))
+            .then(300, 305, get().miss_at(1000 + set_at + 1))
+            .with(|history| {
+                history.header.clocks.epoch_millis = Some(1000);
+                history.header.clocks.stamps_within_ns = within.map(|millis| millis * MILLI);
+            })
+    };
+    story(None, 200).is_kept();
+    story(Some(139), 200).breaks(Invariant::Durability);
+    story(Some(140), 200).is_kept();
+    story(Some(0), 50).is_kept();
+}
+
+#[test]
+fn a_miss_under_the_version_of_a_living_value_breaks_durability() {
+    let story = |deed| {
+        Story::new()
+            .then(10, 15, set('a').ok(1))
+            .then(20, 25, delete())
+            .then(30, 60, deed)
+            .then(40, 45, get().miss_at(5))
+    };
+    story(set('b').ok(5)).breaks(Invariant::Durability);
+    story(set('b').lives(1).ok(5)).is_kept();
+    story(set('b').ok(6)).is_kept();
+    story(delete().ok(5)).is_kept();
+}
+
 fn evictions(total: u64) -> Event {
     Event::Evictions {
         node: 2,

@@ -17,6 +17,7 @@ pub(super) const PLAN: Plan = Plan {
     mortal: 20,
     evictions: 0,
     restarts: 0,
+    in_pairs: false,
     uncertainty_ns: 0,
     bug: None,
 };
@@ -24,10 +25,15 @@ pub(super) const PLAN: Plan = Plan {
 /// Judges histories of many seeds; returns what was judged and excused.
 #[track_caller]
 fn are_legal(plan: Plan) -> (u64, BTreeMap<Excuse, u64>) {
+    are_legal_by(&Promises::full(), plan)
+}
+
+#[track_caller]
+fn are_legal_by(promises: &Promises, plan: Plan) -> (u64, BTreeMap<Excuse, u64>) {
     let (mut judged, mut excused) = (0, BTreeMap::new());
     for seed in 0..SEEDS {
         let history = legal_history(seed, plan);
-        let verdict = check(&history, &Promises::full());
+        let verdict = check(&history, promises);
         assert_eq!(verdict.violations, [], "seed {seed}, {plan:?}");
         assert_eq!(
             verdict.counts.unknown + verdict.counts.ok + verdict.counts.failed,
@@ -77,6 +83,31 @@ fn histories_with_restarts_one_at_a_time_are_legal_without_any_excuse() {
     });
     assert!(judged > SEEDS * 40);
     assert!(!excused.contains_key(&Excuse::Lost), "{excused:?}");
+}
+
+#[test]
+fn histories_that_lost_two_nodes_at_a_time_are_excused_until_they_have_settled() {
+    let plan = Plan {
+        restarts: 3,
+        in_pairs: true,
+        mortal: 0,
+        keys: 20,
+        loss: 40,
+        ..PLAN
+    };
+    // The twin goes on with what the third node had.
+    let mut promises = Promises::full();
+    promises.lost_slot_starts_afresh = false;
+    let (judged, excused) = are_legal_by(&promises, plan);
+    assert!(excused.get(&Excuse::Lost) >= Some(&10), "{excused:?}");
+    assert!(judged > SEEDS * 20, "{judged}");
+    // Without the marks there is no excuse.
+    let is_flagged = |seed: &u64| {
+        let mut history = legal_history(*seed, plan);
+        history.marks.clear();
+        check(&history, &promises).is_violated()
+    };
+    assert!((0..SEEDS).filter(is_flagged).count() >= 5);
 }
 
 #[test]

@@ -219,11 +219,17 @@ fn missed(
     let mut deletes = all
         .iter()
         .filter(|o| o.request == Request::Delete && o.invoked_ns <= read.completed_ns);
+    let acknowledged = all
+        .iter()
+        .find(|o| named.is_some() && o.written_version() == named);
     let is_explained = deletes.clone().any(|delete| {
         let may_have = |least: Version| delete.written_version().is_none_or(|own| own >= least);
         !delete.surely_had_no_effect()
             && match named {
-                Some(named) if named > highest => may_have(named),
+                Some(named) if named > highest => match acknowledged {
+                    Some(write) => write.id == delete.id,
+                    None => may_have(named),
+                },
                 Some(named) if named == highest => false,
                 Some(_) | None => delete.written_version().is_none_or(|own| own > highest),
             }
