@@ -39,8 +39,8 @@ pub struct Header {
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Cluster {
-    /// Names of all nodes that there ever were. Nodes are named by their place here; those without a
-    /// [`super::Event::Join`] are members from the start.
+    /// Names of all nodes that there ever were. Nodes are named by their place here. All are members from the start but
+    /// those that have a [`super::Event::Join`] before any [`super::Event::Leave`].
     pub nodes: Vec<String>,
     /// N: owners per key, when there are enough nodes.
     pub replication_factor: u8,

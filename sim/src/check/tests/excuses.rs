@@ -254,6 +254,22 @@ fn a_change_of_owners_excuses_only_where_the_promises_exclude_it() {
 }
 
 #[test]
+fn a_ring_that_shrank_to_two_tolerates_no_loss_until_the_third_is_back() {
+    let story = |leaves, joins, crashes| {
+        Story::new()
+            .mark(1, Event::Settled)
+            .mark(leaves, Event::Leave { node: 2 })
+            .mark(joins, Event::Join { node: 2 })
+            .mark(joins + 1, Event::Settled)
+            .then(10, 15, set('a').ok(1))
+            .mark(crashes, crash(0))
+            .then(90, 95, get().miss())
+    };
+    story(5, 50, 30).is_kept();
+    story(5, 50, 60).breaks(Invariant::Durability);
+}
+
+#[test]
 fn excused_reads_are_counted_by_their_reason() {
     let verdict = written()
         .mark(16, evictions(1))
