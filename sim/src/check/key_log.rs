@@ -316,7 +316,19 @@ impl<'a, 'c> KeyLog<'a, 'c> {
             from_ns: copies.iter().map(|copy| copy.at_ns).min()?,
             to_ns: last_ns.saturating_add(case.circumstances.apart_ns),
         };
-        Some((last_ns, judge(self, case, &sight)))
+        let standing = match judge(self, case, &sight) {
+            // That an older value is there does not say why the newer one is not.
+            Standing::Stale { .. } => judge(
+                self,
+                case,
+                &Sight {
+                    value: None,
+                    ..sight
+                },
+            ),
+            other => other,
+        };
+        Some((last_ns, standing))
     }
 
     /// What an answered operation proves to be there. A value that cannot have been written proves nothing, so that
