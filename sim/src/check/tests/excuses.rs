@@ -93,8 +93,8 @@ fn an_eviction_excuses_a_miss_from_the_last_sample_without_one() {
             .mark(90, evictions(1))
             .then(at, at + 5, get().miss())
     };
-    story(60).is_kept();
-    story(30).breaks(Invariant::Durability);
+    story(45).is_kept();
+    story(44).breaks(Invariant::Durability);
     written()
         .mark(50, evictions(0))
         .mark(90, evictions(0))
@@ -158,6 +158,7 @@ fn the_loss_of_one_node_excuses_nothing_and_of_two_before_it_settled_a_miss() {
     // A restart without a crash before it is a loss; the first start is none.
     story(&[(1, boot(1)), (20, boot(2)), (30, crash(1))]).is_kept();
     story(&[(1, boot(1)), (30, crash(1))]).breaks(Invariant::Durability);
+    story(&[(20, crash(0)), (95, crash(1))]).is_kept();
     // Too late for this read.
     story(&[(20, crash(0)), (96, crash(1))]).breaks(Invariant::Durability);
 }
@@ -185,13 +186,16 @@ fn only_losses_of_owners_count_where_owners_are_known() {
 
 #[test]
 fn what_was_written_after_the_losses_have_settled_is_protected_again() {
-    written()
-        .mark(20, crash(0))
-        .mark(30, crash(1))
-        .mark(40, Event::Settled)
-        .then(50, 55, set('b').ok(2))
-        .then(90, 95, get().miss())
-        .breaks(Invariant::Durability);
+    let story = |at| {
+        written()
+            .mark(20, crash(0))
+            .mark(30, crash(1))
+            .mark(40, Event::Settled)
+            .then(at, at + 5, set('b').ok(2))
+            .then(90, 95, get().miss())
+    };
+    story(39).is_kept();
+    story(40).breaks(Invariant::Durability);
 }
 
 #[test]
