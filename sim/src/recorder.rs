@@ -3,7 +3,7 @@
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::{
-    history::{Answer, Copy, Event, Header, History, Mark, Operation},
+    history::{Answer, Event, Header, History, Mark, Operation, OwnerCopy},
     world::World,
 };
 
@@ -51,7 +51,7 @@ impl Recorder {
     }
 
     /// Notes what a node holds.
-    pub fn copy(&self, copy: Copy) {
+    pub fn copy(&self, copy: OwnerCopy) {
         self.history().copies.push(copy);
     }
 

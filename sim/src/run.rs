@@ -13,7 +13,7 @@ use shard_cache_membership::identity::NodeId;
 use crate::{
     cluster::Cluster,
     faults,
-    history::{self, Clocks, Copy, Event, Floors, Header, Held, History, Promises},
+    history::{self, Clocks, Event, Floors, Header, Held, History, OwnerCopy, Promises},
     node,
     options::{Judge, Options},
     recorder::Recorder,
@@ -274,7 +274,7 @@ fn note_copies(cluster: &Cluster) {
                     version: workload::version_of(version),
                 }),
             };
-            cluster.recorder().copy(Copy {
+            cluster.recorder().copy(OwnerCopy {
                 at_ns,
                 node: u32::from(index),
                 key: name.clone(),
@@ -315,6 +315,8 @@ fn header(options: &Options) -> Header {
             uncertainty_ns: 0,
             bound_ns: nanos(CLOCK_BOUND),
             epoch_millis: Some(EPOCH_MILLIS),
+            // A node that stands still stamps what waits for it when it goes on.
+            stamps_within_ns: None,
         },
         tombstone_life_ns: Some(nanos(options.config(0).tombstones.life)),
         evictions_recorded: true,

@@ -8,6 +8,8 @@ use super::{Promises, upheavals::Upheavals};
 use crate::history::{Clocks, Event, History, Life, Mark, Operation, Request, Version};
 
 const NANOS_PER_MILLI: u64 = 1_000_000;
+/// A stamp further ahead than this is refused by every node, so that one clock draws others along by no more.
+const DRIFT_MAX_NS: u64 = 500 * NANOS_PER_MILLI;
 
 /// A legal reason why a promise does not speak of a read.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Serialize, Deserialize)]
@@ -32,6 +34,8 @@ pub(super) struct Circumstances {
     pub(super) apart_ns: u64,
     /// From when on something may have been evicted; none if nothing ever was.
     evicted_since_ns: Option<u64>,
+    /// How far ahead the hybrid clock of a node within bounds may be, drawn along by others.
+    ahead_ns: u64,
     /// When a node's clock was out of bounds.
     astray: BTreeMap<u32, Vec<(u64, u64)>>,
     pub(super) upheavals: Upheavals,
@@ -51,6 +55,9 @@ impl Circumstances {
             clocks: header.clocks,
             apart_ns: header.clocks.uncertainty_ns.saturating_mul(2),
             evicted_since_ns,
+            ahead_ns: furthest_ahead(&marks)
+                .min(DRIFT_MAX_NS)
+                .max(header.clocks.bound_ns),
             astray: astray(&marks, header.clocks.bound_ns),
             upheavals: Upheavals::of(&header.cluster, promises, &marks),
         }
@@ -64,6 +71,28 @@ impl Circumstances {
     /// Whether something may have been evicted by a time.
     pub(super) fn may_be_evicted(&self, by_ns: u64) -> bool {
         self.evicted_since_ns.is_some_and(|since| since <= by_ns)
+    }
+
+    /// The highest version that a write may have: its own if it was acknowledged, else what a clock within bounds may
+    /// have stamped as long as somebody did.
+    pub(super) fn version_bound(&self, write: &Operation) -> Version {
+        if let Some(version) = write.written_version() {
+            return version;
+        }
+        let (Some(epoch), Some(within_ns)) =
+            (self.clocks.epoch_millis, self.clocks.stamps_within_ns)
+        else {
+            return Version::MAX;
+        };
+        if self.is_astray(write) {
+            return Version::MAX;
+        }
+        let last_ns = self.over_ns(write).saturating_add(within_ns);
+        let millis = last_ns.saturating_add(self.ahead_ns) / NANOS_PER_MILLI;
+        Version {
+            millis: epoch.saturating_add(millis).saturating_add(1),
+            ..Version::MAX
+        }
     }
 
     /// The first time at which the value of a set may be gone by expiry, by any clock within bounds; none if it never
@@ -104,7 +133,7 @@ impl Circumstances {
         });
         let by_answer = set.answered().map(|_| {
             self.over_ns(set)
-                .saturating_add(self.clocks.bound_ns)
+                .saturating_add(self.ahead_ns)
                 .saturating_add(NANOS_PER_MILLI)
         });
         let stamped = [by_stamp, by_answer].into_iter().flatten().min()?;
@@ -169,6 +198,16 @@ fn evicted_since(marks: &[&Mark]) -> Option<u64> {
         }
     }
     since
+}
+
+fn furthest_ahead(marks: &[&Mark]) -> u64 {
+    let mut furthest = 0;
+    for mark in marks {
+        if let Event::Clock { offset_ns, .. } = mark.event {
+            furthest = furthest.max(u64::try_from(offset_ns).unwrap_or_default());
+        }
+    }
+    furthest
 }
 
 /// When each node's clock was out of bounds. A hybrid clock that was ahead stays ahead until time has caught up.

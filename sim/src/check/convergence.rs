@@ -16,7 +16,7 @@ use super::{
     key_log::KeyLog,
     words::time,
 };
-use crate::history::{Copy, Event, Held, Invariant, Version};
+use crate::history::{Event, Held, Invariant, OwnerCopy, Version};
 
 pub(super) fn check(log: &KeyLog<'_, '_>, case: &Case<'_>, findings: &mut Findings<'_>) {
     let copies = &log.events.copies;
@@ -107,17 +107,21 @@ pub(super) const fn ends_or_begins_peace(event: &Event) -> bool {
 fn agree(
     log: &KeyLog<'_, '_>,
     case: &Case<'_>,
-    copy: &Copy,
-    newest: &Copy,
+    copy: &OwnerCopy,
+    newest: &OwnerCopy,
     version: Version,
 ) -> bool {
     if copy.held == newest.held {
         return true;
     }
-    let may_have_expired = log
-        .expirable
-        .by(copy.at_ns)
-        .is_some_and(|gone| gone.version >= version);
+    let may_have_expired = match newest.held {
+        Held::Value { value, .. } => log.may_have_expired(value, copy.at_ns, case),
+        // What is gone may have been any value of unknown version.
+        Held::Gone { .. } | Held::Nothing => log
+            .expirable
+            .by(copy.at_ns)
+            .is_some_and(|gone| gone.version >= version),
+    };
     let may_be_gone = may_have_expired || case.circumstances.may_be_evicted(copy.at_ns);
     let may_be_forgotten = || {
         let forgotten = log.forgotten.by(copy.at_ns);

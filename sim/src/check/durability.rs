@@ -33,22 +33,8 @@ pub(super) fn check(log: &KeyLog<'_, '_>, case: &Case<'_>, findings: &mut Findin
             });
         }
     }
-    if let Some((at_ns, standing)) = log.final_standing {
-        let lost = match standing {
-            Standing::Lost { set } => Some(set),
-            Standing::Stale { newer } => Some(newer.by),
-            Standing::Unjudged
-            | Standing::NotWritten
-            | Standing::Fine
-            | Standing::Excused(_)
-            | Standing::Resurrected { .. }
-            | Standing::WentBack { .. }
-            | Standing::DeletedByFailure { .. } => None,
-        };
-        // What only a read had seen is not acknowledged.
-        if let Some(set) = lost.filter(|by| by.request.is_write()) {
-            report_copies(log, case, set, at_ns, findings);
-        }
+    if let Some((at_ns, Standing::Lost { set })) = log.final_standing {
+        report_copies(log, case, set, at_ns, findings);
     }
 }
 

@@ -1,6 +1,6 @@
 //! Running maxima over time: "the highest version that was surely there before this moment", by binary search.
 
-use crate::history::{Operation, Version};
+use crate::history::{Operation, ValueId, Version};
 
 /// A version that an operation vouches for.
 #[derive(Clone, Copy, Debug)]
@@ -8,14 +8,18 @@ pub(super) struct Known<'a> {
     pub(super) version: Version,
     /// Who wrote it or saw it.
     pub(super) by: &'a Operation,
-    /// Whether it is a value; else the key was deleted, or gone for another reason.
-    pub(super) is_value: bool,
+    /// The value; none if the key was deleted, or gone for another reason.
+    pub(super) value: Option<ValueId>,
 }
 
 impl Known<'_> {
     /// Of two that know one version, a write says more than a read, and a value more than a miss.
     fn rank(&self) -> (Version, bool, bool) {
-        (self.version, self.by.request.is_write(), self.is_value)
+        (
+            self.version,
+            self.by.request.is_write(),
+            self.value.is_some(),
+        )
     }
 }
 

@@ -9,7 +9,7 @@ use super::{
     verdict::Counts,
 };
 use crate::history::{
-    Answer, Copy, Event, Held, History, Operation, Outcome, Request, ValueId, Version,
+    Answer, Event, Held, History, Operation, Outcome, OwnerCopy, Request, ValueId, Version,
 };
 
 /// What a history has about one key, in the order of invocation.
@@ -17,7 +17,7 @@ use crate::history::{
 pub(super) struct KeyEvents<'a> {
     pub(super) key: &'a str,
     pub(super) operations: Vec<&'a Operation>,
-    pub(super) copies: Vec<&'a Copy>,
+    pub(super) copies: Vec<&'a OwnerCopy>,
     /// Every node that ever was an owner; empty where this is not known.
     pub(super) owners: BTreeSet<u32>,
 }
@@ -164,6 +164,25 @@ impl<'a, 'c> KeyLog<'a, 'c> {
             .map(|(_, set)| *set)
     }
 
+    /// Whether a value may have expired by a time.
+    pub(super) fn may_have_expired(&self, value: ValueId, by_ns: u64, case: &Case<'_>) -> bool {
+        let mut sets = self
+            .writers(value)
+            .filter(|set| !set.surely_had_no_effect());
+        sets.any(|set| {
+            let earliest_ns = case.circumstances.expires_earliest_ns(set);
+            earliest_ns.is_some_and(|earliest_ns| earliest_ns <= by_ns)
+        })
+    }
+
+    /// The write that was acknowledged under a version.
+    pub(super) fn acknowledged_as(&self, version: Version) -> Option<&'a Operation> {
+        let versions = &self.acknowledged_versions;
+        let place = versions.partition_point(|(own, _)| *own < version);
+        let (own, write) = versions.get(place)?;
+        (*own == version).then_some(write)
+    }
+
     /// Acknowledged writes by version.
     pub(super) fn by_version(&self) -> &[(Version, &'a Operation)] {
         &self.acknowledged_versions
@@ -210,9 +229,9 @@ impl<'a, 'c> KeyLog<'a, 'c> {
         let (mut deletes, mut forgotten, mut expirable) = (Vec::new(), Vec::new(), Vec::new());
         for operation in &self.events.operations {
             let known = Known {
-                version: operation.written_version().unwrap_or(Version::MAX),
+                version: circumstances.version_bound(operation),
                 by: operation,
-                is_value: matches!(operation.request, Request::Set { .. }),
+                value: operation.request.value(),
             };
             if let Some(version) = operation.written_version() {
                 self.acknowledged_versions.push((version, operation));
@@ -251,7 +270,7 @@ impl<'a, 'c> KeyLog<'a, 'c> {
     fn index_covered(&mut self, case: &Case<'_>) {
         let (mut covered, mut acknowledged, mut deleted) = (Vec::new(), Vec::new(), Vec::new());
         for operation in self.events.operations.iter().filter(|o| o.is_covered()) {
-            let Some((version, is_value)) = self.vouches_for(operation, case) else {
+            let Some((version, value)) = self.vouches_for(operation, case) else {
                 continue;
             };
             let entry = (
@@ -259,7 +278,7 @@ impl<'a, 'c> KeyLog<'a, 'c> {
                 Known {
                     version,
                     by: operation,
-                    is_value,
+                    value,
                 },
             );
             covered.push(entry);
@@ -297,28 +316,40 @@ impl<'a, 'c> KeyLog<'a, 'c> {
             from_ns: copies.iter().map(|copy| copy.at_ns).min()?,
             to_ns: last_ns.saturating_add(case.circumstances.apart_ns),
         };
-        Some((last_ns, judge(self, case, &sight)))
+        let standing = match judge(self, case, &sight) {
+            // That an older value is there does not say why the newer one is not.
+            Standing::Stale { .. } => judge(
+                self,
+                case,
+                &Sight {
+                    value: None,
+                    ..sight
+                },
+            ),
+            other => other,
+        };
+        Some((last_ns, standing))
     }
 
     /// What an answered operation proves to be there. A value that cannot have been written proves nothing, so that
     /// one wrong read is one violation. Neither does a miss whose version may be a floor that rose over other keys.
-    fn vouches_for(&self, operation: &Operation, case: &Case<'_>) -> Option<(Version, bool)> {
+    fn vouches_for(
+        &self,
+        operation: &Operation,
+        case: &Case<'_>,
+    ) -> Option<(Version, Option<ValueId>)> {
         let over_ns = case.circumstances.over_ns(operation);
         match operation.answered()?.answer {
-            Answer::Written { version, .. } => {
-                Some((version, matches!(operation.request, Request::Set { .. })))
-            }
+            Answer::Written { version, .. } => Some((version, operation.request.value())),
             Answer::Hit { value, version, .. } => {
                 let origin = self.origin(value, version, over_ns);
-                matches!(origin, Origin::Written).then_some((version, true))
+                matches!(origin, Origin::Written).then_some((version, Some(value)))
             }
             Answer::Miss { version } => {
                 let version = version?;
-                let place = self
-                    .acknowledged_versions
-                    .binary_search_by_key(&version, |(own, _)| *own);
-                (place.is_ok() || !case.circumstances.may_be_evicted(over_ns))
-                    .then_some((version, false))
+                let is_of_this_key = self.acknowledged_as(version).is_some();
+                (is_of_this_key || !case.circumstances.may_be_evicted(over_ns))
+                    .then_some((version, None))
             }
         }
     }

@@ -5,8 +5,9 @@
 //! or anything newer is right. What is older is *resurrected* if an acknowledged delete lies between, else *stale*.
 //! Nothing at all, where the version that has to be there is a value, needs an explanation:
 //!
-//! - the miss names a version above: a delete that may have that version must have begun, or a value that may have it
-//!   must have had time to expire;
+//! - the miss names a version above: if a delete was acknowledged under it, that is why; if a set was, its value must
+//!   have had time to expire; else a delete that may have that version must have begun, or a value that may have it must
+//!   have had time to expire;
 //! - the miss names that version itself: the value must have had time to expire;
 //! - the miss names less, or nothing: the answering owners know of nothing, so the value itself or a newer one must have
 //!   had time to expire, or a newer tombstone to be forgotten;
@@ -18,7 +19,7 @@ use super::{
     floors::Known,
     key_log::{KeyLog, Origin},
 };
-use crate::history::{Answer, Invariant, Operation, ValueId, Version};
+use crate::history::{Answer, Invariant, Operation, Request, ValueId, Version};
 
 /// What was seen of a key, between two moments.
 pub(super) struct Sight {
@@ -151,17 +152,19 @@ fn judge_miss<'a>(log: &KeyLog<'a, '_>, case: &Case<'_>, sight: &Sight) -> Stand
     let Some(known) = log.covered.before(sight.from_ns) else {
         return Standing::Unjudged;
     };
-    if !known.is_value {
+    let Some(known_value) = known.value else {
         return Standing::Fine;
-    }
+    };
     let above = sight.version.filter(|version| *version > known.version);
-    let is_deleted = match above {
-        Some(version) => log
+    let named = above.and_then(|version| log.acknowledged_as(version));
+    let is_deleted = match (named, above) {
+        (Some(write), _) => write.request == Request::Delete && write.invoked_ns <= sight.to_ns,
+        (None, Some(version)) => log
             .deletes
             .by(sight.to_ns)
             .is_some_and(|delete| delete.version >= version),
-        None if sight.version == Some(known.version) => false,
-        None => log
+        (None, None) if sight.version == Some(known.version) => false,
+        (None, None) => log
             .forgotten
             .by(sight.to_ns)
             .is_some_and(|delete| delete.version > known.version),
@@ -169,11 +172,17 @@ fn judge_miss<'a>(log: &KeyLog<'a, '_>, case: &Case<'_>, sight: &Sight) -> Stand
     if is_deleted {
         return Standing::Excused(Excuse::Deleted);
     }
-    let gone = above.unwrap_or(known.version);
-    let may_have_expired = log
-        .expirable
-        .by(sight.to_ns)
-        .is_some_and(|value| value.version >= gone);
+    let newer_may_have_expired = |least: Version| {
+        let gone = log.expirable.by(sight.to_ns);
+        gone.is_some_and(|value| value.version >= least)
+    };
+    let has_expired = |value| log.may_have_expired(value, sight.to_ns, case);
+    let may_have_expired = match (named.map(|write| write.request.value()), above) {
+        (Some(value), _) => value.is_some_and(has_expired),
+        (None, Some(version)) => newer_may_have_expired(version),
+        (None, None) if sight.version == Some(known.version) => has_expired(known_value),
+        (None, None) => has_expired(known_value) || newer_may_have_expired(known.version),
+    };
     if may_have_expired {
         return Standing::Excused(Excuse::Expired);
     }
@@ -188,7 +197,7 @@ fn judge_miss<'a>(log: &KeyLog<'a, '_>, case: &Case<'_>, sight: &Sight) -> Stand
     let failed = log.failed_delete.filter(|d| d.invoked_ns <= sight.to_ns);
     match (failed, above, log.acknowledged.before(sight.from_ns)) {
         (Some(delete), Some(_), _) => Standing::DeletedByFailure { delete },
-        (_, _, Some(acknowledged)) if acknowledged.is_value => Standing::Lost {
+        (_, _, Some(acknowledged)) if acknowledged.value.is_some() => Standing::Lost {
             set: acknowledged.by,
         },
         (_, _, Some(_) | None) => Standing::WentBack { known },

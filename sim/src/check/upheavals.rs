@@ -40,8 +40,7 @@ pub(super) struct Upheaval {
 impl Upheavals {
     /// Reads them from marks in the order of times.
     pub(super) fn of(cluster: &Cluster, promises: &Promises, marks: &[&Mark]) -> Self {
-        let joining: BTreeSet<u32> = marks.iter().filter_map(joins).collect();
-        let mut members = cluster.nodes.len().saturating_sub(joining.len());
+        let mut members = cluster.nodes.len().saturating_sub(newcomers(marks));
         let mut sizes = vec![(0, members)];
         let factor = usize::from(cluster.replication_factor);
         let mut down = BTreeSet::new();
@@ -177,14 +176,19 @@ impl Period {
     }
 }
 
-const fn joins(mark: &&Mark) -> Option<u32> {
-    match mark.event {
-        Event::Join { node } => Some(node),
+/// How many nodes joined before they ever left, and so were no members at first.
+fn newcomers(marks: &[&Mark]) -> usize {
+    let mut moved = BTreeSet::new();
+    let joins_first = |mark: &&&Mark| match mark.event {
+        Event::Join { node } => moved.insert(node),
+        Event::Leave { node } => {
+            moved.insert(node);
+            false
+        }
         Event::FaultBegin { .. }
         | Event::FaultEnd { .. }
         | Event::Crash { .. }
         | Event::Boot { .. }
-        | Event::Leave { .. }
         | Event::Clock { .. }
         | Event::Owners { .. }
         | Event::Settled
@@ -192,6 +196,7 @@ const fn joins(mark: &&Mark) -> Option<u32> {
         | Event::Healed { .. }
         | Event::Evictions { .. }
         | Event::Membership { .. }
-        | Event::Usage { .. } => None,
-    }
+        | Event::Usage { .. } => false,
+    };
+    marks.iter().filter(joins_first).count()
 }

@@ -39,8 +39,8 @@ pub struct Header {
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Cluster {
-    /// Names of all nodes that there ever were. Nodes are named by their place here; those without a
-    /// [`super::Event::Join`] are members from the start.
+    /// Names of all nodes that there ever were. Nodes are named by their place here. All are members from the start but
+    /// those that have a [`super::Event::Join`] before any [`super::Event::Leave`].
     pub nodes: Vec<String>,
     /// N: owners per key, when there are enough nodes.
     pub replication_factor: u8,
@@ -64,6 +64,11 @@ pub struct Clocks {
     /// Unix milliseconds at the history's time zero: makes versions comparable with times. None if not known.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub epoch_millis: Option<u64>,
+    /// How long after an operation of unknown outcome completed its coordinator may still stamp it (which is not to say
+    /// that it may not take effect later under an earlier stamp). Together with the epoch it bounds the version that such a
+    /// write may have. None if not known: then it may have any version.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub stamps_within_ns: Option<u64>,
 }
 
 impl Default for Header {

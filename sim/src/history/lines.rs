@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use super::{
     error::ReadError,
     header::Header,
-    mark::{Copy, Mark},
+    mark::{Mark, OwnerCopy},
     operation::{
         Answer, Answered, Consistency, Degrade, Life, Operation, Outcome, Request, Unanswered,
     },
@@ -23,10 +23,10 @@ pub(super) enum Line<'a> {
     #[serde(borrow)]
     Operation(OperationLine<'a>),
     Mark(Cow<'a, Mark>),
-    Copy(Cow<'a, Copy>),
+    Copy(Cow<'a, OwnerCopy>),
 }
 
-#[derive(Clone, core::marker::Copy, Serialize, Deserialize)]
+#[derive(Clone, Copy, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 enum Kind {
     Set,
@@ -34,7 +34,7 @@ enum Kind {
     Delete,
 }
 
-#[derive(Clone, core::marker::Copy, Serialize, Deserialize)]
+#[derive(Clone, Copy, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 enum OutcomeName {
     Ok,

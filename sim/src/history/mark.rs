@@ -43,12 +43,12 @@ pub enum Event {
         /// The life.
         boot_id: u64,
     },
-    /// A node was added to a ring that had been formed without it.
+    /// A node was added to a ring: one formed without it, or one that it had left.
     Join {
         /// Which.
         node: u32,
     },
-    /// A node left the ring for good, in order or forgotten.
+    /// A node left the ring: in order, forgotten, or because it was down for longer than the ring waits.
     Leave {
         /// Which.
         node: u32,
@@ -159,7 +159,7 @@ impl Resource {
 /// holds nothing.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Copy {
+pub struct OwnerCopy {
     /// When it was looked at.
     pub at_ns: u64,
     /// The owner.

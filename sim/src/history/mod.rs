@@ -1,7 +1,7 @@
 //! What happened to a cluster, as it was seen from outside.
 //!
 //! A [`History`] is a [`Header`] (what the cluster was and what it had promised), [`Operation`]s (every request, with
-//! its interval on one clock and its outcome), [`Mark`]s (faults, lives of nodes, samples) and [`struct@Copy`]s (what each
+//! its interval on one clock and its outcome), [`Mark`]s (faults, lives of nodes, samples) and [`OwnerCopy`]s (what each
 //! node held of each key in the end). Recording knows nothing of right and wrong; [`crate::check`] decides from this
 //! alone.
 //!
@@ -28,7 +28,7 @@ mod write;
 pub use self::{
     error::ReadError,
     header::{Clocks, Cluster, FORMAT, Header},
-    mark::{Copy, Event, Held, Mark, Resource},
+    mark::{Event, Held, Mark, OwnerCopy, Resource},
     operation::{
         Answer, Answered, Consistency, Degrade, Life, Operation, Outcome, Request, Unanswered,
     },
@@ -48,5 +48,5 @@ pub struct History {
     /// What was done to the cluster, and what was seen of it.
     pub marks: Vec<Mark>,
     /// What the nodes held in the end.
-    pub copies: Vec<Copy>,
+    pub copies: Vec<OwnerCopy>,
 }

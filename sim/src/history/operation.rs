@@ -46,6 +46,15 @@ pub enum Request {
 }
 
 impl Request {
+    /// The value that it stores.
+    #[must_use]
+    pub const fn value(self) -> Option<ValueId> {
+        match self {
+            Self::Set { value, .. } => Some(value),
+            Self::Get | Self::Delete => None,
+        }
+    }
+
     /// Whether it changes the key.
     #[must_use]
     pub const fn is_write(self) -> bool {

@@ -2,8 +2,8 @@
 
 use super::*;
 use crate::history::{
-    Answer, Answered, Consistency, Copy, Degrade, Held, Life, Mark, Operation, Outcome, Promises,
-    Request, Resource, Unanswered, ValueId, Version, Writer,
+    Answer, Answered, Consistency, Degrade, Held, Life, Mark, Operation, Outcome, OwnerCopy,
+    Promises, Request, Resource, Unanswered, ValueId, Version, Writer,
 };
 
 fn operation(request: Request, outcome: Outcome) -> Operation {
@@ -132,7 +132,7 @@ fn full_history() -> History {
             .into_iter()
             .collect(),
         copies: held
-            .map(|held| Copy {
+            .map(|held| OwnerCopy {
                 at_ns: 9,
                 node: 2,
                 key: "k".to_owned(),
@@ -243,4 +243,14 @@ fn a_history_of_the_chaos_tool_is_understood() {
     let broken = text.replace("\"begun_us\":960", "\"begun_us\":\"x\"");
     let error = read(broken.as_bytes()).unwrap_err().to_string();
     assert!(error.starts_with("line 5, field `begun_us`"), "{error}");
+}
+
+#[test]
+fn the_example_of_the_document_is_a_history() {
+    let document = include_str!("../../../docs/history.md");
+    let after = document.split("```json\n").nth(1).unwrap();
+    let example = after.split("```").next().unwrap();
+    let history = read(example.as_bytes()).unwrap();
+    assert_eq!(history.operations.len(), 3);
+    assert_eq!((history.marks.len(), history.copies.len()), (2, 1));
 }

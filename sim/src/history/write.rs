@@ -9,7 +9,7 @@ use super::{
     History,
     header::Header,
     lines::Line,
-    mark::{Copy, Mark},
+    mark::{Mark, OwnerCopy},
     operation::Operation,
 };
 
@@ -68,7 +68,7 @@ impl<W: Write> Writer<W> {
     ///
     /// # Errors
     /// Writing failed.
-    pub fn copy(&mut self, copy: &Copy) -> io::Result<()> {
+    pub fn copy(&mut self, copy: &OwnerCopy) -> io::Result<()> {
         self.line(&Line::Copy(Cow::Borrowed(copy)))
     }
 

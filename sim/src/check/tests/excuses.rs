@@ -43,6 +43,40 @@ fn a_newer_value_that_expired_explains_a_miss_and_an_older_one_does_not() {
     story(set('b').lives(100).failed()).breaks(Invariant::Durability);
 }
 
+#[test]
+fn an_unknown_write_explains_only_what_it_may_have_been_stamped_above() {
+    // Versions are milliseconds since the epoch of the history, 1000.
+    let story = |within: Option<u64>, set_at: u64| {
+        Story::new()
+            .then(10, 60, delete())
+            .then(set_at, set_at + 5, set('a').ok(1000 + set_at))
+            .then(300, 305, get().miss_at(1000 + set_at + 1))
+            .with(|history| {
+                history.header.clocks.epoch_millis = Some(1000);
+                history.header.clocks.stamps_within_ns = within.map(|millis| millis * MILLI);
+            })
+    };
+    story(None, 200).is_kept();
+    story(Some(139), 200).breaks(Invariant::Durability);
+    story(Some(140), 200).is_kept();
+    story(Some(0), 50).is_kept();
+}
+
+#[test]
+fn a_miss_under_the_version_of_a_living_value_breaks_durability() {
+    let story = |deed| {
+        Story::new()
+            .then(10, 15, set('a').ok(1))
+            .then(20, 25, delete())
+            .then(30, 60, deed)
+            .then(40, 45, get().miss_at(5))
+    };
+    story(set('b').ok(5)).breaks(Invariant::Durability);
+    story(set('b').lives(1).ok(5)).is_kept();
+    story(set('b').ok(6)).is_kept();
+    story(delete().ok(5)).is_kept();
+}
+
 fn evictions(total: u64) -> Event {
     Event::Evictions {
         node: 2,
@@ -59,8 +93,8 @@ fn an_eviction_excuses_a_miss_from_the_last_sample_without_one() {
             .mark(90, evictions(1))
             .then(at, at + 5, get().miss())
     };
-    story(60).is_kept();
-    story(30).breaks(Invariant::Durability);
+    story(45).is_kept();
+    story(44).breaks(Invariant::Durability);
     written()
         .mark(50, evictions(0))
         .mark(90, evictions(0))
@@ -124,6 +158,7 @@ fn the_loss_of_one_node_excuses_nothing_and_of_two_before_it_settled_a_miss() {
     // A restart without a crash before it is a loss; the first start is none.
     story(&[(1, boot(1)), (20, boot(2)), (30, crash(1))]).is_kept();
     story(&[(1, boot(1)), (30, crash(1))]).breaks(Invariant::Durability);
+    story(&[(20, crash(0)), (95, crash(1))]).is_kept();
     // Too late for this read.
     story(&[(20, crash(0)), (96, crash(1))]).breaks(Invariant::Durability);
 }
@@ -151,13 +186,16 @@ fn only_losses_of_owners_count_where_owners_are_known() {
 
 #[test]
 fn what_was_written_after_the_losses_have_settled_is_protected_again() {
-    written()
-        .mark(20, crash(0))
-        .mark(30, crash(1))
-        .mark(40, Event::Settled)
-        .then(50, 55, set('b').ok(2))
-        .then(90, 95, get().miss())
-        .breaks(Invariant::Durability);
+    let story = |at| {
+        written()
+            .mark(20, crash(0))
+            .mark(30, crash(1))
+            .mark(40, Event::Settled)
+            .then(at, at + 5, set('b').ok(2))
+            .then(90, 95, get().miss())
+    };
+    story(39).is_kept();
+    story(40).breaks(Invariant::Durability);
 }
 
 #[test]
@@ -217,6 +255,22 @@ fn a_change_of_owners_excuses_only_where_the_promises_exclude_it() {
         .then(50, 55, set('b').ok(2))
         .then(60, 65, get().miss())
         .breaks_by(Invariant::Durability, &Promises::of_this_release());
+}
+
+#[test]
+fn a_ring_that_shrank_to_two_tolerates_no_loss_until_the_third_is_back() {
+    let story = |leaves, joins, crashes| {
+        Story::new()
+            .mark(1, Event::Settled)
+            .mark(leaves, Event::Leave { node: 2 })
+            .mark(joins, Event::Join { node: 2 })
+            .mark(joins + 1, Event::Settled)
+            .then(10, 15, set('a').ok(1))
+            .mark(crashes, crash(0))
+            .then(90, 95, get().miss())
+    };
+    story(5, 50, 30).is_kept();
+    story(5, 50, 60).breaks(Invariant::Durability);
 }
 
 #[test]

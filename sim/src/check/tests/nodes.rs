@@ -143,7 +143,8 @@ fn nodes_that_disagree_long_after_a_heal_break_membership_agreement() {
     story(20_000, 1, 2).breaks(Invariant::MembershipAgreement);
     story(8_000, 1, 2).is_kept();
     story(8_000, 2, 1).breaks(Invariant::MembershipAgreement);
-    story(6_000, 2, 2).is_kept();
+    story(6_100, 2, 2).is_kept();
+    story(6_101, 2, 2).breaks(Invariant::MembershipAgreement);
     // A node that the heal did not reach, or after the next fault.
     story(20_000, 1, 1).mark(20_001, sees(7, 2, 2)).is_kept();
     let fault = Event::FaultBegin {

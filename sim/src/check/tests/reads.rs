@@ -350,6 +350,19 @@ fn owners_that_hold_less_than_was_acknowledged_break_durability() {
 }
 
 #[test]
+fn owners_need_not_hold_what_has_expired_though_something_older_is_there() {
+    let story = |newer| {
+        Story::new()
+            .then(10, 15, set('a').ok(1))
+            .then(20, 25, newer)
+            .holds(3000, 0, 'a', 1)
+            .holds(3000, 1, 'a', 1)
+    };
+    story(set('b').lives(100).ok(2)).is_kept();
+    story(set('b').lives(9000).ok(2)).breaks(Invariant::Durability);
+}
+
+#[test]
 fn owners_that_hold_a_deleted_value_break_no_resurrection() {
     let story = Story::new()
         .then(10, 15, set('a').ok(1))

@@ -3,8 +3,8 @@
 use crate::{
     check::{Verdict, check},
     history::{
-        Answer, Answered, Consistency, Copy, Degrade, Event, Held, History, Invariant, Life, Mark,
-        Operation, Outcome, Promises, Request, Unanswered, ValueId, Version,
+        Answer, Answered, Consistency, Degrade, Event, Held, History, Invariant, Life, Mark,
+        Operation, Outcome, OwnerCopy, Promises, Request, Unanswered, ValueId, Version,
     },
 };
 
@@ -186,7 +186,7 @@ impl Story {
     }
 
     pub(super) fn copy(mut self, at: u64, node: u32, held: Held) -> Self {
-        self.history.copies.push(Copy {
+        self.history.copies.push(OwnerCopy {
             at_ns: at * MILLI,
             node,
             key: "k".to_owned(),

@@ -125,6 +125,20 @@ fn a_clock_out_of_bounds_excuses_late_service_by_its_node() {
 }
 
 #[test]
+fn a_clock_that_is_ahead_draws_others_along_as_far_as_they_accept() {
+    let story = |ahead: i64, at| {
+        let offset_ns = ahead * MILLI as i64;
+        Story::new()
+            .mark(0, Event::Clock { node: 2, offset_ns })
+            .then(10, 15, set('a').lives(1000).ok(1))
+            .then(at, at + 5, get().hit('a', 1))
+    };
+    story(300, 1816).is_kept();
+    story(300, 1817).breaks(Invariant::Expiry);
+    story(9000, 2017).breaks(Invariant::Expiry);
+}
+
+#[test]
 fn a_clock_that_was_ahead_is_trusted_again_once_time_has_caught_up() {
     let story = |at| {
         let clock = |offset_ns| Event::Clock { node: 0, offset_ns };
