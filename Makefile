@@ -2,7 +2,8 @@
 
 CARGO ?= cargo
 PYTHON ?= python3
-SCRIPTS := .ci/run .ci/fresh deploy/image.sh
+SCRIPTS := .ci/run .ci/fresh deploy/image.sh chaos/check chaos/lib.sh chaos/own_cluster.sh chaos/kill.sh chaos/pause.sh \
+	chaos/partition.sh chaos/heal.sh chaos/smoke.sh chaos/tests/interrupted.sh chaos/tests/scripts.sh
 
 # The optimised binary is linked statically where the machine has a static C library (Linux with glibc's libc.a), so
 # that one and the same binary runs here and in an image without a system: STATIC=0 links it dynamically. An explicit
@@ -13,10 +14,10 @@ STATIC ?= $(if $(and $(filter %-linux-gnu,$(HOST)),$(LIBC_STATIC)),1,0)
 RELEASE_RUSTFLAGS = -C force-frame-pointers=yes$(if $(filter 1,$(STATIC)), -C target-feature=+crt-static)
 
 .DEFAULT_GOAL := help
-.PHONY: help build run-local stop-local docker containers test race sim cover fmt fmt-check lint verify readme external engine ci clean
+.PHONY: help build run-local stop-local docker containers chaos-smoke chaos-scripts chaos-interrupted test race sim cover fmt fmt-check lint verify readme external engine ci clean
 
 help: ## Show this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-18s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 build: ## Build the optimised binary and leave it at ./shard-cache
 	RUSTFLAGS="$(RELEASE_RUSTFLAGS)" $(CARGO) build --release --locked --target $(HOST) --package shard-cache --bin shard-cache
@@ -35,6 +36,15 @@ docker: build ## Build the image shard-cache:latest from ./shard-cache; pulls no
 
 containers: docker ## Check the image and docker-compose.yml with a real engine: the README's requests at each node
 	$(PYTHON) tests/containers.py
+
+chaos-smoke: docker ## Kill, pause and cut off containers under load, and prove that nothing acknowledged was lost
+	chaos/smoke.sh
+
+chaos-scripts: docker ## Check each fault script, and each way to end it
+	chaos/tests/scripts.sh
+
+chaos-interrupted: docker ## End the smoke test at several moments and look for what it left
+	chaos/tests/interrupted.sh
 
 test: ## Run all tests; needs Rust, a C compiler and Python 3 (a virtual environment is made in .venv)
 	CARGO="$(CARGO)" $(PYTHON) tests/run.py
@@ -76,14 +86,14 @@ verify: fmt-check lint ## What must hold before a change lands, apart from the t
 readme: ## Execute the README's commands against the debug binary
 	CARGO="$(CARGO)" $(PYTHON) tests/readme.py
 
-external: ## Checks by tools that are not Rust's: shellcheck, yamllint, promtool
+external: ## Checks by tools that are not Rust's: shellcheck, yamllint
 	@$(PYTHON) scripts/external.py $(SCRIPTS)
 
 engine: ## The checks that need a Docker engine; where none answers, says so
 	@if docker info >/dev/null 2>&1; then \
-		$(MAKE) containers chaos-smoke; \
+		$(MAKE) containers chaos-smoke chaos-scripts; \
 	else \
-		echo "no Docker engine answers: make containers and make chaos-smoke are not run"; \
+		echo "no Docker engine answers: make containers, chaos-smoke and chaos-scripts are not run"; \
 	fi
 
 ci: verify test readme race external engine ## Everything

@@ -10,12 +10,12 @@
 //!
 //! A request goes down once and comes up once; nothing below calls back up.
 //!
-//! Pure values, without I/O, tasks or clocks: [`version`], [`key`], [`operation`], [`store`], [`ring`], the tallies of
+//! Pure values, without I/O, tasks or clocks: [`version`], [`key`], [`operation`], [`trace`], [`store`], [`ring`], the tallies of
 //! [`coordinator::quorum`], the hints of [`handoff`]. The asynchronous shell around them: [`coordinator`], [`transport`],
 //! [`handoff`], [`api`], [`http`]. [`node`] is the only file that knows every part.
 //!
-//! Seams: [`clock`] (time, randomness), [`workers`] (tasks), [`transport::PeerTransport`] (peers) and the datagram socket
-//! of the membership driver. Everything else runs the same in production and under simulation.
+//! Seams: [`clock`] (time, randomness), [`workers`] (tasks), [`transport::PeerTransport`] (peers),
+//! [`overload::system::CpuSource`] (the CPU's counters) and the datagram socket of the membership driver. Everything else runs the same in production and under simulation.
 
 pub mod api;
 pub mod cli;
@@ -33,6 +33,7 @@ pub mod ring;
 pub mod store;
 mod sync;
 pub mod telemetry;
+pub mod trace;
 pub mod transport;
 pub mod version;
 pub mod workers;

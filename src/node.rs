@@ -4,8 +4,10 @@
 mod addresses;
 mod desk;
 mod keeper;
+mod traces;
 
 use std::{
+    fmt,
     future::Future,
     net::SocketAddr,
     sync::{
@@ -34,14 +36,19 @@ pub use addresses::{AddressError, Addresses};
 use addresses::{Listeners, Sockets};
 use desk::{Desk, Facts};
 use keeper::{Keeper, KeeperParts};
+use traces::Traces;
 
 use crate::{
     api::{self, ClusterQueries, Edge, Limits, Reflection, ServingSwitch, peer::PeerParts},
-    clock::{Clock, Entropy, SystemClock},
-    config::{Config, GossipProfile},
+    clock::{Clock, Entropy, Monotonic, SystemClock},
+    config::{Config, GossipProfile, LimitsConfig},
     coordinator::{self, Coordinator, Degrade, Ledger, Policy, RingCell},
     handoff::{HintLimits, HintStats, OwedHints, delivery::HintDelivery},
-    overload::Admission,
+    overload::{
+        Admission,
+        system::{CpuSource, SystemCpu},
+        watch::CpuWatch,
+    },
     replica::Replica,
     ring::{
         Ring, RingMember, Shape,
@@ -67,10 +74,14 @@ const EXPIRY_BUDGET: usize = 4096;
 const READINESS_INTERVAL: Duration = Duration::from_millis(200);
 /// Between telling load balancers that this node leaves and refusing their requests.
 const DRAIN_NOTICE: Duration = Duration::from_secs(1);
-/// How long a leaving node tries to hand over what it owes.
-const DRAIN_HINTS_TIMEOUT: Duration = Duration::from_secs(10);
-/// How long requests and connections may take to end.
-const DRAIN_CONNECTIONS_TIMEOUT: Duration = Duration::from_secs(3);
+/// How long connections may take to end when all requests have.
+const DRAIN_CONNECTIONS_TIMEOUT: Duration = Duration::from_secs(1);
+/// How often a leaving node looks whether its requests and hints are done.
+const SETTLE_INTERVAL: Duration = Duration::from_millis(50);
+/// What is left of the drain timeout for leaving gossip and closing once requests and hints had their time.
+const DRAIN_RESERVE: Duration = LEAVE_LINGER
+    .saturating_add(DRAIN_CONNECTIONS_TIMEOUT)
+    .saturating_add(Duration::from_millis(500));
 
 /// What a node on this machine takes from its surroundings, beside the machine's sockets and tasks.
 pub struct Seams {
@@ -80,16 +91,19 @@ pub struct Seams {
     pub entropy: Entropy,
     /// How seed names become addresses.
     pub resolver: Arc<dyn Resolver>,
+    /// Where the CPU's counters come from.
+    pub cpu: Box<dyn CpuSource>,
 }
 
 impl Seams {
-    /// The machine's clocks, entropy and resolver.
+    /// The machine's clocks, entropy, resolver and CPU.
     #[must_use]
     pub fn system() -> Self {
         Self {
             clock: Arc::new(SystemClock::new()),
             entropy: Entropy::from_system(),
             resolver: Arc::new(SystemResolver),
+            cpu: Box::new(SystemCpu::new()),
         }
     }
 }
@@ -120,6 +134,34 @@ pub enum StartError {
     Membership(#[from] DriverError),
 }
 
+/// What a leaving node has not finished.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+struct Left {
+    requests: usize,
+    writes: usize,
+    hints: usize,
+}
+
+impl Left {
+    const fn is_nothing(self) -> bool {
+        self.requests == 0 && self.writes == 0 && self.hints == 0
+    }
+}
+
+impl fmt::Display for Left {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self {
+            requests,
+            writes,
+            hints,
+        } = self;
+        write!(
+            f,
+            "{requests} requests in flight, {writes} exchanges under way, {hints} hints owed to present members"
+        )
+    }
+}
+
 /// How a drain ended.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Drained {
@@ -140,9 +182,12 @@ pub struct Node {
     membership: Handle,
     coordinator: Arc<Coordinator>,
     draining: Arc<AtomicBool>,
+    drain_timeout: Duration,
+    admission: Arc<Admission>,
     leaving: CancellationToken,
     stop_clients: CancellationToken,
     stop_peers: CancellationToken,
+    traces: Traces,
 }
 
 /// The parts that exist before any socket is served.
@@ -178,6 +223,7 @@ impl Node {
             clock,
             entropy,
             resolver,
+            cpu,
         } = seams;
         let sockets = Sockets::bind(&config).await?;
         let addresses = sockets.addresses;
@@ -203,6 +249,7 @@ impl Node {
         let (node, loops) = Self::build(&config, addresses, &advertised, seams, membership)?;
         node.serve(&config, sockets.listeners).await;
         node.run(loops);
+        node.watch_cpu(config.server.limits, cpu);
         Ok(node)
     }
 
@@ -225,8 +272,9 @@ impl Node {
             boot_id: new_boot(&mut boots),
         };
         let rng_seed = seams.entropy.stream("gossip").next_u64();
-        let core = Core::build(config, own, seams);
-        let clock = Arc::clone(&core.clock);
+        let (clock, metrics) = (Arc::clone(&seams.clock), Arc::new(Metrics::new()));
+        let traces = Traces::start(config, &name, seams.entropy, &clock, &metrics);
+        let core = Core::build(config, own, seams, metrics, &traces);
         let bump = clock.wall_millis();
         let record = own_record(config, &name, own, addresses, advertised, bump);
         let (membership, targets) =
@@ -251,6 +299,8 @@ impl Node {
         let (keeper, keeper_desk) =
             Keeper::new(parts, Roster::new(roster_config(config), own), own);
         let draining = Arc::new(AtomicBool::new(false));
+        let limits = config.server.limits;
+        let admission = Admission::new(limits.max_concurrent_requests, limits.cpu_threshold);
         let desk = Arc::new(Desk {
             facts: facts(config, own, name),
             membership: membership.clone(),
@@ -264,6 +314,7 @@ impl Node {
             metrics: Arc::clone(&core.metrics),
             boot: Arc::clone(&core.boot),
             draining: Arc::clone(&draining),
+            admission: Arc::clone(&admission),
             started: clock.monotonic(),
         });
 
@@ -274,9 +325,12 @@ impl Node {
             membership,
             coordinator,
             draining,
+            drain_timeout: config.node.drain_timeout,
+            admission: Arc::clone(&admission),
             leaving,
             stop_clients: CancellationToken::new(),
             stop_peers: CancellationToken::new(),
+            traces,
         };
         Ok((node, Loops { keeper, targets }))
     }
@@ -288,6 +342,17 @@ impl Node {
         self.core
             .workers
             .spawn("ring keeper", Box::pin(keeper.run(targets)));
+    }
+
+    fn watch_cpu(&self, limits: LimitsConfig, cpu: Box<dyn CpuSource>) {
+        let watch = CpuWatch::new(
+            cpu,
+            Arc::clone(&self.admission),
+            Arc::clone(&self.core.clock),
+            limits.cpu_threshold,
+            limits.cpu_window,
+        );
+        self.core.workers.spawn("CPU watch", Box::pin(watch.run()));
     }
 
     /// The addresses that the node is bound to.
@@ -364,18 +429,34 @@ impl Node {
         })
     }
 
-    /// Leaves in order: tells the others, stops taking requests, hands over hints, leaves gossip, closes.
+    /// Leaves in order: tells the others, stops taking requests, finishes those under way, hands over hints, leaves
+    /// gossip, closes; all within `node.drain_timeout`. Traces are exported last, for a bounded time of their own.
     ///
     /// Dropping the future leaves the node half stopped; end the process then.
     pub async fn drain(self) -> Drained {
         tracing::info!("draining");
+        let clock = Arc::clone(&self.core.clock);
+        let deadline = clock.monotonic() + self.drain_timeout;
+        let drained = tokio::select! {
+            biased;
+            drained = self.leave(deadline.saturating_sub(DRAIN_RESERVE)) => drained,
+            () = clock.sleep(self.drain_timeout) => Drained::Unsafe {
+                reason: format!("not done within {:?}: {}", self.drain_timeout, self.left()),
+            },
+        };
+        self.traces.stop(&*clock).await;
+        drained
+    }
+
+    /// Leaves; whatever is not finished by `settle_deadline` is given up and told.
+    async fn leave(&self, settle_deadline: Monotonic) -> Drained {
         self.draining.store(true, Ordering::Release);
         self.leaving.cancel();
         self.core.clock.sleep(DRAIN_NOTICE).await;
         self.coordinator.stop_admitting();
         self.stop_clients.cancel();
-        let owed = self.hand_over_hints().await;
-        let left = self.membership.leave().await;
+        let left = self.settle(settle_deadline).await;
+        let gossip = self.membership.leave().await;
         self.stop_peers.cancel();
         self.core.transport.close();
         tokio::select! {
@@ -386,12 +467,12 @@ impl Node {
             }
         }
         self.membership.shutdown().await;
-        if owed > 0 {
+        if !left.is_nothing() {
             return Drained::Unsafe {
-                reason: format!("{owed} writes or hints could not be handed over"),
+                reason: format!("not done in time: {left}"),
             };
         }
-        match left {
+        match gossip {
             Ok(()) => Drained::Clean,
             Err(error) => Drained::Unsafe {
                 reason: format!("gossip was not left: {error}"),
@@ -399,18 +480,27 @@ impl Node {
         }
     }
 
-    /// Waits until every write under way has been settled and nothing is owed to members that can be reached. Returns
-    /// how many writes and hints are left.
-    async fn hand_over_hints(&self) -> usize {
-        let clock = &self.core.clock;
-        let deadline = clock.monotonic() + DRAIN_HINTS_TIMEOUT;
+    /// Waits until every request has been answered, every write under way has been settled and nothing is owed to
+    /// members that can be reached. Returns what is left at the deadline.
+    async fn settle(&self, deadline: Monotonic) -> Left {
+        // Two looks in a row: between leaving the table and becoming a hint an exchange is in neither count.
+        let mut clear = false;
         loop {
-            // A write whose slow owner has not answered may still become a hint.
-            let left = self.core.ledger.under_way() + self.hints_owed_to_present();
-            if left == 0 || clock.monotonic() >= deadline {
+            let left = self.left();
+            if (clear && left.is_nothing()) || self.core.clock.monotonic() >= deadline {
                 return left;
             }
-            clock.sleep(EXPIRY_INTERVAL).await;
+            clear = left.is_nothing();
+            self.core.clock.sleep(SETTLE_INTERVAL).await;
+        }
+    }
+
+    fn left(&self) -> Left {
+        Left {
+            requests: self.admission.in_flight(),
+            // A write whose slow owner has not answered may still become a hint.
+            writes: self.core.ledger.under_way(),
+            hints: self.hints_owed_to_present(),
         }
     }
 
@@ -431,11 +521,12 @@ impl Node {
         let edge = Arc::new(Edge {
             coordinator: Arc::clone(&self.coordinator),
             queries: Arc::clone(desk) as Arc<dyn ClusterQueries>,
-            admission: Admission::new(config.server.limits.max_concurrent_requests),
+            admission: Arc::clone(&self.admission),
             limits: limits(config),
             clock: Arc::clone(&core.clock),
             metrics: Arc::clone(&core.metrics),
             node: desk.facts.name.clone(),
+            tracer: self.traces.tracer.clone(),
         });
         let reflection = if config.server.reflection {
             Reflection::On
@@ -479,7 +570,13 @@ impl Node {
 }
 
 impl Core {
-    fn build(config: &Config, own: RingMember, seams: CoreSeams) -> Self {
+    fn build(
+        config: &Config,
+        own: RingMember,
+        seams: CoreSeams,
+        metrics: Arc<Metrics>,
+        traces: &Traces,
+    ) -> Self {
         let CoreSeams {
             clock,
             workers,
@@ -488,7 +585,6 @@ impl Core {
         } = seams;
         let boot = Arc::new(AtomicU64::new(own.boot_id.0));
         let hybrid = Arc::new(HybridClock::new());
-        let metrics = Arc::new(Metrics::new());
         let store = Arc::new(Store::new(store::Limits {
             capacity_entries: config.server.cache.capacity,
             memory_bytes: usize::try_from(config.memory_limit_bytes()).unwrap_or(usize::MAX),
@@ -512,13 +608,14 @@ impl Core {
             Arc::clone(&clock),
             Arc::clone(&metrics),
         ));
-        let replica = Arc::new(Replica::new(
+        let replica = Replica::new(
             own.node_id,
             Arc::clone(&boot),
             Arc::clone(&store),
             Arc::clone(&hybrid),
             Arc::clone(&ring.ring),
-        ));
+        );
+        let replica = Arc::new(replica.traced(traces.tracer.clone()));
         let transport = Arc::new(StreamTransport::new(
             transport_config(config, own.node_id),
             transport::Surroundings {

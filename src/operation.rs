@@ -6,6 +6,7 @@ use crate::{
     key::{Key, Slot},
     ring::SlotConfiguration,
     store::Record,
+    trace::TraceParent,
     version::Version,
 };
 
@@ -20,6 +21,8 @@ pub struct Operation {
     pub configuration: SlotConfiguration,
     /// When the request ends, on the clock of the node at hand; what is left of it travels.
     pub deadline: Monotonic,
+    /// The span that asks; only for sampled requests.
+    pub trace: Option<Box<TraceParent>>,
     /// What to do.
     pub kind: Kind,
 }
@@ -110,6 +113,20 @@ pub enum Failure {
     NotSent,
     /// The link broke before it answered: the operation may have been applied.
     Broken,
+}
+
+impl Failure {
+    /// The word for it, the same that the coordinator uses for an owner who failed.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::WrongConfig => "wrong_config",
+            Self::Drift => "drift",
+            Self::Shed => "shed",
+            Self::Expired => "expired",
+            Self::NotSent | Self::Broken => "unreachable",
+        }
+    }
 }
 
 /// What an owner answered to a read.

@@ -15,6 +15,8 @@ use crate::{
     operation::{Answer, Failure, Held, Kind, Operation, ReadAnswer, Want, WriteAnswer},
     ring::{Ring, RingMember},
     store::{Applied, Lookup, Record, ScanPage, SlotSet, Store},
+    telemetry::traces::{KeyValue, Tracer},
+    trace::TraceParent,
     version::HybridClock,
 };
 
@@ -25,6 +27,7 @@ pub struct Replica {
     store: Arc<Store>,
     clock: Arc<HybridClock>,
     ring: Arc<ArcSwapOption<Ring>>,
+    tracer: Tracer,
 }
 
 impl Replica {
@@ -43,11 +46,52 @@ impl Replica {
             store,
             clock,
             ring,
+            tracer: Tracer::off(),
         }
+    }
+
+    /// The same with spans for operations of sampled requests.
+    #[must_use]
+    pub fn traced(self, tracer: Tracer) -> Self {
+        Self { tracer, ..self }
     }
 
     /// Carries out one operation, at `now` by the local clocks.
     pub fn handle(&self, operation: &Operation, now: Now) -> Answer {
+        match &operation.trace {
+            None => self.carry_out(operation, now),
+            Some(parent) => self.carry_out_traced(operation, parent, now),
+        }
+    }
+
+    fn carry_out_traced(&self, operation: &Operation, parent: &TraceParent, now: Now) -> Answer {
+        let (name, verb, key) = match &operation.kind {
+            Kind::Write { key, .. } => ("replica.write", "write", key),
+            Kind::Read { key, .. } => ("replica.read", "read", key),
+        };
+        let span = self.tracer.begin_operation(name, parent);
+        let answer = self.carry_out(operation, now);
+        if let Some(mut span) = span {
+            let outcome = outcome(&answer);
+            span.note([
+                KeyValue::new("db.system.name", "shard-cache"),
+                KeyValue::new("db.operation.name", verb),
+                KeyValue::new("shard_cache.key_hash", format!("{:016x}", key.hash())),
+                KeyValue::new("shard_cache.slot", i64::from(operation.slot.0)),
+                KeyValue::new(
+                    "shard_cache.replica.outcome",
+                    outcome.unwrap_or_else(|failure| failure),
+                ),
+            ]);
+            match outcome {
+                Ok(_) => span.succeed(),
+                Err(failure) => span.fail(failure),
+            }
+        }
+        answer
+    }
+
+    fn carry_out(&self, operation: &Operation, now: Now) -> Answer {
         let wall_millis = now.wall_millis;
         if operation.deadline <= now.monotonic {
             return Answer::Failed(Failure::Expired);
@@ -168,6 +212,20 @@ pub struct ForeignRoot {
     pub own: Option<u64>,
     /// The root of the records.
     pub theirs: u64,
+}
+
+/// An answer in one word, and whether it is one.
+const fn outcome(answer: &Answer) -> Result<&'static str, &'static str> {
+    match answer {
+        Answer::Write(WriteAnswer::Stored { .. }) | Answer::Read(ReadAnswer::Holds { .. }) => {
+            Ok("ok")
+        }
+        Answer::Read(ReadAnswer::Miss { .. }) => Ok("miss"),
+        Answer::Write(WriteAnswer::Newer { .. }) => Ok("newer"),
+        Answer::Write(WriteAnswer::Failed(failure))
+        | Answer::Read(ReadAnswer::Failed(failure))
+        | Answer::Failed(failure) => Err(failure.as_str()),
+    }
 }
 
 /// Every owner of the present configuration counts as full: a member enters the ring only after it has copied its

@@ -14,16 +14,29 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("clock", &[]),
     ("key", &[]),
     ("version", &["sync"]),
+    ("trace", &[]),
     ("store", &["key", "version", "sync"]),
     ("ring", &["key", "clock"]),
-    ("operation", &["clock", "key", "ring", "store", "version"]),
+    (
+        "operation",
+        &["clock", "key", "ring", "store", "trace", "version"],
+    ),
     // The asynchronous shell.
     ("workers", &["clock"]),
-    ("telemetry", &[]),
+    ("telemetry", &["clock", "trace"]),
     ("config", &["version"]),
     (
         "replica",
-        &["clock", "key", "operation", "ring", "store", "version"],
+        &[
+            "clock",
+            "key",
+            "operation",
+            "ring",
+            "store",
+            "telemetry",
+            "trace",
+            "version",
+        ],
     ),
     (
         "transport",
@@ -36,6 +49,7 @@ const ARROWS: &[(&str, &[&str])] = &[
             "store",
             "sync",
             "telemetry",
+            "trace",
             "version",
             "workers",
         ],
@@ -65,11 +79,12 @@ const ARROWS: &[(&str, &[&str])] = &[
             "store",
             "sync",
             "telemetry",
+            "trace",
             "transport",
             "version",
         ],
     ),
-    ("overload", &["sync"]),
+    ("overload", &["clock", "sync"]),
     (
         "api",
         &[
@@ -83,6 +98,7 @@ const ARROWS: &[(&str, &[&str])] = &[
             "replica",
             "store",
             "telemetry",
+            "trace",
             "transport",
             "version",
         ],
@@ -125,12 +141,22 @@ const ARROWS: &[(&str, &[&str])] = &[
 
 /// Crates that pure modules must not see, whatever the reason.
 const SHELL_CRATES: &[&str] = &["tokio", "tonic", "axum", "hyper_util", "http", "foca"];
-const PURE: &[&str] = &["store", "version", "ring", "key", "operation", "sync"];
+const PURE: &[&str] = &[
+    "store",
+    "version",
+    "ring",
+    "key",
+    "operation",
+    "sync",
+    "trace",
+];
 const PURE_FILES: &[&str] = &[
     "src/coordinator/quorum.rs",
     "src/coordinator/pending.rs",
     "src/coordinator/request.rs",
     "src/handoff/hints.rs",
+    "src/overload/control.rs",
+    "src/overload/meter.rs",
     "src/transport/link.rs",
     "membership/src/view.rs",
     "membership/src/record.rs",

@@ -10,6 +10,7 @@ import json
 import os
 import re
 import shutil
+import signal
 import subprocess
 import sys
 import time
@@ -25,7 +26,11 @@ PORTS = [(8080, 8081), (8082, 8083), (8084, 8085)]
 HEALTHY_SECONDS = 60
 COMMAND_SECONDS = 120
 FOLLOW_SECONDS = 3
-ENVIRONMENT = {**os.environ, "SHARD_CACHE_IMAGE": IMAGE, "COMPOSE_PROJECT_NAME": PROJECT}
+# A node that leaves in order gives notice for 1 s and lingers for 2 s; its grace before SIGKILL is 65 s.
+DOWN_SECONDS_MAX = 40
+# What the caller's environment says of ports is for the caller's own cluster.
+ENVIRONMENT = {name: text for name, text in os.environ.items() if not name.startswith("SHARD_CACHE_NODE")}
+ENVIRONMENT |= {"SHARD_CACHE_IMAGE": IMAGE, "COMPOSE_PROJECT_NAME": PROJECT}
 
 
 def output(*command: str) -> str:
@@ -105,7 +110,10 @@ def check_up(compose: list[str]) -> None:
 
 
 def check_down(compose: list[str]) -> None:
+    began = time.monotonic()
     output(*documented(compose, "down"))
+    took = time.monotonic() - began
+    assert took < DOWN_SECONDS_MAX, f"it took {took:.0f} s: the nodes did not leave by themselves"
 
 
 def check_ps(compose: list[str]) -> None:
@@ -142,7 +150,14 @@ def check_nothing_left() -> None:
     assert not left, f"left behind: {left}"
 
 
+def interrupted(number: int, _frame: object) -> None:
+    # As an exception, so that what was started is removed.
+    raise SystemExit(128 + number)
+
+
 def main() -> int:
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, interrupted)
     try:
         output("docker", "info")
     except (OSError, RuntimeError) as error:

@@ -35,7 +35,7 @@ import urllib.request
 sys.dont_write_bytecode = True
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
-DOCUMENTS = ["README.md", "CHANGELOG.md", "CONTRIBUTING.md", *(
+DOCUMENTS = ["README.md", "CHANGELOG.md", "CONTRIBUTING.md", "chaos/README.md", *(
     str(path.relative_to(ROOT)) for path in sorted((ROOT / "docs").rglob("*.md")))]
 # They take long, or are what calls this check.
 TARGETS_NOT_RUN = {"test", "ci", "race", "cover", "lint", "fmt", "verify", "readme"}

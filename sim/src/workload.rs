@@ -287,11 +287,28 @@ async fn coordinate(coordinator: &Coordinator, ask: Ask, deadline: Duration) -> 
                     Life::AfterNs(life) => Ttl::After(Duration::from_nanos(life)),
                 },
                 terms,
+                trace: None,
             };
             written(coordinator.set(request).await)
         }
-        Request::Delete => written(coordinator.delete(KeyRequest { key, terms }).await),
-        Request::Get => read(coordinator.get(KeyRequest { key, terms }).await),
+        Request::Delete => written(
+            coordinator
+                .delete(KeyRequest {
+                    key,
+                    terms,
+                    trace: None,
+                })
+                .await,
+        ),
+        Request::Get => read(
+            coordinator
+                .get(KeyRequest {
+                    key,
+                    terms,
+                    trace: None,
+                })
+                .await,
+        ),
     }
 }
 

@@ -82,6 +82,7 @@ fn run(seed: u64) -> u64 {
                 value,
                 ttl,
                 terms,
+                trace: None,
             };
             let written = coordinator.set(set).await;
             noted.note(|| format!("{written:?}"));
@@ -89,6 +90,7 @@ fn run(seed: u64) -> u64 {
                 .get(KeyRequest {
                     key: key_again,
                     terms,
+                    trace: None,
                 })
                 .await;
             noted.note(|| format!("{read:?}"));

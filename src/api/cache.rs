@@ -6,7 +6,10 @@ use shard_cache_proto::cache::{self as pb, cache_service_server::CacheService};
 use tonic::{Request, Response, Status};
 
 use super::{convert, deadline::grpc_timeout, edge::Edge};
-use crate::telemetry::{Api, Op};
+use crate::{
+    coordinator::{KeyRequest, SetRequest},
+    telemetry::{Api, Op},
+};
 
 /// The client interface over gRPC.
 #[derive(Clone)]
@@ -29,12 +32,15 @@ impl CacheService for CacheApi {
         request: Request<pb::SetRequest>,
     ) -> Result<Response<pb::SetResponse>, Status> {
         let edge = &self.edge;
+        let span = edge.begin_span(Api::Grpc, Op::Set, request.metadata().as_ref());
+        let trace = span.as_deref().map(|span| Arc::clone(span.scope()));
         let work = async move {
-            let deadline = edge.deadline(grpc_timeout(request.metadata())?);
+            let deadline = edge.deadline(grpc_timeout(request.metadata())?)?;
             let request = convert::set_request(request.into_inner(), deadline, &edge.limits)?;
+            let request = SetRequest { trace, ..request };
             Ok(edge.coordinator.set(request).await?)
         };
-        let written = edge.carry_out(Api::Grpc, Op::Set, work).await?;
+        let written = edge.carry_out(Api::Grpc, Op::Set, span, work).await?;
         Ok(Response::new(convert::set_response(written, &edge.node)))
     }
 
@@ -43,12 +49,15 @@ impl CacheService for CacheApi {
         request: Request<pb::GetRequest>,
     ) -> Result<Response<pb::GetResponse>, Status> {
         let edge = &self.edge;
+        let span = edge.begin_span(Api::Grpc, Op::Get, request.metadata().as_ref());
+        let trace = span.as_deref().map(|span| Arc::clone(span.scope()));
         let work = async move {
-            let deadline = edge.deadline(grpc_timeout(request.metadata())?);
+            let deadline = edge.deadline(grpc_timeout(request.metadata())?)?;
             let request = convert::get_request(request.into_inner(), deadline, &edge.limits)?;
+            let request = KeyRequest { trace, ..request };
             Ok(edge.coordinator.get(request).await?)
         };
-        let read = edge.carry_out(Api::Grpc, Op::Get, work).await?;
+        let read = edge.carry_out(Api::Grpc, Op::Get, span, work).await?;
         Ok(Response::new(convert::get_response(read, &edge.node)))
     }
 
@@ -57,12 +66,15 @@ impl CacheService for CacheApi {
         request: Request<pb::DeleteRequest>,
     ) -> Result<Response<pb::DeleteResponse>, Status> {
         let edge = &self.edge;
+        let span = edge.begin_span(Api::Grpc, Op::Delete, request.metadata().as_ref());
+        let trace = span.as_deref().map(|span| Arc::clone(span.scope()));
         let work = async move {
-            let deadline = edge.deadline(grpc_timeout(request.metadata())?);
+            let deadline = edge.deadline(grpc_timeout(request.metadata())?)?;
             let request = convert::delete_request(request.into_inner(), deadline, &edge.limits)?;
+            let request = KeyRequest { trace, ..request };
             Ok(edge.coordinator.delete(request).await?)
         };
-        let written = edge.carry_out(Api::Grpc, Op::Delete, work).await?;
+        let written = edge.carry_out(Api::Grpc, Op::Delete, span, work).await?;
         Ok(Response::new(convert::delete_response(written, &edge.node)))
     }
 

@@ -240,6 +240,7 @@ pub(super) fn set_request(
             explain: request.explain,
         }
         .check(deadline, limits)?,
+        trace: None,
     })
 }
 
@@ -264,6 +265,7 @@ pub(super) fn get_request(
     Ok(KeyRequest {
         key: key(name.into(), limits)?,
         terms,
+        trace: None,
     })
 }
 
@@ -288,6 +290,7 @@ pub(super) fn delete_request(
     Ok(KeyRequest {
         key: key(name.into(), limits)?,
         terms,
+        trace: None,
     })
 }
 

@@ -95,6 +95,14 @@ mod tests {
     }
 
     #[test]
+    fn whoever_leaves_no_time_has_no_budget() {
+        let limits = Limits::for_tests();
+        assert_eq!(budget(Some(Duration::ZERO), &limits), Duration::ZERO);
+        let least = Duration::from_nanos(1);
+        assert!(!budget(Some(least), &limits).is_zero());
+    }
+
+    #[test]
     fn our_deadline_comes_a_little_before_the_callers() {
         let limits = Limits::for_tests();
         assert_eq!(budget(None, &limits), limits.request_timeout);

@@ -1,17 +1,23 @@
 //! What both faces of the client interface share: admission before anything else, and a measurement
 //! of every request from its arrival to its end, also when the caller goes away first.
 
-use std::{sync::Arc, time::Duration};
+use std::{pin::pin, sync::Arc, time::Duration};
 
-use super::{convert::Limits, status::Refusal};
+use super::{
+    convert::Limits,
+    status::{Answered, Refusal},
+};
 use crate::{
     clock::{Clock, Monotonic},
     coordinator::Coordinator,
-    overload::Admission,
-    telemetry::{Api, Code, Metrics, Op, ShedReason},
+    overload::{Admission, Class, Overloaded},
+    telemetry::{
+        Api, Code, Metrics, Op, ShedReason,
+        traces::{Span, Tracer},
+    },
 };
 
-use super::{cluster::ClusterQueries, deadline};
+use super::{cluster::ClusterQueries, deadline, traced};
 
 /// The way from a client's request to the coordinator.
 pub struct Edge {
@@ -29,39 +35,65 @@ pub struct Edge {
     pub clock: Arc<dyn Clock>,
     /// Counters.
     pub metrics: Arc<Metrics>,
+    /// Records sampled requests.
+    pub tracer: Tracer,
 }
 
 impl Edge {
     /// Does `work`, if there is room for it, and measures it. Dropping the future counts as
-    /// cancelled.
-    pub(crate) async fn carry_out<T>(
+    /// cancelled. `span` is the request's, if it is recorded; it ends with it.
+    pub(crate) async fn carry_out<T: Answered>(
         &self,
         api: Api,
         op: Op,
+        span: Option<Box<Span>>,
         work: impl Future<Output = Result<T, Refusal>>,
     ) -> Result<T, Refusal> {
-        let mut measurement = Measurement::begin(self, api, op);
-        let outcome = match self.admission.admit() {
-            Ok(_permit) => work.await,
+        let mut measurement = Measurement::begin(self, api, op, span);
+        let outcome = match self.admission.admit(class(op)) {
+            // With the place taken, so that a node that leaves either waits for the request or refuses it.
+            Ok(_permit) => match self.coordinator.check_admitting() {
+                Ok(()) => traced::under(measurement.span.as_deref(), pin!(work)).await,
+                Err(draining) => Err(draining.into()),
+            },
             Err(overloaded) => {
-                self.metrics
-                    .requests_shed
-                    .get(ShedReason::Concurrency)
-                    .inc();
+                self.metrics.requests_shed.get(reason(overloaded)).inc();
                 Err(overloaded.into())
             }
         };
         measurement.code = outcome
             .as_ref()
             .map_or_else(Refusal::code_label, |_| Code::Ok);
+        if let Some(span) = &mut measurement.span {
+            traced::conclude(span, api, &outcome);
+        }
         outcome
     }
 
     /// When a request that arrives now has to be answered.
-    pub(crate) fn deadline(&self, caller: Option<Duration>) -> Monotonic {
-        self.clock
-            .monotonic()
-            .saturating_add(deadline::budget(caller, &self.limits))
+    ///
+    /// # Errors
+    /// [`Refusal::Expired`] when that was before it arrived.
+    pub(crate) fn deadline(&self, caller: Option<Duration>) -> Result<Monotonic, Refusal> {
+        let budget = deadline::budget(caller, &self.limits);
+        if budget.is_zero() {
+            return Err(Refusal::Expired);
+        }
+        Ok(self.clock.monotonic().saturating_add(budget))
+    }
+}
+
+const fn class(op: Op) -> Class {
+    match op {
+        Op::Get => Class::Read,
+        Op::Set | Op::Delete => Class::Write,
+    }
+}
+
+const fn reason(overloaded: Overloaded) -> ShedReason {
+    match overloaded {
+        Overloaded::Concurrency { .. } => ShedReason::Concurrency,
+        Overloaded::Cpu { .. } => ShedReason::Cpu,
     }
 }
 
@@ -72,10 +104,11 @@ struct Measurement<'a> {
     op: Op,
     begun: Monotonic,
     code: Code,
+    span: Option<Box<Span>>,
 }
 
 impl<'a> Measurement<'a> {
-    fn begin(edge: &'a Edge, api: Api, op: Op) -> Self {
+    fn begin(edge: &'a Edge, api: Api, op: Op, span: Option<Box<Span>>) -> Self {
         edge.metrics.requests_in_flight.get(api).inc();
         Self {
             edge,
@@ -83,6 +116,7 @@ impl<'a> Measurement<'a> {
             op,
             begun: edge.clock.monotonic(),
             code: Code::Cancelled,
+            span,
         }
     }
 }
@@ -95,6 +129,7 @@ impl Drop for Measurement<'_> {
             op,
             begun,
             code,
+            ref span,
         } = *self;
         let taken = edge.clock.monotonic().saturating_sub(begun);
         edge.metrics.requests_in_flight.get(api).dec();
@@ -103,5 +138,6 @@ impl Drop for Measurement<'_> {
             .request_duration
             .get((api, op))
             .observe(taken.as_secs_f64());
+        traced::log_finished(span.as_deref(), api, op, code, taken);
     }
 }

@@ -5,6 +5,7 @@
 //! - [`convert`]: wire types to the coordinator's and back; every check of what a client sends.
 //! - [`status`]: every refusal and failure as a gRPC status or an HTTP answer.
 //! - [`deadline`]: how long a request may take.
+//! - `traced`: the span of every request that is recorded.
 //! - [`serve`]: the port.
 //! - [`peer`]: what other nodes ask; on a port of its own.
 
@@ -16,9 +17,11 @@ pub mod edge;
 pub mod peer;
 pub mod serve;
 pub mod status;
+mod traced;
 
 pub use cluster::{ClusterQueries, Condition, NodeHealth};
 pub use convert::{Invalid, Limits};
 pub use edge::Edge;
 pub use serve::{Reflection, ServingSwitch, routes};
+pub(crate) use status::Answered;
 pub use status::Refusal;

@@ -33,8 +33,9 @@ use crate::clock::{BoxFuture, Clock};
 const STREAMS_PER_CONNECTION_MAX: u32 = 1024;
 /// Bytes of headers that one request may have.
 const HEADER_LIST_BYTES_MAX: u32 = 8 * 1024;
-/// Streams that a peer may open and reset before we have looked at them (rapid reset).
-const PENDING_RESETS_MAX: usize = 20;
+/// Streams that a client may open and reset before we have looked at them (rapid reset). What a client gives up while
+/// the node stands still for a second must not end its connection.
+const PENDING_RESETS_MAX: usize = 256;
 /// Bytes in flight on one stream before they are read.
 const STREAM_WINDOW_BYTES: u32 = 1024 * 1024;
 /// Bytes in flight on one connection before they are read.

@@ -23,7 +23,7 @@ use tonic_types::{ErrorDetails, StatusExt as _};
 
 use super::convert::Invalid;
 use crate::{
-    coordinator::{ReadError, Unavailable, WriteError},
+    coordinator::{Read, ReadError, Unavailable, WriteError, Written},
     overload::{Overloaded, RETRY_PUSHBACK},
     telemetry::{self, labels::Label as _},
 };
@@ -47,9 +47,33 @@ pub enum Refusal {
     /// A read was not answered. Trying again is safe.
     #[error(transparent)]
     Read(#[from] ReadError),
+    /// The deadline had passed when it arrived. Nothing was done; trying again is safe.
+    #[error("deadline exceeded: it had passed when the request arrived, and nothing was done")]
+    Expired,
     /// A question that needs a ring came before the first one. Trying again later is safe.
     #[error(transparent)]
     Unavailable(#[from] Unavailable),
+}
+
+/// What a request was answered with.
+pub(crate) trait Answered {
+    /// The HTTP status.
+    fn http_status(&self) -> StatusCode;
+}
+
+impl Answered for Read {
+    fn http_status(&self) -> StatusCode {
+        match self.hit {
+            Some(_) => StatusCode::OK,
+            None => StatusCode::NOT_FOUND,
+        }
+    }
+}
+
+impl Answered for Written {
+    fn http_status(&self) -> StatusCode {
+        StatusCode::NO_CONTENT
+    }
 }
 
 /// What kind of refusal it is: a row of the table above.
@@ -113,7 +137,8 @@ impl Refusal {
                 Kind::Unavailable
             }
             Self::Write(WriteError::Unknown { .. }) => Kind::OutcomeUnknown,
-            Self::Write(WriteError::DeadlineExceeded { .. })
+            Self::Expired
+            | Self::Write(WriteError::DeadlineExceeded { .. })
             | Self::Read(ReadError::DeadlineExceeded { .. }) => Kind::TooLate,
         }
     }
@@ -124,18 +149,10 @@ impl Refusal {
         match self {
             Self::Invalid(_) => "invalid_argument",
             Self::Overloaded(_) => "overloaded",
-            Self::Unavailable(unavailable)
-            | Self::Write(WriteError::Unavailable(unavailable))
-            | Self::Read(ReadError::Unavailable(unavailable)) => match unavailable {
-                Unavailable::NoQuorum { .. } => "no_quorum",
-                Unavailable::Overloaded => "overloaded",
-                Unavailable::Joining => "joining",
-                Unavailable::Draining => "draining",
-            },
-            Self::Read(ReadError::NoQuorum { .. }) => "no_quorum",
-            Self::Write(WriteError::Unknown { .. }) => "outcome_unknown",
-            Self::Write(WriteError::DeadlineExceeded { .. })
-            | Self::Read(ReadError::DeadlineExceeded { .. }) => "deadline_exceeded",
+            Self::Expired => "deadline_exceeded",
+            Self::Unavailable(unavailable) => unavailable.reason(),
+            Self::Write(error) => error.reason(),
+            Self::Read(error) => error.reason(),
         }
     }
 
@@ -157,6 +174,9 @@ impl Refusal {
     /// How long to wait before the same request is tried again, where that is surely safe.
     #[must_use]
     pub const fn retry_after(&self) -> Option<Duration> {
+        if let Self::Overloaded(overloaded) = self {
+            return Some(overloaded.pushback());
+        }
         match self.kind() {
             Kind::Shed | Kind::Unavailable => Some(RETRY_PUSHBACK),
             Kind::Illegal | Kind::OutcomeUnknown | Kind::TooLate => None,
@@ -198,6 +218,7 @@ impl Refusal {
             }),
             Self::Invalid(_)
             | Self::Overloaded(_)
+            | Self::Expired
             | Self::Write(WriteError::Unavailable(_))
             | Self::Read(ReadError::Unavailable(_))
             | Self::Unavailable(_) => None,
@@ -252,7 +273,22 @@ mod tests {
                 "invalid_argument",
             ),
             (
-                Overloaded { requests_max: 9 }.into(),
+                Overloaded::Concurrency {
+                    requests_max: 9,
+                    pushback: RETRY_PUSHBACK,
+                }
+                .into(),
+                Code::ResourceExhausted,
+                429,
+                "overloaded",
+            ),
+            (
+                Overloaded::Cpu {
+                    utilization_percent: 97,
+                    threshold_percent: 80,
+                    pushback: RETRY_PUSHBACK,
+                }
+                .into(),
                 Code::ResourceExhausted,
                 429,
                 "overloaded",
@@ -307,6 +343,12 @@ mod tests {
                     needed: 2,
                 }
                 .into(),
+                Code::DeadlineExceeded,
+                504,
+                "deadline_exceeded",
+            ),
+            (
+                Refusal::Expired,
                 Code::DeadlineExceeded,
                 504,
                 "deadline_exceeded",

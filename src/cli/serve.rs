@@ -110,7 +110,7 @@ impl ServeArguments {
 pub(super) fn run(arguments: ServeArguments) -> Result<Exit, Failure> {
     let flags = arguments.flags()?;
     let config = config::load_system(arguments.config, flags)?.config;
-    init_logs(config.telemetry)?;
+    init_logs(&config.telemetry)?;
     let runtime = runtime(config.worker_threads())?;
     let result = runtime.block_on(serve(config, arguments.print_addresses));
     // Everything of the node has ended or was given up; what is left must not keep the process.
@@ -118,7 +118,7 @@ pub(super) fn run(arguments: ServeArguments) -> Result<Exit, Failure> {
     result
 }
 
-fn init_logs(telemetry: TelemetryConfig) -> Result<(), Failure> {
+fn init_logs(telemetry: &TelemetryConfig) -> Result<(), Failure> {
     let format = match telemetry.log_format {
         LogFormat::Auto => logs::LogFormat::Auto,
         LogFormat::Pretty => logs::LogFormat::Pretty,

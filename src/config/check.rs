@@ -16,6 +16,8 @@ const ENTRY_BYTES_MAX: usize = 8 * 1024 * 1024;
 const CLUSTER_ID_BYTES_MAX: usize = 64;
 /// Most seeds.
 const SEEDS_MAX: usize = 128;
+/// Leaving takes this long even when nothing is in the way.
+const DRAIN_TIMEOUT_MIN: Duration = Duration::from_secs(5);
 /// Room in a peer queue beside the largest entry, in bytes.
 const QUEUE_SLACK_BYTES: usize = 64 * 1024;
 
@@ -36,6 +38,7 @@ pub(super) fn check(config: &Config) -> Vec<Violation> {
     durations(config, &mut broken);
     addresses(config, &mut broken);
     names(config, &mut broken);
+    traces(config, &mut broken);
     broken.0
 }
 
@@ -142,7 +145,8 @@ fn size(bytes: usize) -> String {
 
 fn durations(config: &Config, broken: &mut Broken) {
     let limits = &config.server.limits;
-    let positive: [(&'static str, Duration); 9] = [
+    let traces = &config.telemetry.traces;
+    let positive: [(&'static str, Duration); 11] = [
         (
             "server.gossip.down_memory",
             config.server.gossip.down_memory,
@@ -164,6 +168,8 @@ fn durations(config: &Config, broken: &mut Broken) {
         ("client.hedging.timeout", config.client.hedging.timeout),
         ("hints.window", config.hints.window),
         ("tombstones.life", config.tombstones.life),
+        ("telemetry.traces.flush_interval", traces.flush_interval),
+        ("telemetry.traces.export_timeout", traces.export_timeout),
     ];
     for (path, duration) in positive {
         broken.unless(!duration.is_zero(), path, || {
@@ -181,6 +187,14 @@ fn durations(config: &Config, broken: &mut Broken) {
             )
         },
     );
+    let drain = config.node.drain_timeout;
+    broken.unless(drain >= DRAIN_TIMEOUT_MIN, "node.drain_timeout", || {
+        format!(
+            "{} is shorter than {}, which leaving takes even when nothing is in the way",
+            format_duration(drain),
+            format_duration(DRAIN_TIMEOUT_MIN)
+        )
+    });
     let hedging = &config.client.hedging;
     broken.unless(
         !hedging.enabled || hedging.timeout < limits.request_timeout,
@@ -285,6 +299,43 @@ fn names(config: &Config, broken: &mut Broken) {
     });
 }
 
+fn traces(config: &Config, broken: &mut Broken) {
+    let traces = &config.telemetry.traces;
+    if let Some(endpoint) = &traces.endpoint {
+        broken.unless(is_collector(endpoint), "telemetry.traces.endpoint", || {
+            format!(
+                "`{endpoint}` is no http URL, such as http://127.0.0.1:4317; TLS is not supported: use a collector beside the node"
+            )
+        });
+    }
+    let (batch, queue) = (traces.batch_spans_max, traces.queue_spans_max);
+    broken.unless(batch <= queue, "telemetry.traces.batch_spans_max", || {
+        format!("{batch} is more than telemetry.traces.queue_spans_max {queue}")
+    });
+    let named = traces.service_name.as_deref() != Some("");
+    broken.unless(named, "telemetry.traces.service_name", || {
+        "must not be empty".to_owned()
+    });
+    let decoded = traces.attributes().filter(|(name, _)| !name.is_empty());
+    broken.unless(
+        decoded.count() == traces.resource_attributes.len(),
+        "telemetry.traces.resource_attributes",
+        || {
+            format!(
+                "`{}` is not a list of name=value with percent-encoded values",
+                traces.resource_attributes.join(",")
+            )
+        },
+    );
+}
+
+fn is_collector(endpoint: &str) -> bool {
+    endpoint.parse::<http::Uri>().is_ok_and(|uri| {
+        let has_host = uri.host().is_some_and(|host| !host.is_empty());
+        uri.scheme_str() == Some("http") && has_host
+    })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -321,6 +372,51 @@ mod tests {
         assert_eq!(quorum(3, 3, 1), [write]);
         assert_eq!(quorum(5, 2, 2), [read, write]);
         assert_eq!(quorum(1, 2, 2), [read, write]);
+    }
+
+    #[test]
+    fn what_makes_no_exporter_is_refused() {
+        let endpoint = |endpoint: &str| {
+            broken_paths(|config| {
+                config.telemetry.traces.endpoint = Some(endpoint.to_owned());
+            })
+        };
+        for legal in [
+            "http://127.0.0.1:4317",
+            "http://collector",
+            "http://[::1]:4317/",
+        ] {
+            assert_eq!(endpoint(legal), [""; 0], "{legal}");
+        }
+        for illegal in [
+            "",
+            "collector:4317",
+            "https://collector",
+            "http://",
+            "/v1/traces",
+        ] {
+            assert_eq!(
+                endpoint(illegal),
+                ["telemetry.traces.endpoint"],
+                "{illegal}"
+            );
+        }
+        let attributes = |attribute: &str| {
+            broken_paths(|config| {
+                config.telemetry.traces.resource_attributes = vec![attribute.to_owned()];
+            })
+        };
+        assert_eq!(attributes("a=b%20c"), [""; 0]);
+        for illegal in ["a", "=b", "a=%zz"] {
+            assert_eq!(
+                attributes(illegal),
+                ["telemetry.traces.resource_attributes"]
+            );
+        }
+        assert_eq!(
+            broken_paths(|config| config.telemetry.traces.batch_spans_max = 5000),
+            ["telemetry.traces.batch_spans_max"]
+        );
     }
 
     #[test]
@@ -391,6 +487,14 @@ mod tests {
             c.client.hedging.enabled = false;
         };
         assert_eq!(broken_paths(off), [""; 0]);
+    }
+
+    #[test]
+    fn a_drain_has_the_time_that_it_takes_at_least() {
+        let drain = |timeout| broken_paths(|c| c.node.drain_timeout = timeout);
+        assert_eq!(drain(DRAIN_TIMEOUT_MIN), [""; 0]);
+        let short = DRAIN_TIMEOUT_MIN - Duration::from_millis(1);
+        assert_eq!(drain(short), ["node.drain_timeout"]);
     }
 
     #[test]

@@ -6,10 +6,12 @@
 
 use std::collections::BTreeMap;
 
+use super::otel;
+
 /// Prefix of every variable that the product reads itself.
 pub const PREFIX: &str = "SHARD_CACHE_";
 
-/// All variables that begin with [`PREFIX`], by name. Names and values that are not UTF-8 are shown with replacement
+/// All variables that begin with [`PREFIX`] or with `OTEL_`, by name. Names and values that are not UTF-8 are shown with replacement
 /// characters, so that what is wrong with them is reported where they are used.
 #[must_use]
 pub fn variables() -> BTreeMap<String, String> {
@@ -20,7 +22,7 @@ pub fn variables() -> BTreeMap<String, String> {
                 value.to_string_lossy().into_owned(),
             )
         })
-        .filter(|(name, _)| name.starts_with(PREFIX))
+        .filter(|(name, _)| name.starts_with(PREFIX) || name.starts_with(otel::PREFIX))
         .collect()
 }
 

@@ -25,7 +25,8 @@ const FILE_VARIABLE: &str = "SHARD_CACHE_CONFIG";
 pub struct Sources {
     /// The file; `None` takes the one that `SHARD_CACHE_CONFIG` names, if any.
     pub file: Option<PathBuf>,
-    /// Environment variables by name; those that do not begin with `SHARD_CACHE_` are ignored.
+    /// Environment variables by name; those that begin neither with `SHARD_CACHE_` nor `OTEL_` are
+    /// ignored.
     pub environment: BTreeMap<String, String>,
     /// Flags, in the order given.
     pub flags: Vec<Flag>,

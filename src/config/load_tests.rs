@@ -373,3 +373,81 @@ fn a_node_without_a_name_is_called_after_its_host_and_its_bound_port() {
     let name = config_of("").node_name(7999);
     assert!(name.ends_with(":7999") && name.len() > 5, "{name}");
 }
+
+#[test]
+fn opentelemetry_variables_win_over_the_file_and_ours_win_over_them() {
+    let file = "telemetry:\n  traces:\n    endpoint: http://file:1\n    ratio: 0.5\n";
+    let load = |variables: &[(&str, &str)]| {
+        let loaded = load_text(file, variables, &[]).unwrap_or_else(|error| panic!("{error}"));
+        loaded.config.telemetry.traces
+    };
+    let generic = ("OTEL_EXPORTER_OTLP_ENDPOINT", "http://generic:2");
+    let traces = load(&[
+        generic,
+        ("OTEL_TRACES_SAMPLER", "traceidratio"),
+        ("OTEL_TRACES_SAMPLER_ARG", "0.25"),
+        ("OTEL_BSP_SCHEDULE_DELAY", "200"),
+        ("OTEL_RESOURCE_ATTRIBUTES", "team=cache,place=a%20b"),
+        ("OTEL_SERVICE_NAME", ""),
+    ]);
+    assert_eq!(traces.endpoint.as_deref(), Some("http://generic:2"));
+    assert_eq!(traces.sampler, crate::config::TracesSampler::TraceIdRatio);
+    assert_eq!(traces.ratio, 0.25);
+    assert_eq!(traces.flush_interval, Duration::from_millis(200));
+    assert_eq!(traces.service_name, None);
+    let attributes: Vec<_> = traces.attributes().collect();
+    assert_eq!(
+        attributes,
+        [("team", "cache".to_owned()), ("place", "a b".to_owned())]
+    );
+
+    let specific = ("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "http://traces:3");
+    let traces = load(&[generic, specific]);
+    assert_eq!(traces.endpoint.as_deref(), Some("http://traces:3"));
+    assert_eq!(traces.ratio, 0.5);
+    let ours = (
+        "SHARD_CACHE__TELEMETRY__TRACES__ENDPOINT",
+        "http://our-own:4",
+    );
+    let traces = load(&[generic, specific, ours]);
+    assert_eq!(traces.endpoint.as_deref(), Some("http://our-own:4"));
+
+    assert!(!load(&[("OTEL_SDK_DISABLED", "TRUE")]).enabled);
+    let switches = [
+        ("OTEL_SDK_DISABLED", "false"),
+        ("OTEL_TRACES_EXPORTER", "none"),
+    ];
+    assert!(!load(&switches).enabled);
+    let off = ("OTEL_SDK_DISABLED", "true");
+    let foreign = ("OTEL_EXPORTER_OTLP_ENDPOINT", "https://collector:4318");
+    assert!(!load(&[off, foreign, ("OTEL_TRACES_SAMPLER", "jaeger_remote")]).enabled);
+    // Meant for another program when nothing is exported from here.
+    assert!(load(&[("OTEL_EXPORTER_OTLP_PROTOCOL", "http/protobuf")]).enabled);
+}
+
+#[test]
+fn wrong_opentelemetry_variables_are_refused_by_name() {
+    let endpoint = ("OTEL_EXPORTER_OTLP_ENDPOINT", "http://collector:4317");
+    for (name, text, told) in [
+        ("OTEL_TRACES_SAMPLER", "sometimes", "parentbased_always_on"),
+        ("OTEL_TRACES_SAMPLER_ARG", "2", "from 0 to 1"),
+        ("OTEL_BSP_SCHEDULE_DELAY", "5s", "milliseconds"),
+        ("OTEL_BSP_MAX_QUEUE_SIZE", "0", "1"),
+        ("OTEL_BSP_MAX_QUEUE_SIZE", "100", "batch_spans_max"),
+        ("OTEL_SDK_DISABLED", "maybe", "true or false"),
+        ("OTEL_TRACES_EXPORTER", "zipkin", "otlp or none"),
+        ("OTEL_EXPORTER_OTLP_PROTOCOL", "http/protobuf", "only grpc"),
+        (
+            "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT",
+            "https://collector",
+            "TLS is not supported",
+        ),
+        ("OTEL_RESOURCE_ATTRIBUTES", "team", "name=value"),
+    ] {
+        let refused = load_text("", &[endpoint, (name, text)], &[]).unwrap_err();
+        let refused = refused.to_string();
+        assert!(refused.contains(told), "{name}: {refused}");
+        let by_name = refused.contains(&format!("environment variable {name}"));
+        assert!(by_name || told == "batch_spans_max", "{name}: {refused}");
+    }
+}

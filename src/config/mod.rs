@@ -1,6 +1,6 @@
 //! The configuration: parsed once into valid types, then never looked at as text again.
 //!
-//! Where a value comes from, in rising order of precedence: defaults, file, environment, flags. What every node of a
+//! Where a value comes from, in rising order of precedence: defaults, file, environment (`OTEL_*`, then ours), flags. What every node of a
 //! cluster must agree on is in [`ClusterConfig`] and [`ClientConfig`]; the rest belongs to one node.
 //!
 //! - `model`: the tree of fields with their defaults.
@@ -8,6 +8,7 @@
 //! - `load`: defaults, file, environment and flags to a checked [`Config`], with the origin of every value.
 //! - `file`: the YAML file, with the place of every value in it.
 //! - `overrides`: environment variables and flags as values for paths.
+//! - `otel`: the variables of OpenTelemetry as values for paths.
 //! - `error`: what is wrong, where, and what would be right.
 //! - `check`: rules that concern more than one field.
 //! - `reference`: one line of documentation per field; the example file and the accepted paths come from it.
@@ -24,6 +25,7 @@ mod file;
 mod load;
 pub mod machine;
 mod model;
+mod otel;
 mod overrides;
 mod reference;
 mod units;
@@ -35,7 +37,7 @@ pub use model::{
     Advertise, CacheConfig, ClientConfig, ClusterConfig, Config, DegradeConfig, GossipConfig,
     GossipProfile, GrpcConfig, HedgingConfig, HintsConfig, HttpConfig, LimitsConfig, LogFormat,
     LogLevel, NodeConfig, PeerConfig, QuorumConfig, ServerConfig, TelemetryConfig,
-    TombstonesConfig,
+    TombstonesConfig, TracesConfig, TracesSampler,
 };
 pub use overrides::Flag;
 #[cfg(test)]

@@ -36,7 +36,7 @@ pub struct Config {
     pub hints: HintsConfig,
     /// What is remembered of deleted keys.
     pub tombstones: TombstonesConfig,
-    /// Logs.
+    /// Logs and traces.
     pub telemetry: TelemetryConfig,
 }
 
@@ -297,10 +297,10 @@ pub struct LimitsConfig {
     /// Client requests in flight at one node; more are refused with RESOURCE_EXHAUSTED.
     #[serde(deserialize_with = "units::whole::<_, _, 1, 1_000_000>")]
     pub max_concurrent_requests: usize,
-    /// Share of the CPU above which new client requests are shed. Parsed and checked, not used yet.
+    /// CPU utilisation above which part of the new client requests is shed; 1 for never.
     #[serde(deserialize_with = "units::positive_ratio")]
     pub cpu_threshold: f64,
-    /// Window over which the CPU share is measured. Parsed and checked, not used yet.
+    /// Window over which the CPU utilisation is measured.
     #[serde(with = "units::duration")]
     pub cpu_window: Duration,
     /// Deadline of a request whose caller gave none.
@@ -403,13 +403,26 @@ impl Default for ClusterConfig {
 }
 
 /// `node`: who this node is.
-#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct NodeConfig {
     /// Name, unique in the cluster. Absent: `hostname:gossip-port`; ask [`Config::node_name`].
     pub name: Option<String>,
     /// Failure domain, shown in `cluster status`. Placement does not use it yet.
     pub zone: String,
+    /// How long leaving may take from SIGTERM on.
+    #[serde(with = "units::duration")]
+    pub drain_timeout: Duration,
+}
+
+impl Default for NodeConfig {
+    fn default() -> Self {
+        Self {
+            name: None,
+            zone: String::new(),
+            drain_timeout: Duration::from_secs(60),
+        }
+    }
 }
 
 /// `client`: quorums and hedging. A node reads them as the cluster's defaults.
@@ -521,14 +534,99 @@ impl Default for TombstonesConfig {
     }
 }
 
-/// `telemetry`: logs.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+/// `telemetry`: logs and traces.
+#[derive(Clone, PartialEq, Debug, Default, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct TelemetryConfig {
     /// The least important level that is logged.
     pub log_level: LogLevel,
     /// How log lines look.
     pub log_format: LogFormat,
+    /// Distributed traces.
+    pub traces: TracesConfig,
+}
+
+/// `telemetry.traces`: distributed traces, sent to a collector.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct TracesConfig {
+    /// Whether there are any; without an endpoint there are none either.
+    pub enabled: bool,
+    /// The collector: an http URL that speaks OTLP over gRPC.
+    pub endpoint: Option<String>,
+    /// Which requests are recorded.
+    pub sampler: TracesSampler,
+    /// Share of the traces that begin here that are recorded.
+    #[serde(deserialize_with = "units::ratio")]
+    pub ratio: f64,
+    /// `service.name`. Absent: what the resource attributes say, or `shard-cache`.
+    pub service_name: Option<String>,
+    /// Further attributes of every span, as `name=value`, percent-encoded.
+    #[serde(with = "units::one_or_many")]
+    pub resource_attributes: Vec<String>,
+    /// Spans that wait for the exporter; more are dropped.
+    #[serde(deserialize_with = "units::whole::<_, _, 1, 1_000_000>")]
+    pub queue_spans_max: usize,
+    /// Spans in one export.
+    #[serde(deserialize_with = "units::whole::<_, _, 1, 1_000_000>")]
+    pub batch_spans_max: usize,
+    /// The longest that a span waits before it is sent.
+    #[serde(with = "units::duration")]
+    pub flush_interval: Duration,
+    /// How long one export may take.
+    #[serde(with = "units::duration")]
+    pub export_timeout: Duration,
+}
+
+impl TracesConfig {
+    /// The resource attributes with their values decoded. What is not `name=value` is left out; `check` refuses it.
+    pub fn attributes(&self) -> impl Iterator<Item = (&str, String)> {
+        self.resource_attributes.iter().filter_map(|attribute| {
+            let (name, value) = attribute.split_once('=')?;
+            Some((name.trim(), units::percent_decoded(value.trim())?))
+        })
+    }
+}
+
+impl Default for TracesConfig {
+    fn default() -> Self {
+        Self {
+            enabled: true,
+            endpoint: None,
+            sampler: TracesSampler::default(),
+            ratio: 0.01,
+            service_name: None,
+            resource_attributes: Vec::new(),
+            queue_spans_max: 2048,
+            batch_spans_max: 512,
+            flush_interval: Duration::from_secs(5),
+            export_timeout: Duration::from_secs(10),
+        }
+    }
+}
+
+/// Which requests are recorded; the names are those of `OTEL_TRACES_SAMPLER`.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+pub enum TracesSampler {
+    /// All.
+    #[serde(rename = "always_on")]
+    AlwaysOn,
+    /// None.
+    #[serde(rename = "always_off")]
+    AlwaysOff,
+    /// A share, whatever the caller decided.
+    #[serde(rename = "traceidratio")]
+    TraceIdRatio,
+    /// As the caller decided; all that begin here.
+    #[serde(rename = "parentbased_always_on")]
+    ParentBasedAlwaysOn,
+    /// As the caller decided; none that begin here.
+    #[serde(rename = "parentbased_always_off")]
+    ParentBasedAlwaysOff,
+    /// As the caller decided; a share of those that begin here.
+    #[default]
+    #[serde(rename = "parentbased_traceidratio")]
+    ParentBasedTraceIdRatio,
 }
 
 /// The least important level that is logged.

@@ -7,6 +7,7 @@ use serde_json::Value;
 use super::{
     environment::PREFIX,
     error::{Origin, Place, Problem},
+    otel,
     reference::{self, TWINS},
 };
 
@@ -45,12 +46,17 @@ pub(super) struct Override {
     pub(super) text: String,
 }
 
-/// The overrides of the environment, in rising order of precedence: a short name wins over a nested one.
+/// The overrides of the environment, in rising order of precedence: our own variables win over those of OpenTelemetry,
+/// and a short name over a nested one.
 pub(super) fn of_environment(
     variables: &BTreeMap<String, String>,
 ) -> Result<Vec<Override>, Vec<Problem>> {
     let mut overrides = Vec::new();
     let mut problems = Vec::new();
+    match otel::of_environment(variables) {
+        Ok(given) => overrides.extend(given),
+        Err(found) => problems.extend(found),
+    }
     for (name, text) in variables {
         let Some(nested) = name.strip_prefix(NESTED_PREFIX) else {
             continue;

@@ -198,11 +198,12 @@ pub(super) const ENTRIES: &[Entry] = &[
     ),
     entry(
         "server.limits.cpu_threshold",
-        "Share of the CPU above which new requests are shed, above 0 and up to 1. Checked, but not used by this release.",
+        "CPU utilisation, of the machine or of the cgroup's quota, above which part of the new requests get \
+         RESOURCE_EXHAUSTED, writes first. Above 0 and up to 1; 1 means never.",
     ),
     entry(
         "server.limits.cpu_window",
-        "Window over which the CPU share is measured. Checked, but not used by this release.",
+        "Window over which the utilisation is measured; less than 500ms counts as 500ms.",
     ),
     entry(
         "server.limits.request_timeout",
@@ -278,6 +279,10 @@ pub(super) const ENTRIES: &[Entry] = &[
         "Failure domain, at most 64 bytes. Shown in the cluster status; placement does not use it in this release.",
     ),
     entry(
+        "node.drain_timeout",
+        "How long leaving may take after SIGTERM, at least 5s; past it the process ends with code 3.",
+    ),
+    entry(
         "client",
         "Quorums and hedging. Nodes read them as the cluster's defaults.",
     ),
@@ -330,14 +335,61 @@ pub(super) const ENTRIES: &[Entry] = &[
         "tombstones.bytes_max",
         "Bytes that tombstones may take; beyond it the oldest go.",
     ),
-    entry("telemetry", "Logs."),
+    entry("telemetry", "Logs and traces."),
     entry(
         "telemetry.log_level",
-        "off, error, warn, info, debug or trace.",
+        "off, error, warn, info, debug or trace; libraries never write more than info.",
     ),
     entry(
         "telemetry.log_format",
         "auto (pretty on a terminal, JSON otherwise), pretty or json.",
+    ),
+    entry(
+        "telemetry.traces",
+        "Traces of requests across nodes, sent as OTLP over gRPC. OTEL_* environment variables win over this file.",
+    ),
+    entry(
+        "telemetry.traces.enabled",
+        "true or false. Without an endpoint there are no traces either.",
+    ),
+    absent(
+        "telemetry.traces.endpoint",
+        "http://127.0.0.1:4317",
+        "The collector, as an http URL. Not set: no traces, and no cost of any.",
+    ),
+    entry(
+        "telemetry.traces.sampler",
+        "always_on, always_off, traceidratio, or as the caller decided and for traces that begin here: \
+         parentbased_always_on, parentbased_always_off, parentbased_traceidratio.",
+    ),
+    entry(
+        "telemetry.traces.ratio",
+        "Share of traces that the ratio samplers record, 0 to 1.",
+    ),
+    absent(
+        "telemetry.traces.service_name",
+        "shard-cache",
+        "service.name of the spans. Not set: as resource_attributes say, or shard-cache.",
+    ),
+    entry(
+        "telemetry.traces.resource_attributes",
+        "Further attributes of all spans: one name=value or a list, values percent-encoded.",
+    ),
+    entry(
+        "telemetry.traces.queue_spans_max",
+        "Spans that wait for the exporter, 1 to 1000000; more are dropped and counted.",
+    ),
+    entry(
+        "telemetry.traces.batch_spans_max",
+        "Spans in one export, at most queue_spans_max.",
+    ),
+    entry(
+        "telemetry.traces.flush_interval",
+        "The longest that a span waits before it is sent.",
+    ),
+    entry(
+        "telemetry.traces.export_timeout",
+        "How long one export may take; then its spans are dropped and counted.",
     ),
 ];
 

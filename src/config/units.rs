@@ -188,6 +188,20 @@ pub(super) mod optional_size {
     }
 }
 
+/// Text with its percent-encoded bytes decoded; `None` when they are no UTF-8 or not two hexadecimal digits follow.
+pub(super) fn percent_decoded(text: &str) -> Option<String> {
+    let mut parts = text.split('%');
+    let mut decoded = parts.next()?.as_bytes().to_vec();
+    for part in parts {
+        let (digits, rest) = part.split_at_checked(2)?;
+        // Unlike the reader of numbers, no sign.
+        let is_hex = digits.bytes().all(|digit| digit.is_ascii_hexdigit());
+        decoded.push(is_hex.then(|| u8::from_str_radix(digits, 16).ok())??);
+        decoded.extend_from_slice(rest.as_bytes());
+    }
+    String::from_utf8(decoded).ok()
+}
+
 /// A list, or a single element in its place: `#[serde(with = "units::one_or_many")]`.
 pub(super) mod one_or_many {
     use super::{Deserialize, Deserializer, OneOrMany, PhantomData, Serialize, Serializer};
@@ -355,6 +369,16 @@ mod tests {
                 Ok(Duration::from_millis(millis)),
                 "{text}"
             );
+        }
+    }
+
+    #[test]
+    fn percent_encoded_text_is_decoded_or_refused() {
+        let decoded = |text| percent_decoded(text);
+        assert_eq!(decoded("a%20b%C3%A9").as_deref(), Some("a bé"));
+        assert_eq!(decoded("plain").as_deref(), Some("plain"));
+        for text in ["%", "%2", "%+1", "%zz", "%ff"] {
+            assert_eq!(decoded(text), None, "{text}");
         }
     }
 

@@ -9,6 +9,7 @@ use crate::{
         pending::{PendingFull, PendingTable, Schedule, Token, Woken},
         quorum::{ReadOutcome, ReadTally, WriteOutcome, WriteTally},
         request::OwnerAnswer,
+        traced::{Links, ReplicaSpans},
     },
     handoff::OwedHints,
     key::{Key, Slot},
@@ -16,6 +17,7 @@ use crate::{
     ring::Ring,
     store::Record,
     telemetry::{Metrics, ReplicaOp, ReplicaOutcome},
+    trace::TraceParent,
     transport::Completions,
     version::DRIFT_MAX_MILLIS,
 };
@@ -49,6 +51,7 @@ pub(super) struct WriteExchange {
     pub(super) ring: Arc<Ring>,
     pub(super) slot: Slot,
     pub(super) debt: Debt,
+    pub(super) spans: Option<Box<ReplicaSpans>>,
 }
 
 /// Whether owners without an answer are owed the record in the end.
@@ -66,12 +69,16 @@ pub(super) struct ReadExchange {
     pub(super) tally: ReadTally,
     /// The hedging delay has passed.
     pub(super) hedge_due: bool,
+    pub(super) spans: Option<Box<ReplicaSpans>>,
 }
 
 impl super::pending::Exchange for Exchange {
     type Answer = Answer;
 
     fn answer(&mut self, position: u8, answer: Answer) {
+        if let Some(spans) = self.spans_mut() {
+            spans.answered(position);
+        }
         match self {
             Self::Write(write) => write.tally.answer(
                 position,
@@ -130,6 +137,15 @@ impl super::pending::Exchange for Exchange {
     }
 }
 
+impl Exchange {
+    const fn spans_mut(&mut self) -> Option<&mut Box<ReplicaSpans>> {
+        match self {
+            Self::Write(write) => write.spans.as_mut(),
+            Self::Read(read) => read.spans.as_mut(),
+        }
+    }
+}
+
 /// The exchanges of one node.
 pub struct Ledger {
     pending: PendingTable<Exchange>,
@@ -173,9 +189,10 @@ impl Ledger {
     /// Begins an exchange. It is held until the returned value is dropped.
     pub(super) fn begin(
         &self,
-        exchange: Exchange,
+        mut exchange: Exchange,
         schedule: Schedule,
     ) -> Result<HeldExchange<'_>, PendingFull> {
+        let links = exchange.spans_mut().map(|spans| spans.links());
         let token = self
             .pending
             .insert(exchange, schedule)
@@ -185,6 +202,7 @@ impl Ledger {
         Ok(HeldExchange {
             ledger: self,
             token,
+            links,
         })
     }
 
@@ -194,6 +212,9 @@ impl Ledger {
                 for position in 0..write.ring.owner_count() {
                     self.count(ReplicaOp::Write, write.tally.explain(position));
                 }
+                if let Some(spans) = &write.spans {
+                    spans.report(|position| write.tally.explain(position));
+                }
                 if write.debt == Debt::Owed && write.tally.stored() > 0 {
                     self.owe(write);
                 }
@@ -201,6 +222,9 @@ impl Ledger {
             Exchange::Read(read) => {
                 for position in 0..super::quorum::OWNERS_MAX as u8 {
                     self.count(ReplicaOp::Read, read.tally.explain(position));
+                }
+                if let Some(spans) = &read.spans {
+                    spans.report(|position| read.tally.explain(position));
                 }
             }
         }
@@ -275,12 +299,18 @@ impl Completions for Ledger {
 pub(super) struct HeldExchange<'a> {
     ledger: &'a Ledger,
     token: Token,
+    links: Option<Links>,
 }
 
 impl HeldExchange<'_> {
     /// The token for the operation sent to the owner at `position`.
     pub(super) fn token(&self, position: u8) -> u64 {
         self.token.for_owner(position).raw()
+    }
+
+    /// The span that the owner at `position` hangs its own below; only for sampled requests.
+    pub(super) fn trace(&self, position: u8) -> Option<Box<TraceParent>> {
+        self.links.as_ref().map(|links| links.to_owner(position))
     }
 
     /// Waits until there is something to do. Cancel-safe.

@@ -9,6 +9,7 @@
 //! - `pending`: the table of exchanges under way. No I/O.
 //! - `ledger`: where answers arrive and debts are settled.
 //! - `write`, `read`: the two kinds of request.
+//! - `traced`: spans of sampled requests.
 
 mod hedge;
 mod ledger;
@@ -18,6 +19,7 @@ mod read;
 mod request;
 #[cfg(all(test, not(feature = "race")))]
 mod tests;
+mod traced;
 mod write;
 
 use std::{
@@ -43,7 +45,7 @@ use crate::{
     coordinator::{hedge::HedgeBudget, quorum::Need},
     key::{Key, Slot},
     ring::{Ring, SlotConfiguration},
-    telemetry::{Metrics, Op, OperationOutcome},
+    telemetry::{Metrics, Op, OperationOutcome, traces::Scope},
     transport::{PeerTransport, Reach},
     version::{HybridClock, Version},
 };
@@ -119,6 +121,8 @@ struct Attempt<'a> {
     plan: &'a Plan,
     key: &'a Key,
     terms: Terms,
+    /// The span of the request to the owners; only when it is sampled.
+    trace: Option<&'a Arc<Scope>>,
 }
 
 /// What one attempt goes by: one ring, whatever happens to the ring meanwhile.
@@ -160,7 +164,19 @@ impl Coordinator {
 
     /// Refuses new requests from now on; those under way go on.
     pub fn stop_admitting(&self) {
-        self.draining.store(true, Ordering::Release);
+        self.draining.store(true, Ordering::SeqCst);
+    }
+
+    /// Asked once per request, before anything else is done for it: what was taken is finished, also when it has to try
+    /// again while the node leaves.
+    ///
+    /// # Errors
+    /// [`Unavailable::Draining`] when the node is leaving.
+    pub fn check_admitting(&self) -> Result<(), Unavailable> {
+        if self.draining.load(Ordering::SeqCst) {
+            return Err(Unavailable::Draining);
+        }
+        Ok(())
     }
 
     /// Share of the slots, 0 to 1, for which no quorum of owners can be reached, as far as the breakers know. Cheap
@@ -192,9 +208,6 @@ impl Coordinator {
     }
 
     fn plan(&self, key: &Key) -> Result<Plan, Unavailable> {
-        if self.draining.load(Ordering::Acquire) {
-            return Err(Unavailable::Draining);
-        }
         let ring = self.ring.ring.load_full().ok_or(Unavailable::Joining)?;
         let slot = ring.slot(key);
         let configuration = ring.configuration(slot);
@@ -282,16 +295,9 @@ impl Coordinator {
         if terms.detail == Detail::Answer {
             return None;
         }
-        let view = self.view.borrow().clone();
-        let name = |node_id: NodeId| {
-            let record = view
-                .member(node_id)
-                .and_then(|member| member.record.as_ref());
-            record.map_or_else(|| node_id.to_string(), |record| record.name.clone())
-        };
         let owners = (0u8..)
             .zip(plan.ring.owners(plan.slot).iter())
-            .map(|(position, owner)| (name(owner.node_id), answer(position)))
+            .map(|(position, owner)| (self.name_of(owner.node_id), answer(position)))
             .collect();
         Some(Box::new(Explanation {
             slot: plan.slot,
@@ -299,6 +305,15 @@ impl Coordinator {
             owners,
             attempts,
         }))
+    }
+
+    /// The name of a member as the view has it.
+    fn name_of(&self, node_id: NodeId) -> String {
+        let view = self.view.borrow();
+        let record = view
+            .member(node_id)
+            .and_then(|member| member.record.as_ref());
+        record.map_or_else(|| node_id.to_string(), |record| record.name.clone())
     }
 
     fn count(&self, operation: Op, outcome: OperationOutcome) {

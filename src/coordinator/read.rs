@@ -3,7 +3,7 @@
 //! no later read can return something older (Attiya, Bar-Noy and Dolev, "Sharing memory robustly in message-passing
 //! systems", J. ACM 1995, the second phase of a read).
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use crate::{
     coordinator::{
@@ -13,11 +13,15 @@ use crate::{
         quorum::{Need, Newest, OWNERS_MAX, ReadOutcome, ReadTally, WriteOutcome},
         quorum_of,
         request::{Consistency, Hit, KeyRequest, Read, ReadError, Terms, Unavailable},
+        traced,
     },
     key::Key,
     operation::{Kind, Operation, Want},
     store::{Body, Record},
-    telemetry::{HedgeOutcome, Lookup, Op, OperationOutcome, RepairMode},
+    telemetry::{
+        HedgeOutcome, Lookup, Op, OperationOutcome, RepairMode, ReplicaOp,
+        traces::{Scope, Span},
+    },
     transport::Reach,
     version::Version,
 };
@@ -61,7 +65,10 @@ impl Coordinator {
     /// # Errors
     /// Any [`ReadError`] may be tried again.
     pub async fn get(&self, request: KeyRequest) -> Result<Read, ReadError> {
-        let read = self.read(&request.key, request.terms).await;
+        let span = self.begin_span("quorum.read", request.trace.as_ref(), &request.key);
+        let scope = span.as_deref().map(Span::scope);
+        let read = self.read(&request.key, request.terms, scope).await;
+        traced::end(span, read.as_ref().err().map(ReadError::reason));
         self.count(
             Op::Get,
             match &read {
@@ -86,7 +93,12 @@ impl Coordinator {
         read
     }
 
-    async fn read(&self, key: &Key, terms: Terms) -> Result<Read, ReadError> {
+    async fn read(
+        &self,
+        key: &Key,
+        terms: Terms,
+        trace: Option<&Arc<Scope>>,
+    ) -> Result<Read, ReadError> {
         self.hedges.earn();
         let mut attempts = 0;
         loop {
@@ -98,6 +110,7 @@ impl Coordinator {
                 plan: &plan,
                 key,
                 terms,
+                trace,
             };
             let tally = match self.ask_owners(attempt, need).await? {
                 Asked::Answered(tally) => tally,
@@ -226,6 +239,7 @@ impl Coordinator {
         let exchange = Exchange::Read(ReadExchange {
             tally,
             hedge_due: false,
+            spans: self.replica_spans(attempt, ReplicaOp::Read, first.iter().copied()),
         });
         let nudge_at = self
             .policy
@@ -272,7 +286,13 @@ impl Coordinator {
                 ReadOutcome::Open => {}
                 ReadOutcome::AskMore { owners } => {
                     let next = held
-                        .read(|read| preference.next(&mut read.tally, owners))
+                        .read(|read| {
+                            let next = preference.next(&mut read.tally, owners);
+                            if let Some(spans) = &mut read.spans {
+                                spans.asked_later(&next);
+                            }
+                            next
+                        })
                         .ok_or_else(gone)?;
                     for position in next {
                         self.send_read(&held, attempt, position, Want::Record);
@@ -323,6 +343,7 @@ impl Coordinator {
         let exchange = Exchange::Read(ReadExchange {
             tally,
             hedge_due: false,
+            spans: self.replica_spans(attempt, ReplicaOp::Read, [holder]),
         });
         let deadline = terms.deadline.min(self.clock.monotonic() + FETCH_TIMEOUT);
         let schedule = Schedule {
@@ -342,7 +363,9 @@ impl Coordinator {
     }
 
     fn send_read(&self, held: &HeldExchange<'_>, attempt: Attempt<'_>, position: u8, want: Want) {
-        let Attempt { plan, key, terms } = attempt;
+        let Attempt {
+            plan, key, terms, ..
+        } = attempt;
         let Some(owner) = plan
             .ring
             .owners(plan.slot)
@@ -356,6 +379,7 @@ impl Coordinator {
             slot: plan.slot,
             configuration: plan.configuration,
             deadline: terms.deadline,
+            trace: held.trace(position),
             kind: Kind::Read {
                 key: key.clone(),
                 want,

@@ -1,6 +1,6 @@
 //! What the coordinator is asked and what it answers, free of any protocol.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use thiserror::Error;
 
@@ -8,6 +8,7 @@ use crate::{
     clock::Monotonic,
     key::{Key, Slot},
     store::Value,
+    telemetry::traces::Scope,
     version::Version,
 };
 
@@ -75,6 +76,8 @@ pub struct SetRequest {
     pub ttl: Ttl,
     /// The terms.
     pub terms: Terms,
+    /// The span that it belongs to; only when it is sampled.
+    pub trace: Option<Arc<Scope>>,
 }
 
 /// Reads or deletes a key.
@@ -84,6 +87,8 @@ pub struct KeyRequest {
     pub key: Key,
     /// The terms.
     pub terms: Terms,
+    /// The span that it belongs to; only when it is sampled.
+    pub trace: Option<Arc<Scope>>,
 }
 
 /// A write that was acknowledged.
@@ -202,6 +207,19 @@ pub enum Unavailable {
     Draining,
 }
 
+impl Unavailable {
+    /// One word for programs.
+    #[must_use]
+    pub const fn reason(self) -> &'static str {
+        match self {
+            Self::NoQuorum { .. } => "no_quorum",
+            Self::Overloaded => "overloaded",
+            Self::Joining => "joining",
+            Self::Draining => "draining",
+        }
+    }
+}
+
 /// Why a write was not acknowledged.
 #[derive(Clone, PartialEq, Eq, Debug, Error)]
 pub enum WriteError {
@@ -230,6 +248,18 @@ pub enum WriteError {
     },
 }
 
+impl WriteError {
+    /// One word for programs.
+    #[must_use]
+    pub const fn reason(&self) -> &'static str {
+        match self {
+            Self::Unavailable(unavailable) => unavailable.reason(),
+            Self::Unknown { .. } => "outcome_unknown",
+            Self::DeadlineExceeded { .. } => "deadline_exceeded",
+        }
+    }
+}
+
 /// Why a read was not answered. Reads change nothing, so trying again is always safe.
 #[derive(Clone, PartialEq, Eq, Debug, Error)]
 pub enum ReadError {
@@ -252,4 +282,16 @@ pub enum ReadError {
         /// Owners that the level asks for.
         needed: u8,
     },
+}
+
+impl ReadError {
+    /// One word for programs.
+    #[must_use]
+    pub const fn reason(&self) -> &'static str {
+        match self {
+            Self::Unavailable(unavailable) => unavailable.reason(),
+            Self::NoQuorum { .. } => "no_quorum",
+            Self::DeadlineExceeded { .. } => "deadline_exceeded",
+        }
+    }
 }

@@ -18,11 +18,14 @@ use crate::{
     replica::Replica,
     ring::{Bootstrap, RingMember, Shape},
     store::{Form, Limits, Lookup, Record, Store, Value},
+    telemetry::traces::Tracer,
     transport::{
         CallError, Completions, Delivery, NotSent, Page, PageRequest, PeerTarget, PushPull,
     },
     version::Stamp,
 };
+
+mod traced;
 
 const SHAPE: Shape = Shape {
     slots: 64,
@@ -41,6 +44,8 @@ enum Behaviour {
     Breaks,
     /// Never answers.
     Silent,
+    /// Applies, and answers when it is told to.
+    Late,
     Unreachable,
 }
 
@@ -49,6 +54,7 @@ struct Loopback {
     replicas: BTreeMap<NodeId, Arc<Replica>>,
     behaviour: Mutex<BTreeMap<NodeId, Behaviour>>,
     completions: OnceLock<Arc<Ledger>>,
+    late: Mutex<Vec<(u64, Answer)>>,
     clock: Arc<SystemClock>,
 }
 
@@ -77,6 +83,7 @@ impl PeerTransport for Loopback {
                 completions.complete(operation.token, Answer::Failed(Failure::Broken));
             }
             Behaviour::Silent => {}
+            Behaviour::Late => crate::sync::lock(&self.late).push((operation.token, apply())),
             Behaviour::Unreachable => return Err(NotSent::Disconnected),
         }
         Ok(())
@@ -85,7 +92,9 @@ impl PeerTransport for Loopback {
     fn reach(&self, peer: NodeId) -> Reach {
         match self.behaviour(peer) {
             Behaviour::Unreachable => Reach::Down,
-            Behaviour::Answers | Behaviour::Breaks | Behaviour::Silent => Reach::Up,
+            Behaviour::Answers | Behaviour::Breaks | Behaviour::Silent | Behaviour::Late => {
+                Reach::Up
+            }
         }
     }
 
@@ -134,7 +143,10 @@ fn ring(boots: [u64; 3]) -> Arc<Ring> {
 
 impl World {
     fn new() -> Self {
-        let clock = Arc::new(SystemClock::new());
+        Self::traced(Arc::new(SystemClock::new()), Tracer::off())
+    }
+
+    fn traced(clock: Arc<SystemClock>, tracer: Tracer) -> Self {
         let metrics = Arc::new(Metrics::new());
         let limits = Limits {
             capacity_entries: 1000,
@@ -157,12 +169,13 @@ impl World {
                 Arc::clone(&hybrids[index]),
                 Arc::clone(&rings[index].ring),
             );
-            (*node_id, Arc::new(replica))
+            (*node_id, Arc::new(replica.traced(tracer.clone())))
         });
         let loopback = Arc::new(Loopback {
             replicas: replicas.collect(),
             behaviour: Mutex::default(),
             completions: OnceLock::new(),
+            late: Mutex::default(),
             clock: Arc::clone(&clock),
         });
         let seam: Arc<dyn Clock> = Arc::clone(&clock) as Arc<dyn Clock>;
@@ -243,6 +256,7 @@ impl World {
             value: text(value),
             ttl: Ttl::Never,
             terms: self.terms(100),
+            trace: None,
         };
         self.run(self.coordinator.set(request)).await
     }
@@ -251,6 +265,7 @@ impl World {
         let request = KeyRequest {
             key: key(),
             terms: self.terms(100),
+            trace: None,
         };
         self.run(self.coordinator.get(request)).await
     }
@@ -479,6 +494,7 @@ async fn a_deleted_key_is_a_miss_even_if_an_owner_missed_the_delete() {
     let request = KeyRequest {
         key: key(),
         terms: world.terms(100),
+        trace: None,
     };
     let deleted = world.run(world.coordinator.delete(request)).await.unwrap();
     assert!(deleted.replaced);
@@ -555,6 +571,52 @@ async fn a_request_goes_on_under_the_new_ring_when_this_node_learns_of_it() {
 }
 
 #[tokio::test]
+async fn a_request_that_was_taken_is_finished_although_the_node_begins_to_leave() {
+    let world = World::new();
+    let new = ring([11, 12, 99]);
+    world.use_ring(1, Arc::clone(&new));
+    world.let_be(2, Behaviour::Unreachable);
+    let leave = async {
+        world.clock.sleep(Duration::from_millis(20)).await;
+        world.coordinator.stop_admitting();
+        world.clock.sleep(Duration::from_millis(10)).await;
+        world.use_ring(0, Arc::clone(&new));
+    };
+    let (written, ()) = futures_util::future::join(world.set("one"), leave).await;
+    assert!(written.unwrap().explain.unwrap().attempts > 1);
+    assert_eq!(
+        world.coordinator.check_admitting(),
+        Err(Unavailable::Draining)
+    );
+}
+
+#[tokio::test]
+async fn an_operation_whose_deadline_has_passed_is_not_applied() {
+    let world = World::new();
+    let now = world.clock.now();
+    let plan = world.rings[1].ring.load_full().unwrap();
+    let slot = plan.slot(&key());
+    let write = |deadline| Operation {
+        token: 1,
+        slot,
+        configuration: plan.configuration(slot),
+        deadline,
+        trace: None,
+        kind: crate::operation::Kind::Write {
+            key: key(),
+            record: record(&world.clock, 0, "late"),
+        },
+    };
+    let replica = &world.loopback.replicas[&NODES[1]];
+    let answer = replica.handle(&write(now.monotonic), now);
+    assert!(matches!(answer, Answer::Failed(Failure::Expired)));
+    assert_eq!(world.held(1), Lookup::Miss { version: None });
+    let in_time = now.monotonic + Duration::from_millis(1);
+    replica.handle(&write(in_time), now);
+    assert!(matches!(world.held(1), Lookup::Hit(_)));
+}
+
+#[tokio::test]
 async fn degraded_service_is_opt_in_and_says_so() {
     let world = World::new();
     world.let_be(1, Behaviour::Unreachable);
@@ -568,11 +630,16 @@ async fn degraded_service_is_opt_in_and_says_so() {
         value: text("one"),
         ttl: Ttl::Never,
         terms,
+        trace: None,
     };
     let written = world.run(world.coordinator.set(request)).await.unwrap();
     assert!(written.degraded);
     assert_eq!(written.stored, 1);
-    let request = KeyRequest { key: key(), terms };
+    let request = KeyRequest {
+        key: key(),
+        terms,
+        trace: None,
+    };
     let read = world.run(world.coordinator.get(request)).await.unwrap();
     assert!(read.degraded);
     assert_eq!(value_of(&read), Some(b"one".as_slice()));
@@ -598,16 +665,11 @@ async fn a_dropped_request_is_still_accounted_for() {
 }
 
 #[tokio::test]
-async fn a_draining_or_joining_node_refuses_before_anything_is_sent() {
+async fn a_joining_node_refuses_before_anything_is_sent() {
     let world = World::new();
     world.rings[0].ring.store(None);
     assert_eq!(
         world.set("one").await.unwrap_err(),
         WriteError::Unavailable(Unavailable::Joining)
-    );
-    world.coordinator.stop_admitting();
-    assert_eq!(
-        world.set("one").await.unwrap_err(),
-        WriteError::Unavailable(Unavailable::Draining)
     );
 }

@@ -1,7 +1,7 @@
 //! Writes: stamp, send to all owners at once, answer when enough have stored it. The rest finish in the background, and
 //! owners who do not answer are owed a hint.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use crate::{
     coordinator::{
@@ -10,11 +10,15 @@ use crate::{
         pending::{Schedule, Woken},
         quorum::{Need, OnNewer, WriteOutcome, WriteTally},
         request::{KeyRequest, SetRequest, Terms, Ttl, Unavailable, WriteError, Written},
+        traced,
     },
     key::Key,
     operation::{Kind, Operation},
     store::{Body, Record},
-    telemetry::{Op, OperationOutcome},
+    telemetry::{
+        Op, OperationOutcome, ReplicaOp,
+        traces::{Scope, Span},
+    },
     version::Version,
 };
 
@@ -41,7 +45,12 @@ impl Coordinator {
             Ttl::After(ttl) => Some(ttl),
         };
         let body = Body::Value(request.value);
-        let written = self.mutate(&request.key, body, ttl, request.terms).await;
+        let span = self.begin_span("quorum.write", request.trace.as_ref(), &request.key);
+        let scope = span.as_deref().map(Span::scope);
+        let written = self
+            .mutate(&request.key, body, ttl, request.terms, scope)
+            .await;
+        traced::end(span, written.as_ref().err().map(WriteError::reason));
         self.count_write(Op::Set, &written);
         written
     }
@@ -53,9 +62,12 @@ impl Coordinator {
     /// # Errors
     /// [`WriteError::Unavailable`] means surely not applied; the others mean unknown.
     pub async fn delete(&self, request: KeyRequest) -> Result<Written, WriteError> {
+        let span = self.begin_span("quorum.write", request.trace.as_ref(), &request.key);
+        let scope = span.as_deref().map(Span::scope);
         let written = self
-            .mutate(&request.key, Body::Tombstone, None, request.terms)
+            .mutate(&request.key, Body::Tombstone, None, request.terms, scope)
             .await;
+        traced::end(span, written.as_ref().err().map(WriteError::reason));
         self.count_write(Op::Delete, &written);
         written
     }
@@ -66,6 +78,7 @@ impl Coordinator {
         body: Body,
         ttl: Option<Duration>,
         terms: Terms,
+        trace: Option<&Arc<Scope>>,
     ) -> Result<Written, WriteError> {
         let version = self.next_version();
         let expires_at = ttl.map(|ttl| {
@@ -98,6 +111,7 @@ impl Coordinator {
                         plan: &plan,
                         key,
                         terms,
+                        trace,
                     },
                     need,
                     OnNewer::Restamp,
@@ -188,7 +202,9 @@ impl Coordinator {
         on_newer: OnNewer,
         record: &Record,
     ) -> Result<Verdict, Unavailable> {
-        let Attempt { plan, key, terms } = attempt;
+        let Attempt {
+            plan, key, terms, ..
+        } = attempt;
         let exchange = Exchange::Write(WriteExchange {
             tally: WriteTally::new(need, on_newer),
             key: key.clone(),
@@ -196,6 +212,7 @@ impl Coordinator {
             ring: plan.ring.clone(),
             slot: plan.slot,
             debt: Debt::Owed,
+            spans: self.replica_spans(attempt, ReplicaOp::Write, 0..need.owners),
         });
         let schedule = Schedule {
             deadline: terms.deadline,
@@ -238,13 +255,16 @@ impl Coordinator {
 
     /// Peers first, so that they work while this node applies its own copy.
     fn send_write(&self, held: &HeldExchange<'_>, attempt: Attempt<'_>, record: &Record) {
-        let Attempt { plan, key, terms } = attempt;
+        let Attempt {
+            plan, key, terms, ..
+        } = attempt;
         let submit = |position: u8, node_id| {
             let operation = Operation {
                 token: held.token(position),
                 slot: plan.slot,
                 configuration: plan.configuration,
                 deadline: terms.deadline,
+                trace: held.trace(position),
                 kind: Kind::Write {
                     key: key.clone(),
                     record: record.clone(),

@@ -16,7 +16,7 @@ use serde_json::json;
 
 use super::parameters::Asked;
 use crate::{
-    api::{Edge, Invalid, Refusal, convert},
+    api::{Answered as _, Edge, Invalid, Refusal, convert},
     coordinator::{KeyRequest, Read, SetRequest, Ttl, Written},
     key::Key,
     store::{Form, Value},
@@ -32,22 +32,32 @@ const DEGRADED: HeaderName = HeaderName::from_static("x-shardcache-degraded");
 const STORED: HeaderName = HeaderName::from_static("x-shardcache-stored");
 const FOUND: HeaderName = HeaderName::from_static("x-shardcache-found");
 
-pub(super) async fn read(State(edge): State<Arc<Edge>>, uri: Uri) -> Response {
+pub(super) async fn read(State(edge): State<Arc<Edge>>, request: Request) -> Response {
+    // The body is not wanted, and could not be shared between threads.
+    let asked = request.into_parts().0;
+    let span = edge.begin_span(Api::Http, Op::Get, &asked.headers);
+    let trace = span.as_deref().map(|span| Arc::clone(span.scope()));
     let work = async {
-        let request = key_request(&edge, &uri)?;
+        let request = key_request(&edge, &asked.uri)?;
+        let request = KeyRequest { trace, ..request };
         Ok(edge.coordinator.get(request).await?)
     };
-    answer(edge.carry_out(Api::Http, Op::Get, work).await, read_answer)
+    answer(
+        edge.carry_out(Api::Http, Op::Get, span, work).await,
+        read_answer,
+    )
 }
 
 pub(super) async fn store(State(edge): State<Arc<Edge>>, request: Request) -> Response {
     let edge = &*edge;
+    let span = edge.begin_span(Api::Http, Op::Set, request.headers());
+    let trace = span.as_deref().map(|span| Arc::clone(span.scope()));
     let work = async move {
         let asked = Asked::parse(request.uri())?;
         let ttl = asked.ttl.map_or(Ok(Ttl::Default), convert::ttl)?;
         let key = key(edge, request.uri())?;
         let value = body(edge, request).await?;
-        let terms = asked.terms(edge);
+        let terms = asked.terms(edge)?;
         Ok(edge
             .coordinator
             .set(SetRequest {
@@ -55,21 +65,27 @@ pub(super) async fn store(State(edge): State<Arc<Edge>>, request: Request) -> Re
                 value,
                 ttl,
                 terms,
+                trace,
             })
             .await?)
     };
-    answer(edge.carry_out(Api::Http, Op::Set, work).await, |written| {
-        written_answer(&written)
-    })
+    answer(
+        edge.carry_out(Api::Http, Op::Set, span, work).await,
+        |written| written_answer(&written),
+    )
 }
 
-pub(super) async fn remove(State(edge): State<Arc<Edge>>, uri: Uri) -> Response {
+pub(super) async fn remove(State(edge): State<Arc<Edge>>, request: Request) -> Response {
+    let asked = request.into_parts().0;
+    let span = edge.begin_span(Api::Http, Op::Delete, &asked.headers);
+    let trace = span.as_deref().map(|span| Arc::clone(span.scope()));
     let work = async {
-        let request = key_request(&edge, &uri)?;
+        let request = key_request(&edge, &asked.uri)?;
+        let request = KeyRequest { trace, ..request };
         Ok(edge.coordinator.delete(request).await?)
     };
     answer(
-        edge.carry_out(Api::Http, Op::Delete, work).await,
+        edge.carry_out(Api::Http, Op::Delete, span, work).await,
         |written| {
             let mut response = written_answer(&written);
             response
@@ -80,16 +96,18 @@ pub(super) async fn remove(State(edge): State<Arc<Edge>>, uri: Uri) -> Response 
     )
 }
 
-fn key_request(edge: &Edge, uri: &Uri) -> Result<KeyRequest, Invalid> {
+fn key_request(edge: &Edge, uri: &Uri) -> Result<KeyRequest, Refusal> {
     let asked = Asked::parse(uri)?;
     if asked.ttl.is_some() {
         return Err(Invalid::Parameters {
             reason: "ttl belongs to PUT".to_owned(),
-        });
+        }
+        .into());
     }
     Ok(KeyRequest {
         key: key(edge, uri)?,
-        terms: asked.terms(edge),
+        terms: asked.terms(edge)?,
+        trace: None,
     })
 }
 
@@ -200,8 +218,9 @@ fn refused(refusal: &Refusal) -> Response {
 }
 
 fn read_answer(read: Read) -> Response {
+    let status = read.http_status();
     let Some(hit) = read.hit else {
-        let mut response = super::failure(StatusCode::NOT_FOUND, "NOT_FOUND", "no such key");
+        let mut response = super::failure(status, "NOT_FOUND", "no such key");
         describe(&mut response, read.version, read.degraded);
         return response;
     };
@@ -209,7 +228,8 @@ fn read_answer(read: Read) -> Response {
         Form::Text => "text/plain; charset=utf-8",
         Form::Bytes => "application/octet-stream",
     };
-    let mut response = ([(header::CONTENT_TYPE, kind)], hit.value.bytes).into_response();
+    let headers = [(header::CONTENT_TYPE, kind)];
+    let mut response = (status, headers, hit.value.bytes).into_response();
     describe(&mut response, read.version, read.degraded);
     let headers = response.headers_mut();
     // Values come from anybody: a browser must not take one for a page or a script.
@@ -224,7 +244,7 @@ fn read_answer(read: Read) -> Response {
 }
 
 fn written_answer(written: &Written) -> Response {
-    let mut response = StatusCode::NO_CONTENT.into_response();
+    let mut response = written.http_status().into_response();
     describe(&mut response, Some(written.version), written.degraded);
     response
         .headers_mut()

@@ -8,7 +8,7 @@ use http::Uri;
 use serde::Deserialize;
 
 use crate::{
-    api::{Edge, Invalid},
+    api::{Edge, Invalid, Refusal},
     coordinator::{Consistency, Degrade, Detail, Terms},
 };
 
@@ -54,17 +54,17 @@ impl Asked {
         })
     }
 
-    pub(super) fn terms(&self, edge: &Edge) -> Terms {
-        Terms {
+    pub(super) fn terms(&self, edge: &Edge) -> Result<Terms, Refusal> {
+        Ok(Terms {
             consistency: self.consistency,
             degrade: if self.degrade {
                 Degrade::Accept
             } else {
                 edge.limits.degrade
             },
-            deadline: edge.deadline(self.timeout),
+            deadline: edge.deadline(self.timeout)?,
             detail: Detail::Answer,
-        }
+        })
     }
 }
 

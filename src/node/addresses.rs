@@ -2,9 +2,10 @@
 
 use std::{
     io,
-    net::{IpAddr, Ipv4Addr, SocketAddr, UdpSocket},
+    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket},
 };
 
+use rustix::io::Errno;
 use thiserror::Error;
 use tokio::net::{TcpListener, lookup_host};
 
@@ -76,10 +77,10 @@ impl Sockets {
     /// Binds every port of the configuration. Gossip and peer links use the first bind address.
     pub(super) async fn bind(config: &Config) -> Result<Self, AddressError> {
         let server = &config.server;
-        let grpc = bind_all("gRPC", &server.bind, server.grpc.port).await?;
-        let http = bind_all("HTTP", &server.bind, server.http.port).await?;
-        let first = server
-            .bind
+        let ips = present(&server.bind, has_ipv6());
+        let grpc = bind_all("gRPC", &ips, server.grpc.port).await?;
+        let http = bind_all("HTTP", &ips, server.http.port).await?;
+        let first = ips
             .first()
             .copied()
             .unwrap_or(IpAddr::V4(Ipv4Addr::LOCALHOST));
@@ -147,6 +148,21 @@ async fn resolve(advertise: &Advertise, port: u16) -> Result<SocketAddr, Address
         .await
         .map_err(|error| refused(error.to_string()))?;
     found.next().ok_or_else(|| refused("no address".to_owned()))
+}
+
+/// Whether the system knows IPv6 at all; some kernels are started without it.
+fn has_ipv6() -> bool {
+    let unknown = |error: io::Error| Errno::from_io_error(&error) == Some(Errno::AFNOSUPPORT);
+    !UdpSocket::bind((Ipv6Addr::UNSPECIFIED, 0)).is_err_and(unknown)
+}
+
+/// `::` is all addresses: those of IPv4 where there are no others.
+fn present(ips: &[IpAddr], has_ipv6: bool) -> Vec<IpAddr> {
+    let all_of_ipv4 = |ip: &IpAddr| match ip {
+        IpAddr::V6(Ipv6Addr::UNSPECIFIED) if !has_ipv6 => Ipv4Addr::UNSPECIFIED.into(),
+        IpAddr::V4(_) | IpAddr::V6(_) => *ip,
+    };
+    ips.iter().map(all_of_ipv4).collect()
 }
 
 /// The address that packets to other machines leave from. Connecting a UDP socket sends nothing; the target is from the
@@ -223,4 +239,20 @@ fn local_address(
             address: unbound,
             source,
         })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn all_addresses_are_those_of_ipv4_where_there_is_no_ipv6() {
+        let ips = |texts: &[&str]| -> Vec<IpAddr> {
+            texts.iter().map(|text| text.parse().unwrap()).collect()
+        };
+        let configured = ips(&["::", "::1", "10.0.0.1"]);
+        assert_eq!(present(&configured, true), configured);
+        let without = ips(&["0.0.0.0", "::1", "10.0.0.1"]);
+        assert_eq!(present(&configured, false), without);
+    }
 }

@@ -27,6 +27,7 @@ use crate::{
     handoff::OwedHints,
     key::Key,
     node::keeper::{KeeperDesk, take_state},
+    overload::Admission,
     ring::{Ring, RingMember},
     store::Store,
     telemetry::{
@@ -65,6 +66,7 @@ pub(super) struct Desk {
     pub(super) metrics: Arc<Metrics>,
     pub(super) boot: Arc<AtomicU64>,
     pub(super) draining: Arc<AtomicBool>,
+    pub(super) admission: Arc<Admission>,
     pub(super) started: Monotonic,
 }
 
@@ -414,6 +416,8 @@ impl ClusterQueries for Desk {
             ring_owned_ratio: self.owned_ratio(),
             ring_changes: self.keeper.standing.borrow().ring_changes,
             hints,
+            cpu_utilization_ratio: self.admission.cpu_utilization(),
+            cpu_shed_pressure_ratio: self.admission.cpu_pressure(),
             process: ProcessFigures::read(),
             ..Snapshot::default()
         };

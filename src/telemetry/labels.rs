@@ -204,6 +204,8 @@ labels! {
     ShedReason = "reason" {
         /// As many requests as allowed were in flight.
         Concurrency = "concurrency",
+        /// The CPU was busier than allowed.
+        Cpu = "cpu",
     }
 
     /// How a client's read ended.

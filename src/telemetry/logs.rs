@@ -1,9 +1,21 @@
 //! Logs: to standard error, for people on a terminal and as JSON otherwise.
 
-use std::io::{self, IsTerminal as _};
+use std::{
+    fmt,
+    io::{self, IsTerminal as _},
+};
 
 use thiserror::Error;
-use tracing_subscriber::{EnvFilter, util::SubscriberInitExt as _};
+use tracing::{Event, Subscriber};
+use tracing_subscriber::{
+    EnvFilter,
+    filter::LevelFilter,
+    fmt::{FmtContext, FormatEvent, FormatFields, format::Writer},
+    registry::LookupSpan,
+    util::SubscriberInitExt as _,
+};
+
+use super::traces;
 
 /// How log lines look.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
@@ -36,7 +48,8 @@ pub enum LogsError {
     AlreadySet,
 }
 
-/// Sets the logs of this process up. `filter` is a level or a list of directives.
+/// Sets the logs of this process up. `filter` is a level or a list of directives. A level below info is for lines of our
+/// own: HTTP/2 writes several of its own for every request. Directives name any library.
 ///
 /// # Errors
 /// See [`LogsError`].
@@ -51,12 +64,81 @@ pub fn init(filter: &str, format: LogFormat) -> Result<(), LogsError> {
             .json()
             .flatten_event(true)
             .with_span_list(false)
+            .map_event_format(|format| WithTrace {
+                format,
+                place: TracePlace::FirstFields,
+            })
             .finish()
             .try_init(),
-        (LogFormat::Pretty | LogFormat::Auto, true) => lines.finish().try_init(),
-        (LogFormat::Pretty, false) => lines.with_ansi(false).finish().try_init(),
+        (LogFormat::Pretty | LogFormat::Auto, true) => lines
+            .map_event_format(WithTrace::at_end)
+            .finish()
+            .try_init(),
+        (LogFormat::Pretty, false) => {
+            let lines = lines.with_ansi(false);
+            lines
+                .map_event_format(WithTrace::at_end)
+                .finish()
+                .try_init()
+        }
     };
     set.map_err(|_| LogsError::AlreadySet)
+}
+
+/// Lines of another format; those that a sampled request writes carry the ids of its span, and no colours.
+struct WithTrace<F> {
+    format: F,
+    place: TracePlace,
+}
+
+/// Where the ids stand.
+#[derive(Clone, Copy)]
+enum TracePlace {
+    /// As the first fields of a JSON object.
+    FirstFields,
+    /// As the last words of a line.
+    End,
+}
+
+impl<F> WithTrace<F> {
+    const fn at_end(format: F) -> Self {
+        Self {
+            format,
+            place: TracePlace::End,
+        }
+    }
+}
+
+impl<S, N, F> FormatEvent<S, N> for WithTrace<F>
+where
+    S: Subscriber + for<'a> LookupSpan<'a>,
+    N: for<'a> FormatFields<'a> + 'static,
+    F: FormatEvent<S, N>,
+{
+    fn format_event(
+        &self,
+        context: &FmtContext<'_, S, N>,
+        mut writer: Writer<'_>,
+        event: &Event<'_>,
+    ) -> fmt::Result {
+        let Some((trace_id, span_id)) = traces::current() else {
+            return self.format.format_event(context, writer, event);
+        };
+        let mut line = String::new();
+        self.format
+            .format_event(context, Writer::new(&mut line), event)?;
+        match (self.place, line.strip_prefix('{')) {
+            (TracePlace::FirstFields, Some(rest)) => write!(
+                writer,
+                r#"{{"trace_id":"{trace_id}","span_id":"{span_id}",{rest}"#
+            ),
+            (TracePlace::FirstFields, None) => writer.write_str(&line),
+            (TracePlace::End, _) => {
+                let line = line.trim_end();
+                writeln!(writer, "{line} trace_id={trace_id} span_id={span_id}")
+            }
+        }
+    }
 }
 
 fn parse(filter: &str) -> Result<EnvFilter, LogsError> {
@@ -66,20 +148,100 @@ fn parse(filter: &str) -> Result<EnvFilter, LogsError> {
     };
     // A single unknown word would be read as the name of a target, and every level of it be
     // enabled.
-    let is_directive = filter.contains(['=', ',', '[']);
-    if !is_directive
-        && filter
-            .parse::<tracing_subscriber::filter::LevelFilter>()
-            .is_err()
-    {
-        return Err(refused("unknown level".to_owned()));
+    if filter.contains(['=', ',', '[']) {
+        return EnvFilter::try_new(filter).map_err(|error| refused(error.to_string()));
     }
-    EnvFilter::try_new(filter).map_err(|error| refused(error.to_string()))
+    let Ok(level) = filter.parse::<LevelFilter>() else {
+        return Err(refused("unknown level".to_owned()));
+    };
+    let libraries = level.min(LevelFilter::INFO);
+    EnvFilter::try_new(format!("{libraries},shard_cache={level}"))
+        .map_err(|error| refused(error.to_string()))
 }
 
 #[cfg(test)]
 mod tests {
+    use std::sync::{Arc, Mutex};
+
+    use opentelemetry::{
+        Context, SpanId, TraceFlags, TraceId,
+        trace::{SpanContext, TraceContextExt as _, TraceState},
+    };
+
     use super::*;
+
+    /// Keeps what is written.
+    #[derive(Clone, Default)]
+    struct Kept(Arc<Mutex<Vec<u8>>>);
+
+    impl io::Write for Kept {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            self.0.lock().unwrap().extend_from_slice(bytes);
+            Ok(bytes.len())
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    /// Two lines: one outside of a sampled request, one inside.
+    fn two_lines(subscriber: impl Subscriber + Send + Sync, kept: &Kept) -> [String; 2] {
+        let ids = SpanContext::new(
+            TraceId::from_bytes([0xab; 16]),
+            SpanId::from_bytes([0xcd; 8]),
+            TraceFlags::SAMPLED,
+            false,
+            TraceState::default(),
+        );
+        tracing::subscriber::with_default(subscriber, || {
+            tracing::info!(slot = 7, "outside");
+            let context = Context::new().with_remote_span_context(ids);
+            let _attached = context.attach();
+            tracing::info!(slot = 8, "inside");
+        });
+        let text = String::from_utf8(kept.0.lock().unwrap().clone()).unwrap();
+        let lines: Vec<_> = text.lines().map(str::to_owned).collect();
+        lines.try_into().expect("one line per event")
+    }
+
+    #[test]
+    fn json_lines_of_a_sampled_request_have_its_ids_on_top() {
+        let kept = Kept::default();
+        let writer = kept.clone();
+        let lines = tracing_subscriber::fmt().with_writer(move || writer.clone());
+        let lines = lines.json().flatten_event(true).with_span_list(false);
+        let format = |format| WithTrace {
+            format,
+            place: TracePlace::FirstFields,
+        };
+        let [outside, inside] = two_lines(lines.map_event_format(format).finish(), &kept);
+        let outside: serde_json::Value = serde_json::from_str(&outside).unwrap();
+        let inside: serde_json::Value = serde_json::from_str(&inside).unwrap();
+        assert!(outside.get("trace_id").is_none(), "{outside}");
+        assert_eq!(inside["trace_id"], "ab".repeat(16));
+        assert_eq!(inside["span_id"], "cd".repeat(8));
+        assert_eq!(
+            (&inside["slot"], &inside["message"]),
+            (&8.into(), &"inside".into())
+        );
+    }
+
+    #[test]
+    fn lines_for_people_end_with_the_ids() {
+        let kept = Kept::default();
+        let writer = kept.clone();
+        let lines = tracing_subscriber::fmt().with_writer(move || writer.clone());
+        let lines = lines.with_ansi(false).map_event_format(WithTrace::at_end);
+        let [outside, inside] = two_lines(lines.finish(), &kept);
+        assert!(outside.ends_with("outside slot=7"), "{outside}");
+        let end = format!(
+            "slot=8 trace_id={} span_id={}",
+            "ab".repeat(16),
+            "cd".repeat(8)
+        );
+        assert!(inside.ends_with(&end), "{inside}");
+    }
 
     #[test]
     fn levels_and_directives_are_filters() {
@@ -92,6 +254,13 @@ mod tests {
         ] {
             assert!(parse(filter).is_ok(), "{filter}");
         }
+    }
+
+    #[test]
+    fn a_level_below_info_is_for_our_own_lines() {
+        let shown = |filter| parse(filter).expect("a level").to_string();
+        assert_eq!(shown("debug"), "shard_cache=debug,info");
+        assert_eq!(shown("warn"), "shard_cache=warn,warn");
     }
 
     #[test]

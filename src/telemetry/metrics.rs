@@ -76,6 +76,8 @@ pub struct Metrics {
     pub pulled_records: Counter,
     /// Pages of records asked for by bulk pull.
     pub pull_pages: Counter,
+    /// Spans that found no room or could not be exported.
+    pub otel_spans_dropped: Counter,
 }
 
 impl Default for Metrics {
@@ -132,6 +134,10 @@ impl Metrics {
             ),
             pulled_records: set.counter("pulled_records", "Records taken over by bulk pull"),
             pull_pages: set.counter("pull_pages", "Pages asked for by bulk pull"),
+            otel_spans_dropped: set.counter(
+                "otel_spans_dropped",
+                "Spans that found no room or could not be exported",
+            ),
             registry: set.0,
         }
     }
@@ -189,6 +195,7 @@ impl Snapshot {
         self.describe_members(&mut set);
         self.describe_gossip(&mut set);
         self.describe_hints(&mut set);
+        self.describe_load(&mut set);
         set.float(
             "uptime_seconds",
             "Time since the node started",
@@ -307,6 +314,19 @@ impl Snapshot {
             "hints_oldest_age_seconds",
             "Age of the oldest hint owed",
             ages.collect(),
+        );
+    }
+
+    fn describe_load(&self, set: &mut Constants) {
+        set.float(
+            "cpu_utilization_ratio",
+            "CPU utilisation over the window that shedding goes by; 0 where it cannot be read",
+            self.cpu_utilization_ratio,
+        );
+        set.float(
+            "cpu_shed_pressure_ratio",
+            "How much is shed for the CPU: up to 0.5 writes, above it reads as well",
+            self.cpu_shed_pressure_ratio,
         );
     }
 

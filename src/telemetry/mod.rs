@@ -7,6 +7,7 @@ pub mod logs;
 pub mod metrics;
 pub mod process;
 pub mod snapshot;
+pub mod traces;
 
 pub use exposition::Format;
 pub use labels::{

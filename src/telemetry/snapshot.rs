@@ -52,6 +52,10 @@ pub struct Snapshot {
     pub gossip_received_bytes: u64,
     /// Hints owed, per peer; sorted by peer, one entry for each known peer.
     pub hints: Vec<PeerHints>,
+    /// The CPU utilisation that shedding goes by, 0 to 1.
+    pub cpu_utilization_ratio: f64,
+    /// How much is shed for it, 0 to 1.
+    pub cpu_shed_pressure_ratio: f64,
     /// Figures of the process; read by [`ProcessFigures::read`].
     pub process: ProcessFigures,
 }

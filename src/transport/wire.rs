@@ -11,6 +11,7 @@ use crate::{
     operation::{Answer, Failure, Held, Kind, Operation, ReadAnswer, Want, WriteAnswer},
     ring::SlotConfiguration,
     store::{Body, Form, Record, Value},
+    trace::TraceParent,
     version::{Stamp, Version},
 };
 
@@ -46,7 +47,9 @@ pub(crate) fn encode_operation(operation: Operation, now: Monotonic) -> peer::Op
         slot: u32::from(operation.slot.0),
         configuration: Some(encode_configuration(operation.configuration)),
         budget_micros: u64::try_from(budget.as_micros()).unwrap_or(u64::MAX),
-        trace_context: Bytes::new(),
+        trace_context: operation
+            .trace
+            .map_or_else(Bytes::new, |trace| trace.to_frame().into()),
         kind: Some(kind),
     }
 }
@@ -78,8 +81,17 @@ pub(crate) fn decode_operation(
         slot: Slot(slot),
         configuration: decode_configuration(configuration),
         deadline: now.saturating_add(Duration::from_micros(operation.budget_micros)),
+        trace: decode_trace(&operation.trace_context),
         kind,
     })
+}
+
+/// Only sampled requests carry one; what cannot be read is as good as none.
+fn decode_trace(frame: &[u8]) -> Option<Box<TraceParent>> {
+    if frame.is_empty() {
+        return None;
+    }
+    TraceParent::from_frame(frame).map(Box::new)
 }
 
 pub(crate) fn encode_answer(token: u64, answer: Answer) -> peer::Reply {
@@ -303,6 +315,15 @@ mod tests {
                 slot: Slot(slot),
                 configuration,
                 deadline: Monotonic::from_micros(deadline),
+                // Every other request is sampled.
+                trace: (token % 2 == 1).then(|| {
+                    Box::new(TraceParent {
+                        trace_id: u128::from(token),
+                        span_id: token,
+                        sampled: true,
+                        state: None,
+                    })
+                }),
                 kind,
             })
     }
@@ -349,6 +370,16 @@ mod tests {
         }
 
         #[test]
+        fn a_junk_trace_context_fails_no_operation(
+            operation in any_operation(),
+            junk in prop::collection::vec(any::<u8>(), 0..80),
+        ) {
+            let mut sent = encode_operation(operation, Monotonic::ZERO);
+            sent.trace_context = junk.into();
+            prop_assert!(decode_operation(sent, Monotonic::ZERO).is_ok());
+        }
+
+        #[test]
         fn junk_is_refused_without_a_panic(junk in prop::collection::vec(any::<u8>(), 0..128)) {
             if let Ok(operation) = peer::Operation::decode(junk.as_slice()) {
                 drop(decode_operation(operation, Monotonic::ZERO));
@@ -370,6 +401,7 @@ mod tests {
                 owners: 0,
             },
             deadline: Monotonic::from_millis(500),
+            trace: None,
             kind: Kind::Read {
                 key: Key::new(Bytes::from_static(b"k")),
                 want: Want::Record,
@@ -377,7 +409,34 @@ mod tests {
         };
         let sent = encode_operation(operation, Monotonic::from_millis(200));
         assert_eq!(sent.budget_micros, 300_000);
+        assert!(
+            sent.trace_context.is_empty(),
+            "unsampled requests carry nothing"
+        );
         let received = decode_operation(sent, Monotonic::from_secs(9)).unwrap();
         assert_eq!(received.deadline, Monotonic::from_millis(9300));
+    }
+
+    #[test]
+    fn an_operation_that_waited_beyond_its_deadline_has_no_budget_and_arrives_expired() {
+        let operation = Operation {
+            token: 1,
+            slot: Slot(0),
+            configuration: SlotConfiguration {
+                root: 0,
+                number: 1,
+                owners: 0,
+            },
+            deadline: Monotonic::from_millis(500),
+            trace: None,
+            kind: Kind::Read {
+                key: Key::new(Bytes::from_static(b"k")),
+                want: Want::Record,
+            },
+        };
+        let sent = encode_operation(operation, Monotonic::from_millis(501));
+        assert_eq!(sent.budget_micros, 0);
+        let now = Monotonic::from_secs(9);
+        assert!(decode_operation(sent, now).unwrap().deadline <= now);
     }
 }

@@ -75,7 +75,7 @@ async fn a_node_of_another_cluster_is_refused_and_counted() {
 
 #[tokio::test]
 async fn junk_datagrams_are_ignored_and_counted() {
-    let (cluster, relays) = relayed_pair(Room::alone().await, &Cable::new()).await;
+    let (cluster, relays) = relayed_pair(Room::alone().await, &Cable::new(), &[]).await;
     let real = until("gossip has passed", PATIENCE, async || {
         let passed = relays[0].passed();
         if passed.len() >= 32 {

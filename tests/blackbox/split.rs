@@ -17,7 +17,7 @@ const DEADLINE: Duration = Duration::from_secs(1);
 async fn a_split_of_two_nodes_acknowledges_nothing_and_heals_by_itself() {
     let cable = Cable::new();
     let room = Room::shared().await;
-    let (cluster, _relays) = relayed_pair(room, &cable).await;
+    let (cluster, _relays) = relayed_pair(room, &cable, &[]).await;
     let clients = cluster.clients().await;
     set(&clients[0], "before", "1")
         .await

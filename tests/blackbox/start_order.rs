@@ -12,7 +12,6 @@ use std::{
 };
 
 use shard_cache::{
-    clock::{Entropy, SystemClock},
     config::{self, Sources},
     node::{Drained, Node, Seams},
 };
@@ -87,9 +86,8 @@ async fn a_seed_name_that_resolves_only_later_is_found() {
     let first = Launch::new("n1", 2).start().await;
     let resolver = Arc::new(LateName::default());
     let seams = Seams {
-        clock: Arc::new(SystemClock::new()),
-        entropy: Entropy::from_system(),
         resolver: Arc::clone(&resolver) as Arc<dyn Resolver>,
+        ..Seams::system()
     };
     let second = Node::start(configuration(), seams)
         .await

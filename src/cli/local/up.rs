@@ -1,6 +1,6 @@
 //! `shard-cache local up`.
 
-use std::time::Duration;
+use std::{collections::BTreeMap, time::Duration};
 
 use clap::{Args, ValueEnum};
 
@@ -16,13 +16,17 @@ use crate::{
         exit::{Exit, Failure},
         output::{self, Column},
     },
-    config::parse_duration,
+    config::{environment, parse_duration},
 };
+
+/// The nodes share the machine with whatever else its owner does: a build must not make them refuse requests.
+const CPU_NEVER_SHEDS: &str = "--set=server.limits.cpu_threshold=1";
 
 /// Lines of each log that are shown when the cluster does not come up.
 const LOG_LINES_ON_FAILURE: usize = 20;
 
-/// Start nodes on this machine and wait until they agree on the ring.
+/// Start nodes on this machine and wait until they agree on the ring. A busy CPU sheds nothing there, unless a flag, the
+/// environment or a configuration file says otherwise (server.limits.cpu_threshold).
 #[derive(Debug, Args)]
 pub(in crate::cli) struct UpArguments {
     /// How many nodes, 1 to 16.
@@ -80,7 +84,8 @@ pub(super) fn run(arguments: &UpArguments) -> Result<Exit, Failure> {
         }
         PortChoice::Auto => ports::free(count)?,
     };
-    let cluster = LocalCluster::create(directory, nodes(&ports, &arguments.flags))?;
+    let nodes = nodes(&ports, &arguments.flags, &environment::variables());
+    let cluster = LocalCluster::create(directory, nodes)?;
     match start(&cluster, arguments.timeout) {
         Ok(()) => {
             output::write_line(&render(&cluster))?;
@@ -96,7 +101,12 @@ pub(super) fn run(arguments: &UpArguments) -> Result<Exit, Failure> {
 
 /// The nodes with what their processes are started with. The first one's gossip address is everybody's seed; it skips
 /// itself.
-fn nodes(ports: &[Ports], flags: &[String]) -> Vec<LocalNode> {
+fn nodes(
+    ports: &[Ports],
+    flags: &[String],
+    variables: &BTreeMap<String, String>,
+) -> Vec<LocalNode> {
+    let threshold = (!decides_on_the_cpu(flags, variables)).then(|| CPU_NEVER_SHEDS.to_owned());
     let seed = ports.first().map_or(0, |first| first.gossip);
     let min_members = ports.len().min(2);
     let node = |(index, ports): (usize, &Ports)| {
@@ -111,6 +121,7 @@ fn nodes(ports: &[Ports], flags: &[String]) -> Vec<LocalNode> {
             format!("--min-members={min_members}"),
             "--set=server.threads=1".to_owned(),
         ];
+        arguments.extend(threshold.clone());
         arguments.extend_from_slice(flags);
         LocalNode {
             name,
@@ -119,6 +130,15 @@ fn nodes(ports: &[Ports], flags: &[String]) -> Vec<LocalNode> {
         }
     };
     ports.iter().enumerate().map(node).collect()
+}
+
+/// Whether the user may have said what is to be done when the CPU is busy: by a flag, the environment or a file.
+fn decides_on_the_cpu(flags: &[String], variables: &BTreeMap<String, String>) -> bool {
+    let names = |text: &str| {
+        let text = text.to_ascii_lowercase();
+        text.contains("cpu_threshold") || text.contains("config")
+    };
+    flags.iter().any(|flag| names(flag)) || variables.keys().any(|name| names(name))
 }
 
 fn start(cluster: &LocalCluster, timeout: Duration) -> Result<(), Failure> {
@@ -179,7 +199,7 @@ mod tests {
     #[test]
     fn every_node_has_the_first_one_as_its_seed_and_two_form_the_first_ring() {
         let ports = ports::counted(3, 8080, 7946).unwrap();
-        let nodes = nodes(&ports, &["--log-level=debug".to_owned()]);
+        let nodes = nodes(&ports, &["--log-level=debug".to_owned()], &BTreeMap::new());
         for node in &nodes {
             assert!(node.arguments.contains(&"--seed=127.0.0.1:7946".to_owned()));
             assert!(node.arguments.contains(&"--min-members=2".to_owned()));
@@ -191,7 +211,31 @@ mod tests {
 
     #[test]
     fn a_single_node_forms_its_ring_alone() {
-        let nodes = nodes(&ports::counted(1, 8080, 7946).unwrap(), &[]);
+        let ports = ports::counted(1, 8080, 7946).unwrap();
+        let nodes = nodes(&ports, &[], &BTreeMap::new());
         assert!(nodes[0].arguments.contains(&"--min-members=1".to_owned()));
+    }
+
+    #[test]
+    fn a_busy_machine_sheds_nothing_unless_the_user_decides_it() {
+        let never_sheds = |flags: &[&str], variables: &[&str]| {
+            let flags: Vec<_> = flags.iter().map(|flag| (*flag).to_owned()).collect();
+            let variables = variables.iter();
+            let variables = variables
+                .map(|name| ((*name).to_owned(), "0.5".to_owned()))
+                .collect();
+            let nodes = nodes(&ports::counted(1, 8080, 7946).unwrap(), &flags, &variables);
+            nodes[0].arguments.contains(&CPU_NEVER_SHEDS.to_owned())
+        };
+        assert!(never_sheds(&[], &[]));
+        assert!(never_sheds(&["--log-level=debug"], &["SHARD_CACHE_BIND"]));
+        assert!(!never_sheds(
+            &["--set=server.limits.cpu_threshold=0.5"],
+            &[]
+        ));
+        assert!(!never_sheds(&["--config=node.yaml"], &[]));
+        let variable = "SHARD_CACHE__SERVER__LIMITS__CPU_THRESHOLD";
+        assert!(!never_sheds(&[], &[variable]));
+        assert!(!never_sheds(&[], &["SHARD_CACHE_CONFIG"]));
     }
 }

@@ -36,6 +36,7 @@ fn operation(token: u64, key_bytes: usize) -> Operation {
             owners: 1,
         },
         deadline: at(500),
+        trace: None,
         kind: Kind::Read {
             key: Key::new(Bytes::from(vec![b'k'; key_bytes])),
             want: Want::Record,

@@ -1,5 +1,5 @@
 //! Concurrent writers of unique keys, at a bounded rate, that read back what they wrote and remember what became of every
-//! request. Nothing is retried.
+//! request. Nothing is retried unless a test asks for it.
 
 use std::{
     fmt,
@@ -10,7 +10,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use shard_cache_client::{CallOptions, Client, ClientError, Outcome, Ttl, Value};
+use shard_cache_client::{CallOptions, Client, ClientError, Outcome, Ttl, Value, Written};
 use tokio::task::JoinSet;
 
 use super::until;
@@ -62,8 +62,18 @@ pub(crate) struct Attempt {
     pub(crate) op: Op,
     pub(crate) begun: Instant,
     pub(crate) took: Duration,
-    /// Why it was not answered as it should have been.
+    /// Why it was not answered as it should have been, with the retry if there was one.
     pub(crate) failure: Option<Failure>,
+    /// Whether it was tried again at another node.
+    pub(crate) retried: bool,
+}
+
+/// What is done about a request that was not answered.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Retry {
+    Never,
+    /// At once, at the next client; the second outcome counts.
+    OnceElsewhere,
 }
 
 impl fmt::Display for Attempt {
@@ -167,6 +177,15 @@ struct Shared {
 impl Load {
     /// Starts the writers; each uses the clients in turn.
     pub(crate) fn start(clients: &[Client], options: LoadOptions) -> Self {
+        Self::start_with(clients, options, Retry::Never)
+    }
+
+    /// As [`Self::start`]; what is not answered is tried once more at once, at the next client.
+    pub(crate) fn start_retrying(clients: &[Client], options: LoadOptions) -> Self {
+        Self::start_with(clients, options, Retry::OnceElsewhere)
+    }
+
+    fn start_with(clients: &[Client], options: LoadOptions, retry: Retry) -> Self {
         let shared = Arc::new(Shared::default());
         let mut writers = JoinSet::new();
         for number in 0..options.writers {
@@ -175,6 +194,7 @@ impl Load {
                 clients: clients.to_vec(),
                 shared: Arc::clone(&shared),
                 call: CallOptions::default(),
+                retry,
             };
             writers.spawn(writer.run(options.pause));
         }
@@ -222,6 +242,7 @@ struct Writer {
     clients: Vec<Client>,
     shared: Arc<Shared>,
     call: CallOptions,
+    retry: Retry,
 }
 
 impl Writer {
@@ -249,8 +270,11 @@ impl Writer {
 
     async fn write(&self, target: usize, key: &str, value: &str) -> bool {
         let begun = Instant::now();
-        let set = self.clients[target].set(key, Value::from(value), Ttl::Default, &self.call);
-        let outcome = set.await;
+        let mut outcome = self.set(target, key, value).await;
+        let retried = outcome.is_err() && self.retry == Retry::OnceElsewhere;
+        if retried {
+            outcome = self.set(self.next(target), key, value).await;
+        }
         let acked = outcome.is_ok();
         if let Ok(written) = &outcome {
             hold(&self.shared.acked).push(Acked {
@@ -261,31 +285,44 @@ impl Writer {
             });
             self.shared.acked_count.fetch_add(1, Ordering::Relaxed);
         }
-        self.note(
-            target,
-            Op::Set,
-            begun,
-            outcome.err().map(|error| failure(&error)),
-        );
+        let failure = outcome.err().map(|error| failure(&error));
+        self.note(target, Op::Set, begun, failure, retried);
         acked
     }
 
     async fn read(&self, target: usize, key: &str, expected: &str) {
         let begun = Instant::now();
-        let failure = match self.clients[target].get(key, &self.call).await {
+        let mut outcome = self.clients[target].get(key, &self.call).await;
+        let retried = outcome.is_err() && self.retry == Retry::OnceElsewhere;
+        if retried {
+            outcome = self.clients[self.next(target)].get(key, &self.call).await;
+        }
+        let failure = match outcome {
             Ok(read) => wrong(key, expected, read.hit.map(|hit| hit.value)).map(Failure::Wrong),
             Err(error) => Some(failure(&error)),
         };
-        self.note(target, Op::Get, begun, failure);
+        self.note(target, Op::Get, begun, failure, retried);
     }
 
-    fn note(&self, target: usize, op: Op, begun: Instant, failure: Option<Failure>) {
+    async fn set(&self, target: usize, key: &str, value: &str) -> Result<Written, ClientError> {
+        let value = Value::from(value);
+        self.clients[target]
+            .set(key, value, Ttl::Default, &self.call)
+            .await
+    }
+
+    fn next(&self, target: usize) -> usize {
+        (target + 1) % self.clients.len()
+    }
+
+    fn note(&self, target: usize, op: Op, begun: Instant, failure: Option<Failure>, retried: bool) {
         let attempt = Attempt {
             target,
             op,
             begun,
             took: begun.elapsed(),
             failure,
+            retried,
         };
         hold(&self.shared.attempts).push(attempt);
     }

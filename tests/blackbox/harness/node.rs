@@ -38,6 +38,8 @@ pub(crate) struct Launch {
     pub(crate) min_members: usize,
     /// Dotted paths of the configuration and their values; they go by the environment.
     pub(crate) settings: Vec<(String, String)>,
+    /// Further environment variables.
+    pub(crate) variables: Vec<(String, String)>,
     /// Further arguments.
     pub(crate) arguments: Vec<String>,
     /// The gossip and peer port, where a test has to know it beforehand; otherwise a free one.
@@ -64,7 +66,10 @@ impl Launch {
                 ("server.threads".to_owned(), "1".to_owned()),
                 // What these tests do to a cluster would fill a small cache.
                 ("server.cache.capacity".to_owned(), "200000".to_owned()),
+                // Others use this machine too; being shed for that is a matter of its own tests.
+                ("server.limits.cpu_threshold".to_owned(), "1".to_owned()),
             ],
+            variables: Vec::new(),
             arguments: Vec::new(),
             peer_port: 0,
             style: Style::Serve,
@@ -78,6 +83,11 @@ impl Launch {
 
     pub(crate) fn setting(mut self, path: &str, value: impl ToString) -> Self {
         self.settings.push((path.to_owned(), value.to_string()));
+        self
+    }
+
+    pub(crate) fn variable(mut self, name: &str, value: impl ToString) -> Self {
+        self.variables.push((name.to_owned(), value.to_string()));
         self
     }
 
@@ -154,6 +164,7 @@ impl Launch {
             .append(true)
             .open(log)
             .expect("the log was created");
+        command.envs(self.variables.iter().cloned());
         command
             .args(&self.arguments)
             .stdin(Stdio::null())
@@ -178,6 +189,11 @@ impl NodeProcess {
 
     pub(crate) const fn addresses(&self) -> Addresses {
         self.addresses
+    }
+
+    /// What it has logged so far.
+    pub(crate) fn log(&self) -> String {
+        String::from_utf8_lossy(&fs::read(&self.log).unwrap_or_default()).into_owned()
     }
 
     /// `kill -9`, and waits until the process is gone.
@@ -227,6 +243,11 @@ impl NodeProcess {
             status.ok_or_else(|| "it still runs".to_owned())
         })
         .await
+    }
+
+    /// Whether the process runs.
+    pub(crate) fn runs(&mut self) -> bool {
+        matches!(self.child.try_wait(), Ok(None))
     }
 
     /// A client of this node with a deadline of 2 s.
@@ -302,6 +323,12 @@ impl NodeProcess {
             .await
             .unwrap_or_else(|error| panic!("{}: {error}", self.name()))
     }
+
+    /// How many requests it has shed for this reason.
+    pub(crate) async fn shed(&self, reason: &str) -> u64 {
+        self.figure("shardcache_requests_shed_total", &[("reason", reason)])
+            .await
+    }
 }
 
 impl Drop for NodeProcess {
@@ -325,7 +352,8 @@ impl Drop for NodeProcess {
 pub(crate) fn binary() -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_shard-cache"));
     for (name, _) in env::vars_os() {
-        if name.to_string_lossy().starts_with("SHARD_CACHE") {
+        let name_text = name.to_string_lossy();
+        if name_text.starts_with("SHARD_CACHE") || name_text.starts_with("OTEL_") {
             command.env_remove(name);
         }
     }

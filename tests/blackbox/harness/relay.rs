@@ -99,13 +99,20 @@ impl Relay {
 }
 
 /// Nodes `n1` and `n2`, each reached by the other through its relay only; they agree.
-pub(crate) async fn relayed_pair(room: Room, cable: &Cable) -> (Cluster, [Relay; 2]) {
+pub(crate) async fn relayed_pair(
+    room: Room,
+    cable: &Cable,
+    settings: &[(&str, &str)],
+) -> (Cluster, [Relay; 2]) {
     let relays = [Relay::start(cable).await, Relay::start(cable).await];
     let mut nodes = Vec::with_capacity(relays.len());
     for (relay, name) in relays.iter().zip(["n1", "n2"]) {
-        let launch = Launch::new(name, 2)
+        let mut launch = Launch::new(name, 2)
             .argument(format!("--advertise={}", relay.address()))
             .seed(relays[0].address());
+        for (path, value) in settings {
+            launch = launch.setting(path, value);
+        }
         let node = launch.start().await;
         relay.forward_to(node.addresses().peer);
         nodes.push(node);

@@ -1,0 +1,186 @@
+# shellcheck shell=bash
+# What the fault scripts have in common. Sourced, not run: nodes by name, undoing at the end, words and exit codes.
+#
+# Exit codes: 0 done, 1 failed, 2 usage, 77 SKIPPED for want of a tool or a privilege.
+
+readonly SKIPPED=77
+readonly TABLE=shardcache_chaos
+
+# The compose project and the fault in words, set by the script that sources this; what keeps a fault for a while.
+project=''
+what=''
+sleeper=''
+
+here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
+
+fail() {
+    echo "$(basename "$0"): $*" >&2
+    exit 1
+}
+
+usage_error() {
+    echo "$(basename "$0"): $*; see --help" >&2
+    exit 2
+}
+
+skip() {
+    echo "$(basename "$0"): SKIPPED: $*" >&2
+    exit "$SKIPPED"
+}
+
+# The comment block at the head of a script is its help.
+help() {
+    sed -n '2,/^[^#]/s/^# \{0,1\}//p' "$0"
+    exit 0
+}
+
+# The value of an option that needs one.
+value_of() {
+    [ -n "${2:-}" ] || usage_error "$1 needs a value"
+    echo "$2"
+}
+
+seconds_of() {
+    local value
+    value=$(value_of "$@") || exit $?
+    [[ $value =~ ^[0-9]+(\.[0-9]+)?$ ]] || usage_error "$1 $value: a number of seconds"
+    echo "$value"
+}
+
+# The project's name as compose derives it from the folder of docker-compose.yml.
+default_project() {
+    local folder
+    folder=$(basename "$(dirname "$here")" | tr '[:upper:]' '[:lower:]' | tr -cd 'a-z0-9_-')
+    echo "${COMPOSE_PROJECT_NAME:-$folder}"
+}
+
+need_docker() {
+    command -v docker >/dev/null 2>&1 || skip "docker is not installed"
+    docker version --format '{{.Server.Version}}' >/dev/null 2>&1 || skip "no Docker engine answers"
+}
+
+# Lines "SERVICE CONTAINER" of the project's nodes, by service.
+nodes() {
+    docker ps -a --no-trunc \
+        --filter "label=com.docker.compose.project=$project" \
+        --filter "label=com.docker.compose.oneoff=False" \
+        --format '{{.Label "com.docker.compose.service"}} {{.ID}}' | grep '^shardcache-node' | sort || true
+}
+
+# Line "SERVICE CONTAINER" of a node given as shardcache-node2, node2 or 2.
+find_node() {
+    local wanted=$1 all found
+    all=$(nodes)
+    if [ -z "$all" ]; then
+        fail "project $project has no nodes; projects here: $(projects). Start one, or give --project"
+    fi
+    case $wanted in
+    shardcache-*) ;;
+    node*) wanted=shardcache-$wanted ;;
+    *) wanted=shardcache-node$wanted ;;
+    esac
+    found=$(awk -v wanted="$wanted" '$1 == wanted' <<<"$all")
+    case $(grep -c . <<<"$found") in
+    0) fail "project $project has no node $1; it has $(awk '{ print $1 }' <<<"$all" | xargs)" ;;
+    1) echo "$found" ;;
+    *) fail "project $project has several containers of $wanted" ;;
+    esac
+}
+
+projects() {
+    local all
+    all=$(docker ps -a --filter label=com.docker.compose.project \
+        --format '{{.Label "com.docker.compose.project"}}' | sort -u | xargs)
+    echo "${all:-none}"
+}
+
+inspect() {
+    docker inspect -f "$1" "$2"
+}
+
+state_of() {
+    inspect '{{.State.Status}}' "$1"
+}
+
+need_state() {
+    local service=$1 container=$2 wanted=$3 state
+    state=$(state_of "$container")
+    [ "$state" = "$wanted" ] || fail "$service is $state, not $wanted; chaos/heal.sh undoes faults"
+}
+
+# The network that compose gave the container, also while it is disconnected from it.
+home_network() {
+    inspect '{{.HostConfig.NetworkMode}}' "$1"
+}
+
+is_connected() {
+    # shellcheck disable=SC2016 # the variables are Docker's
+    inspect '{{range $name, $_ := .NetworkSettings.Networks}}{{println $name}}{{end}}' "$1" |
+        grep -qxF "$(home_network "$1")"
+}
+
+# Other containers find the node by its service's name, which is an alias that a plain connect does not restore.
+connect_home() {
+    docker network connect --alias "$1" "$(home_network "$2")" "$2"
+}
+
+# nft within the container's network namespace. By the namespace's file and not by the process id, which would be that
+# of a stranger where the engine runs on another machine.
+nft_in() {
+    local container=$1 namespace
+    shift
+    namespace=$(inspect '{{.NetworkSettings.SandboxKey}}' "$container")
+    [ -n "$namespace" ] && [ -e "$namespace" ] || return 1
+    nsenter --net="$namespace" nft "$@"
+}
+
+can_nft() {
+    command -v nft >/dev/null 2>&1 && command -v nsenter >/dev/null 2>&1 &&
+        nft_in "$1" list tables >/dev/null 2>&1
+}
+
+has_table() {
+    nft_in "$1" list table inet "$TABLE" >/dev/null 2>&1
+}
+
+# A command that signals do not reach, so that it is known to be over when its fault is undone.
+whole() {
+    (
+        trap '' INT TERM HUP
+        "$@"
+    )
+}
+
+# From here on `undo` runs when the script ends, for whatever reason. It must be harmless before and after the fault.
+arm() {
+    trap 'finish $?' EXIT
+    trap 'exit 129' HUP
+    trap 'exit 130' INT
+    trap 'exit 141' PIPE
+    trap 'exit 143' TERM
+}
+
+finish() {
+    trap - EXIT
+    # Whoever reads the output may be gone, and the fault is to be undone all the same.
+    trap '' INT TERM HUP PIPE
+    echo "chaos: off: $what" 2>/dev/null || true
+    [ -z "$sleeper" ] || kill "$sleeper" 2>/dev/null || true
+    undo || fail "could not undo: $what; try chaos/heal.sh --project $project"
+    exit "$1"
+}
+
+# The fault works: keeps it for the time that was asked for, or leaves it.
+hold() {
+    echo "chaos: on: $what"
+    if [ -n "$1" ]; then
+        # In the background, because a trap waits for what runs in the foreground.
+        sleep "$1" &
+        sleeper=$!
+        wait "$sleeper"
+        sleeper=''
+        exit 0
+    fi
+    trap - EXIT HUP INT PIPE TERM
+    echo "it stays until: chaos/heal.sh --project $project"
+}

@@ -1,0 +1,173 @@
+//! Writers of unique keys at a bounded rate. Some keys are later deleted or overwritten, soon or after a while, so that
+//! there is something to resurrect. A key belongs to one writer, which does one thing at a time; a key with a write of
+//! unknown outcome is left alone for good.
+
+use std::{collections::VecDeque, time::Duration};
+
+use tokio::{
+    task::JoinSet,
+    time::{MissedTickBehavior, interval},
+};
+use tokio_util::sync::CancellationToken;
+
+use crate::{
+    history::{Action, Outcome},
+    session::Session,
+};
+
+/// Keys that wait, per writer, for being deleted or overwritten: about ten seconds' worth, so that many live through the
+/// begin or the end of a fault.
+const WAITING_KEYS: usize = 40;
+/// Attempts at a write, each under a fresh key.
+const ATTEMPTS_MAX: u32 = 3;
+/// Bytes that a value is filled up to.
+const VALUE_BYTES: usize = 96;
+
+/// How much load.
+#[derive(Clone, Debug)]
+pub(crate) struct LoadOptions {
+    /// Begins every key.
+    pub(crate) run: String,
+    /// Writers beside each other.
+    pub(crate) writers: usize,
+    /// Writes per second, of all writers together.
+    pub(crate) rate: u32,
+}
+
+/// Load that goes on until it is stopped.
+#[derive(Debug)]
+pub(crate) struct Load {
+    stop: CancellationToken,
+    writers: JoinSet<()>,
+}
+
+impl Load {
+    /// Starts the writers.
+    #[must_use]
+    pub(crate) fn start(session: &Session, options: &LoadOptions) -> Self {
+        let stop = CancellationToken::new();
+        let mut writers = JoinSet::new();
+        let pause = Duration::from_secs_f64(options.writers as f64 / f64::from(options.rate));
+        for number in 0..options.writers {
+            let writer = Writer {
+                name: format!("{}-{number}", options.run),
+                turn: number,
+                next_key: 0,
+                session: session.clone(),
+                waiting: VecDeque::new(),
+            };
+            writers.spawn(writer.run(pause, stop.clone()));
+        }
+        Self { stop, writers }
+    }
+
+    /// Stops, after the requests under way.
+    pub(crate) async fn stop(mut self) {
+        self.stop.cancel();
+        while self.writers.join_next().await.is_some() {}
+    }
+}
+
+/// A key that is to be changed once more.
+struct Waiting {
+    key: String,
+    /// None deletes it.
+    value: Option<String>,
+}
+
+struct Writer {
+    name: String,
+    turn: usize,
+    next_key: usize,
+    session: Session,
+    waiting: VecDeque<Waiting>,
+}
+
+impl Writer {
+    async fn run(mut self, pause: Duration, stop: CancellationToken) {
+        let mut ticks = interval(pause);
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        while stop.run_until_cancelled(ticks.tick()).await.is_some() {
+            let due = self.waiting.len() > WAITING_KEYS;
+            let waiting = if due { self.waiting.pop_front() } else { None };
+            match waiting {
+                Some(waiting) => self.change(waiting).await,
+                None => self.create().await,
+            }
+        }
+    }
+
+    /// Writes a fresh key; after a write that surely failed another one, and never the same again.
+    async fn create(&mut self) {
+        for attempt in 1..=ATTEMPTS_MAX {
+            let number = self.next_key;
+            self.next_key += 1;
+            let key = format!("{}-{number}", self.name);
+            let value = filled(&key, 1);
+            match self.write(&key, Some(value.clone()), attempt).await {
+                Outcome::Ok => {
+                    if number.is_multiple_of(2) {
+                        self.read_own(&key, Some(&value)).await;
+                    }
+                    self.plan(number, key).await;
+                    return;
+                }
+                Outcome::Failed => {}
+                Outcome::Unknown => return,
+            }
+        }
+    }
+
+    /// Decides what becomes of a key: of ten, two are changed at once, three later, and five stay.
+    async fn plan(&mut self, number: usize, key: String) {
+        let overwritten = filled(&key, 2);
+        let (value, soon) = match number % 10 {
+            0 => (None, true),
+            1 => (Some(overwritten), true),
+            2 | 3 => (None, false),
+            4 => (Some(overwritten), false),
+            _ => return,
+        };
+        let waiting = Waiting { key, value };
+        if soon {
+            self.change(waiting).await;
+        } else {
+            self.waiting.push_back(waiting);
+        }
+    }
+
+    async fn change(&mut self, waiting: Waiting) {
+        let Waiting { key, value } = waiting;
+        let outcome = self.write(&key, value.clone(), 1).await;
+        if outcome == Outcome::Ok {
+            self.read_own(&key, value.as_deref()).await;
+        }
+    }
+
+    async fn write(&mut self, key: &str, value: Option<String>, attempt: u32) -> Outcome {
+        let action = value.map_or(Action::Delete, |value| Action::Set { value });
+        let node = self.node();
+        self.session.attempt(node, key, action, attempt).await.0
+    }
+
+    /// Reads a key at another node than it was written at. The judge decides later; what can never be legal is said at
+    /// once.
+    async fn read_own(&mut self, key: &str, expected: Option<&str>) {
+        let node = self.node();
+        let read = Action::Get { found: None };
+        let (outcome, found) = self.session.attempt(node, key, read, 1).await;
+        if outcome == Outcome::Ok && found.as_deref() != expected {
+            eprintln!("VIOLATION: {key} at node {node} is {found:?} instead of {expected:?}");
+        }
+    }
+
+    fn node(&mut self) -> usize {
+        self.turn += 1;
+        self.session.pick(self.turn)
+    }
+}
+
+fn filled(key: &str, round: u32) -> String {
+    let value = format!("{key} v{round} ");
+    format!("{value:.<VALUE_BYTES$}")
+}

@@ -1,0 +1,136 @@
+//! `chaos/check`: writes through several nodes while faults come and go, and proves that nothing acknowledged was lost.
+//!
+//! ```text
+//! arguments ─► run ─► fault (commands that make and undo faults)
+//!               ├──► load ─► session ─► recorder ─► history ─► judge ─► report
+//!               ├──► cluster (do the nodes agree, is anything owed?)
+//!               └──► audit (every key, at every node)
+//! ```
+//!
+//! Recording and judging are apart: [`judge`] is a function of the [`history`] alone, so that a recorded one can be
+//! judged again.
+
+#![expect(
+    clippy::disallowed_methods,
+    reason = "a tool that drives nodes from outside runs in real time, outside of the seams"
+)]
+
+mod arguments;
+mod audit;
+mod cluster;
+mod fault;
+mod history;
+mod judge;
+mod load;
+mod progress;
+mod recorder;
+mod report;
+mod run;
+mod session;
+
+use std::{
+    path::Path,
+    process::ExitCode,
+    time::{SystemTime, UNIX_EPOCH},
+};
+
+use anyhow::Context as _;
+use clap::Parser as _;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio_util::sync::CancellationToken;
+
+use crate::{arguments::Arguments, history::History, judge::Verdict, run::Refusal};
+
+const PASSED: u8 = 0;
+const VIOLATED: u8 = 1;
+const USAGE: u8 = 2;
+const UNREACHABLE: u8 = 4;
+const VACUOUS: u8 = 5;
+const INTERRUPTED: u8 = 130;
+
+#[tokio::main]
+async fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    if let Some(problem) = arguments.problem() {
+        eprintln!("error: {problem}");
+        return ExitCode::from(USAGE);
+    }
+    let code = match check(&arguments).await {
+        Ok(code) => code,
+        Err(Refusal::Unreachable(why)) => {
+            eprintln!("error: {why}");
+            UNREACHABLE
+        }
+        Err(Refusal::Failed(error)) => {
+            eprintln!("error: {error:#}");
+            VACUOUS
+        }
+    };
+    ExitCode::from(code)
+}
+
+async fn check(arguments: &Arguments) -> Result<u8, Refusal> {
+    let cancelled = CancellationToken::new();
+    let history = match &arguments.judge {
+        Some(path) => run::load_history(path)?,
+        None => {
+            let name = name_of_run()?;
+            let run = run::run(arguments, &name, &cancelled);
+            interruptible(run, &cancelled).await?
+        }
+    };
+    let verdict = judge::judge(&history, arguments.floors());
+    print!("{}", report::render(&history, &verdict));
+    if let Some(path) = &arguments.report {
+        write_report(path, &history, &verdict)?;
+    }
+    if cancelled.is_cancelled() {
+        println!("INTERRUPTED");
+        return Ok(INTERRUPTED);
+    }
+    Ok(if verdict.is_violated() {
+        VIOLATED
+    } else if verdict.vacuous.is_empty() {
+        PASSED
+    } else {
+        VACUOUS
+    })
+}
+
+/// Cancels at the first signal, and lets the run end in order: a fault that is under way is undone first.
+async fn interruptible(
+    run: impl Future<Output = Result<History, Refusal>>,
+    cancelled: &CancellationToken,
+) -> Result<History, Refusal> {
+    let listen = |kind| signal(kind).context("cannot listen for signals");
+    let mut interrupt = listen(SignalKind::interrupt())?;
+    let mut terminate = listen(SignalKind::terminate())?;
+    let mut hangup = listen(SignalKind::hangup())?;
+    tokio::pin!(run);
+    loop {
+        tokio::select! {
+            biased;
+            history = &mut run => return history,
+            Some(()) = interrupt.recv() => {}
+            Some(()) = terminate.recv() => {}
+            Some(()) = hangup.recv() => {}
+        }
+        if !cancelled.is_cancelled() {
+            eprintln!("interrupted: undoing what is under way");
+        }
+        cancelled.cancel();
+    }
+}
+
+/// Keys of different runs differ, so that a run can follow another on the same nodes.
+fn name_of_run() -> anyhow::Result<String> {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH);
+    let since = since.context("the clock is before 1970")?;
+    Ok(format!("{:x}", since.as_millis()))
+}
+
+fn write_report(path: &Path, history: &History, verdict: &Verdict) -> anyhow::Result<()> {
+    let mut text = serde_json::to_string_pretty(&report::document(history, verdict))?;
+    text.push('\n');
+    std::fs::write(path, text).with_context(|| format!("cannot write {}", path.display()))
+}

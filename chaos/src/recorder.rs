@@ -1,0 +1,154 @@
+//! Where operations and marks are written down while they happen: in memory for the verdict, and line by line in a file.
+
+use std::{
+    fs::File,
+    io::{BufWriter, Write as _},
+    path::Path,
+    sync::{
+        Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::Instant,
+};
+
+use anyhow::Context as _;
+
+use crate::history::{FORMAT, FaultMark, FaultState, History, Outcome, Record, Run};
+
+/// Records a run. Shared by everything that takes part in it.
+#[derive(Debug)]
+pub(crate) struct Recorder {
+    origin: Instant,
+    acked: AtomicUsize,
+    refused: AtomicUsize,
+    book: Mutex<Book>,
+}
+
+#[derive(Debug, Default)]
+struct Book {
+    history: History,
+    file: Option<BufWriter<File>>,
+    /// The first failure to write the file; later lines are not tried.
+    failure: Option<std::io::Error>,
+}
+
+impl Recorder {
+    /// Begins a run over these nodes, now.
+    ///
+    /// # Errors
+    /// The file cannot be created.
+    pub(crate) fn begin(
+        run: String,
+        nodes: Vec<String>,
+        file: Option<&Path>,
+    ) -> anyhow::Result<Self> {
+        let create = |path: &Path| {
+            File::create(path).with_context(|| format!("cannot create {}", path.display()))
+        };
+        let recorder = Self {
+            origin: Instant::now(),
+            acked: AtomicUsize::new(0),
+            refused: AtomicUsize::new(0),
+            book: Mutex::new(Book {
+                file: file.map(create).transpose()?.map(BufWriter::new),
+                ..Book::default()
+            }),
+        };
+        recorder.push(Record::Run(Run {
+            format: FORMAT,
+            run,
+            nodes,
+        }));
+        Ok(recorder)
+    }
+
+    /// Microseconds since the run began.
+    #[must_use]
+    pub(crate) fn now_us(&self) -> u64 {
+        u64::try_from(self.origin.elapsed().as_micros()).unwrap_or(u64::MAX)
+    }
+
+    /// Writes one line down.
+    pub(crate) fn push(&self, record: Record) {
+        if let Record::Operation(operation) = &record
+            && operation.action.is_write()
+        {
+            let counter = match operation.outcome {
+                Outcome::Ok => &self.acked,
+                Outcome::Failed | Outcome::Unknown => &self.refused,
+            };
+            counter.fetch_add(1, Ordering::Relaxed);
+        }
+        let mut book = self.book();
+        if book.failure.is_none()
+            && let Some(file) = &mut book.file
+        {
+            let line = serde_json::to_string(&record).map_err(std::io::Error::from);
+            book.failure = line.and_then(|line| writeln!(file, "{line}")).err();
+        }
+        book.history.push(record);
+    }
+
+    /// Notes that a fault changed its state, now.
+    pub(crate) fn mark(&self, fault: &str, state: FaultState) {
+        self.mark_at(fault, state, self.now_us());
+    }
+
+    /// Notes that a fault changed its state at a time.
+    pub(crate) fn mark_at(&self, fault: &str, state: FaultState, at_us: u64) {
+        self.push(Record::Fault(FaultMark {
+            fault: fault.to_owned(),
+            state,
+            at_us,
+        }));
+    }
+
+    /// Writes acknowledged so far, and writes that failed or are of unknown outcome.
+    #[must_use]
+    pub(crate) fn writes(&self) -> (usize, usize) {
+        (
+            self.acked.load(Ordering::Relaxed),
+            self.refused.load(Ordering::Relaxed),
+        )
+    }
+
+    /// How many marks there are.
+    #[cfg(test)]
+    pub(crate) fn marks(&self) -> usize {
+        self.book().history.marks.len()
+    }
+
+    /// Every key that was written to, whatever became of it.
+    #[must_use]
+    pub(crate) fn keys(&self) -> Vec<String> {
+        let book = self.book();
+        let writes = book
+            .history
+            .operations
+            .iter()
+            .filter(|o| o.action.is_write());
+        let mut keys: Vec<String> = writes.map(|write| write.key.clone()).collect();
+        keys.sort_unstable();
+        keys.dedup();
+        keys
+    }
+
+    /// Takes the history out and completes the file.
+    ///
+    /// # Errors
+    /// The file could not be written.
+    pub(crate) fn finish(&self) -> anyhow::Result<History> {
+        let mut book = self.book();
+        if let Some(mut file) = book.file.take() {
+            file.flush().context("cannot write the history")?;
+        }
+        match book.failure.take() {
+            Some(failure) => Err(failure).context("cannot write the history"),
+            None => Ok(std::mem::take(&mut book.history)),
+        }
+    }
+
+    fn book(&self) -> MutexGuard<'_, Book> {
+        self.book.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
