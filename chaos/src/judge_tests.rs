@@ -269,7 +269,10 @@ fn too_few_writes_or_too_few_in_faults_make_the_run_vacuous() {
 
 #[test]
 fn evictions_and_failed_faults_make_the_run_vacuous() {
-    let mut story = Story::new().fault(5, FaultState::Failed);
+    let mut story = Story::new()
+        .fault(5, FaultState::Failed)
+        .set(10, "a", Acked)
+        .audit(20, Some("a"));
     for (boot_id, total) in [(1, 2), (1, 3), (2, 0)] {
         story.0.evictions.push(Evictions {
             at_us: 1,
