@@ -93,8 +93,7 @@ impl FaultKind {
     #[must_use]
     pub const fn is_survived(self, owners_are_fixed: bool) -> bool {
         match self {
-            Self::Kill | Self::Vanish => owners_are_fixed,
-            Self::Join | Self::Leave => false,
+            Self::Kill | Self::Vanish | Self::Join | Self::Leave => owners_are_fixed,
             Self::Pause
             | Self::Cut
             | Self::OneWayCut
