@@ -9,6 +9,7 @@ mod traces;
 use std::{
     fmt,
     future::Future,
+    net::SocketAddr,
     sync::{
         Arc,
         atomic::{AtomicBool, AtomicU64, Ordering},
@@ -24,12 +25,15 @@ use shard_cache_membership::{
     identity::{BootId, NodeId, NodeIdentity},
     record::{NodeRecord, Phase},
     resolver::{Resolver, SystemResolver},
+    view::View,
 };
 use thiserror::Error;
+use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
+pub use addresses::Advertised;
 pub use addresses::{AddressError, Addresses};
-use addresses::{Advertised, Listeners, Sockets};
+use addresses::{Listeners, Sockets};
 use desk::{Desk, Facts};
 use keeper::{Keeper, KeeperParts};
 use traces::Traces;
@@ -37,9 +41,9 @@ use traces::Traces;
 use crate::{
     api::{self, ClusterQueries, Edge, Limits, Reflection, ServingSwitch, peer::PeerParts},
     clock::{Clock, Entropy, Monotonic, SystemClock},
-    config::{Config, GossipProfile},
+    config::{Config, GossipProfile, LimitsConfig},
     coordinator::{self, Coordinator, Degrade, Ledger, Policy, RingCell},
-    handoff::{HintLimits, OwedHints, delivery::HintDelivery},
+    handoff::{HintLimits, HintStats, OwedHints, delivery::HintDelivery},
     overload::{
         Admission,
         system::{CpuSource, SystemCpu},
@@ -47,12 +51,14 @@ use crate::{
     },
     replica::Replica,
     ring::{
-        RingMember, Shape,
+        Ring, RingMember, Shape,
         roster::{Roster, RosterConfig},
     },
     store::{self, Store},
     telemetry::Metrics,
-    transport::{self, PeerTransport, StreamTransport, StreamTransportConfig},
+    transport::{
+        self, GrpcDialer, PeerTransport, StreamTransport, StreamTransportConfig, dial::Dialer,
+    },
     version::HybridClock,
     workers::{TokioWorkers, Workers},
 };
@@ -77,7 +83,7 @@ const DRAIN_RESERVE: Duration = LEAVE_LINGER
     .saturating_add(DRAIN_CONNECTIONS_TIMEOUT)
     .saturating_add(Duration::from_millis(500));
 
-/// What a node takes from its surroundings.
+/// What a node on this machine takes from its surroundings, beside the machine's sockets and tasks.
 pub struct Seams {
     /// Time.
     pub clock: Arc<dyn Clock>,
@@ -101,6 +107,21 @@ impl Seams {
         }
     }
 }
+
+/// What a node takes from its surroundings, apart from its ports.
+pub struct CoreSeams {
+    /// Time.
+    pub clock: Arc<dyn Clock>,
+    /// Randomness.
+    pub entropy: Entropy,
+    /// Where its tasks run.
+    pub workers: Arc<dyn Workers>,
+    /// Connects to other nodes.
+    pub dialer: Arc<dyn Dialer>,
+}
+
+/// Running membership: what the node holds of it, and the peers that it asks to exchange states with.
+pub type Membership = (Handle, mpsc::Receiver<SocketAddr>);
 
 /// Why a node did not start. Nothing is left running.
 #[derive(Debug, Error)]
@@ -156,13 +177,10 @@ pub enum Drained {
 /// A running node.
 pub struct Node {
     addresses: Addresses,
-    clock: Arc<dyn Clock>,
+    core: Core,
+    desk: Arc<Desk>,
     membership: Handle,
     coordinator: Arc<Coordinator>,
-    hints: Arc<OwedHints>,
-    ledger: Arc<Ledger>,
-    transport: Arc<StreamTransport>,
-    workers: Arc<TokioWorkers>,
     draining: Arc<AtomicBool>,
     drain_timeout: Duration,
     admission: Arc<Admission>,
@@ -185,7 +203,13 @@ struct Core {
     ledger: Arc<Ledger>,
     replica: Arc<Replica>,
     transport: Arc<StreamTransport>,
-    workers: Arc<TokioWorkers>,
+    workers: Arc<dyn Workers>,
+}
+
+/// The tasks of a node that has been built and does not run yet.
+pub struct Loops {
+    keeper: Keeper,
+    targets: mpsc::Receiver<SocketAddr>,
 }
 
 impl Node {
@@ -210,57 +234,75 @@ impl Node {
             );
         }
         let advertised = Advertised::of(&config, addresses).await?;
+        let seams = CoreSeams {
+            clock,
+            entropy,
+            workers: Arc::new(TokioWorkers::current()),
+            dialer: Arc::new(GrpcDialer {
+                connect_timeout: config.server.peer.connect_timeout,
+            }),
+        };
+        let gossip = sockets.gossip;
+        let membership = |setup| -> Result<_, DriverError> {
+            Driver::from_socket(gossip)?.start(setup, resolver)
+        };
+        let (node, loops) = Self::build(&config, addresses, &advertised, seams, membership)?;
+        node.serve(&config, sockets.listeners).await;
+        node.run(loops);
+        node.watch_cpu(config.server.limits, cpu);
+        Ok(node)
+    }
+
+    /// Builds everything of a node below its ports and starts its membership, by the function given. Requests enter at
+    /// [`Node::coordinator`], peers at [`Node::peer_parts`]; [`Node::run`] starts the rest.
+    ///
+    /// # Errors
+    /// If membership does not start.
+    pub fn build<E>(
+        config: &Config,
+        addresses: Addresses,
+        advertised: &Advertised,
+        seams: CoreSeams,
+        membership: impl FnOnce(Setup) -> Result<Membership, E>,
+    ) -> Result<(Self, Loops), E> {
         let name = config.node_name(addresses.peer.port());
-        let mut boots = entropy.stream("boot ids");
+        let mut boots = seams.entropy.stream("boot ids");
         let own = RingMember {
             node_id: NodeId::of_name(&name),
             boot_id: new_boot(&mut boots),
         };
+        let rng_seed = seams.entropy.stream("gossip").next_u64();
+        let (clock, metrics) = (Arc::clone(&seams.clock), Arc::new(Metrics::new()));
+        let traces = Traces::start(config, &name, seams.entropy, &clock, &metrics);
+        let core = Core::build(config, own, seams, metrics, &traces);
+        let bump = clock.wall_millis();
+        let record = own_record(config, &name, own, addresses, advertised, bump);
+        let (membership, targets) =
+            membership(membership_setup(config, record, advertised, rng_seed))?;
 
-        let metrics = Arc::new(Metrics::new());
-        let traces = Traces::start(&config, &name, entropy, &clock, &metrics);
-        let core = Core::build(&config, own, Arc::clone(&clock), metrics, &traces);
-        let record = own_record(
-            &config,
-            &name,
-            own,
-            addresses,
-            &advertised,
-            clock.wall_millis(),
-        );
-        let rng_seed = entropy.stream("gossip").next_u64();
-        let (membership, targets) = start_membership(
-            &config,
-            record,
-            &advertised,
-            rng_seed,
-            sockets.gossip,
-            resolver,
-        )?;
-
-        let coordinator = Arc::new(core.coordinator(&config, &membership));
+        let coordinator = Arc::new(core.coordinator(config, &membership));
         let leaving = CancellationToken::new();
         let parts = KeeperParts {
             membership: membership.clone(),
-            transport: Arc::clone(&core.transport),
+            transport: Arc::clone(&core.transport) as Arc<dyn PeerTransport>,
             ring: core.ring.clone(),
             store: Arc::clone(&core.store),
             hints: Arc::clone(&core.hints),
             replica: Arc::clone(&core.replica),
             clock: Arc::clone(&clock),
-            workers: Arc::clone(&core.workers) as Arc<dyn Workers>,
+            workers: Arc::clone(&core.workers),
             metrics: Arc::clone(&core.metrics),
             boot: Arc::clone(&core.boot),
             new_boot: Box::new(move || new_boot(&mut boots)),
             leaving: leaving.clone(),
         };
         let (keeper, keeper_desk) =
-            Keeper::new(parts, Roster::new(roster_config(&config), own), own);
+            Keeper::new(parts, Roster::new(roster_config(config), own), own);
         let draining = Arc::new(AtomicBool::new(false));
         let limits = config.server.limits;
         let admission = Admission::new(limits.max_concurrent_requests, limits.cpu_threshold);
         let desk = Arc::new(Desk {
-            facts: facts(&config, own, name),
+            facts: facts(config, own, name),
             membership: membership.clone(),
             keeper: keeper_desk,
             ring: core.ring.clone(),
@@ -278,13 +320,10 @@ impl Node {
 
         let node = Self {
             addresses,
-            clock,
+            core,
+            desk,
             membership,
             coordinator,
-            hints: Arc::clone(&core.hints),
-            ledger: Arc::clone(&core.ledger),
-            transport: Arc::clone(&core.transport),
-            workers: Arc::clone(&core.workers),
             draining,
             drain_timeout: config.node.drain_timeout,
             admission: Arc::clone(&admission),
@@ -293,19 +332,27 @@ impl Node {
             stop_peers: CancellationToken::new(),
             traces,
         };
-        node.serve(&config, &core, &desk, sockets.listeners).await;
-        core.start_workers();
+        Ok((node, Loops { keeper, targets }))
+    }
+
+    /// Starts the tasks of a node that was built.
+    pub fn run(&self, loops: Loops) {
+        self.core.start_workers();
+        let Loops { keeper, targets } = loops;
+        self.core
+            .workers
+            .spawn("ring keeper", Box::pin(keeper.run(targets)));
+    }
+
+    fn watch_cpu(&self, limits: LimitsConfig, cpu: Box<dyn CpuSource>) {
         let watch = CpuWatch::new(
             cpu,
-            admission,
-            Arc::clone(&node.clock),
+            Arc::clone(&self.admission),
+            Arc::clone(&self.core.clock),
             limits.cpu_threshold,
             limits.cpu_window,
         );
-        core.workers.spawn("CPU watch", Box::pin(watch.run()));
-        core.workers
-            .spawn("ring keeper", Box::pin(keeper.run(targets)));
-        Ok(node)
+        self.core.workers.spawn("CPU watch", Box::pin(watch.run()));
     }
 
     /// The addresses that the node is bound to.
@@ -314,21 +361,90 @@ impl Node {
         self.addresses
     }
 
+    /// The present life of the node's memory.
+    #[must_use]
+    pub fn boot_id(&self) -> BootId {
+        BootId(self.core.boot.load(Ordering::Acquire))
+    }
+
+    /// Where clients' requests enter.
+    #[must_use]
+    pub const fn coordinator(&self) -> &Arc<Coordinator> {
+        &self.coordinator
+    }
+
+    /// What the node says of itself.
+    #[must_use]
+    pub fn queries(&self) -> Arc<dyn ClusterQueries> {
+        Arc::clone(&self.desk) as Arc<dyn ClusterQueries>
+    }
+
+    /// The members as this node believes them to be.
+    #[must_use]
+    pub fn view(&self) -> Arc<View> {
+        self.membership.view().borrow().clone()
+    }
+
+    /// The records that this node holds.
+    #[must_use]
+    pub const fn store(&self) -> &Arc<Store> {
+        &self.core.store
+    }
+
+    /// The ring in use.
+    #[must_use]
+    pub fn ring(&self) -> Option<Arc<Ring>> {
+        self.core.ring.ring.load_full()
+    }
+
+    /// Counters.
+    #[must_use]
+    pub const fn metrics(&self) -> &Arc<Metrics> {
+        &self.core.metrics
+    }
+
+    /// Exchanges with owners that are not settled yet.
+    #[must_use]
+    pub fn exchanges_under_way(&self) -> usize {
+        self.core.ledger.under_way()
+    }
+
+    /// What is owed to others.
+    #[must_use]
+    pub fn hints(&self) -> HintStats {
+        self.core.hints.stats()
+    }
+
+    /// Where peers' requests enter.
+    #[must_use]
+    pub fn peer_parts(&self, config: &Config) -> Arc<PeerParts> {
+        Arc::new(PeerParts {
+            replica: Arc::clone(&self.core.replica),
+            desk: Arc::clone(&self.desk) as Arc<dyn api::peer::PeerDesk>,
+            clock: Arc::clone(&self.core.clock),
+            hybrid: Arc::clone(&self.core.hybrid),
+            metrics: Arc::clone(&self.core.metrics),
+            cluster_id: config.cluster.id.clone(),
+            parameters: parameters(config),
+        })
+    }
+
     /// Leaves in order: tells the others, stops taking requests, finishes those under way, hands over hints, leaves
     /// gossip, closes; all within `node.drain_timeout`. Traces are exported last, for a bounded time of their own.
     ///
     /// Dropping the future leaves the node half stopped; end the process then.
     pub async fn drain(self) -> Drained {
         tracing::info!("draining");
-        let deadline = self.clock.monotonic() + self.drain_timeout;
+        let clock = Arc::clone(&self.core.clock);
+        let deadline = clock.monotonic() + self.drain_timeout;
         let drained = tokio::select! {
             biased;
             drained = self.leave(deadline.saturating_sub(DRAIN_RESERVE)) => drained,
-            () = self.clock.sleep(self.drain_timeout) => Drained::Unsafe {
+            () = clock.sleep(self.drain_timeout) => Drained::Unsafe {
                 reason: format!("not done within {:?}: {}", self.drain_timeout, self.left()),
             },
         };
-        self.traces.stop(&*self.clock).await;
+        self.traces.stop(&*clock).await;
         drained
     }
 
@@ -336,17 +452,17 @@ impl Node {
     async fn leave(&self, settle_deadline: Monotonic) -> Drained {
         self.draining.store(true, Ordering::Release);
         self.leaving.cancel();
-        self.clock.sleep(DRAIN_NOTICE).await;
+        self.core.clock.sleep(DRAIN_NOTICE).await;
         self.coordinator.stop_admitting();
         self.stop_clients.cancel();
         let left = self.settle(settle_deadline).await;
         let gossip = self.membership.leave().await;
         self.stop_peers.cancel();
-        self.transport.close();
+        self.core.transport.close();
         tokio::select! {
             biased;
-            () = self.workers.stop() => {}
-            () = self.clock.sleep(DRAIN_CONNECTIONS_TIMEOUT) => {
+            () = self.core.workers.stop() => {}
+            () = self.core.clock.sleep(DRAIN_CONNECTIONS_TIMEOUT) => {
                 tracing::warn!("some connections did not end in time");
             }
         }
@@ -371,11 +487,11 @@ impl Node {
         let mut clear = false;
         loop {
             let left = self.left();
-            if (clear && left.is_nothing()) || self.clock.monotonic() >= deadline {
+            if (clear && left.is_nothing()) || self.core.clock.monotonic() >= deadline {
                 return left;
             }
             clear = left.is_nothing();
-            self.clock.sleep(SETTLE_INTERVAL).await;
+            self.core.clock.sleep(SETTLE_INTERVAL).await;
         }
     }
 
@@ -383,30 +499,31 @@ impl Node {
         Left {
             requests: self.admission.in_flight(),
             // A write whose slow owner has not answered may still become a hint.
-            writes: self.ledger.under_way(),
+            writes: self.core.ledger.under_way(),
             hints: self.hints_owed_to_present(),
         }
     }
 
     fn hints_owed_to_present(&self) -> usize {
-        let view = self.membership.view().borrow().clone();
+        let view = self.view();
         let present = |target: NodeId| {
             view.member(target)
                 .is_some_and(|member| member.liveness.is_present())
         };
-        let stats = self.hints.stats();
+        let stats = self.core.hints.stats();
         let owed = stats.targets.iter().filter(|target| present(target.target));
         owed.map(|target| target.pending).sum()
     }
 
-    async fn serve(&self, config: &Config, core: &Core, desk: &Arc<Desk>, listeners: Listeners) {
+    async fn serve(&self, config: &Config, listeners: Listeners) {
+        let (core, desk) = (&self.core, &self.desk);
         let Listeners { grpc, http, peer } = listeners;
         let edge = Arc::new(Edge {
             coordinator: Arc::clone(&self.coordinator),
             queries: Arc::clone(desk) as Arc<dyn ClusterQueries>,
             admission: Arc::clone(&self.admission),
             limits: limits(config),
-            clock: Arc::clone(&self.clock),
+            clock: Arc::clone(&core.clock),
             metrics: Arc::clone(&core.metrics),
             node: desk.facts.name.clone(),
             tracer: self.traces.tracer.clone(),
@@ -430,19 +547,11 @@ impl Node {
             let stop = self.stop_peers.clone().cancelled_owned();
             self.spawn_server("HTTP port", crate::http::serve(listener, router, stop));
         }
-        let parts = Arc::new(PeerParts {
-            replica: Arc::clone(&core.replica),
-            desk: Arc::clone(desk) as Arc<dyn api::peer::PeerDesk>,
-            clock: Arc::clone(&self.clock),
-            hybrid: Arc::clone(&core.hybrid),
-            metrics: Arc::clone(&core.metrics),
-            cluster_id: config.cluster.id.clone(),
-            parameters: parameters(config),
-        });
+        let parts = self.peer_parts(config);
         let stop = self.stop_peers.clone().cancelled_owned();
         self.spawn_server("peer port", api::peer::serve(peer, parts, stop));
-        let readiness = follow_readiness(Arc::clone(desk), switch, Arc::clone(&self.clock));
-        self.workers.spawn("readiness", Box::pin(readiness));
+        let readiness = follow_readiness(Arc::clone(desk), switch, Arc::clone(&core.clock));
+        core.workers.spawn("readiness", Box::pin(readiness));
     }
 
     /// Runs a server. Its stop signal ends it gently; stopping the workers ends it for good.
@@ -456,7 +565,7 @@ impl Node {
                 tracing::error!(name, %error, "a port is no longer served");
             }
         };
-        self.workers.spawn(name, Box::pin(task));
+        self.core.workers.spawn(name, Box::pin(task));
     }
 }
 
@@ -464,13 +573,18 @@ impl Core {
     fn build(
         config: &Config,
         own: RingMember,
-        clock: Arc<dyn Clock>,
+        seams: CoreSeams,
         metrics: Arc<Metrics>,
         traces: &Traces,
     ) -> Self {
+        let CoreSeams {
+            clock,
+            workers,
+            dialer,
+            ..
+        } = seams;
         let boot = Arc::new(AtomicU64::new(own.boot_id.0));
         let hybrid = Arc::new(HybridClock::new());
-        let workers = Arc::new(TokioWorkers::current());
         let store = Arc::new(Store::new(store::Limits {
             capacity_entries: config.server.cache.capacity,
             memory_bytes: usize::try_from(config.memory_limit_bytes()).unwrap_or(usize::MAX),
@@ -507,7 +621,8 @@ impl Core {
             transport::Surroundings {
                 boot: Arc::clone(&boot),
                 clock: Arc::clone(&clock),
-                workers: Arc::clone(&workers) as Arc<dyn Workers>,
+                workers: Arc::clone(&workers),
+                dialer,
                 hybrid: Arc::clone(&hybrid),
                 replica: Arc::clone(&replica),
                 completions: Arc::clone(&ledger) as Arc<dyn transport::Completions>,
@@ -607,14 +722,12 @@ async fn follow_readiness(desk: Arc<Desk>, switch: ServingSwitch, clock: Arc<dyn
     }
 }
 
-fn start_membership(
+fn membership_setup(
     config: &Config,
     record: NodeRecord,
     advertised: &Advertised,
     rng_seed: u64,
-    socket: std::net::UdpSocket,
-    resolver: Arc<dyn Resolver>,
-) -> Result<(Handle, tokio::sync::mpsc::Receiver<std::net::SocketAddr>), DriverError> {
+) -> Setup {
     let profile = match config.server.gossip.profile {
         GossipProfile::Lan => Profile::Lan,
         GossipProfile::Wan => Profile::Wan,
@@ -632,15 +745,14 @@ fn start_membership(
         protocol_min: PROTOCOL,
         protocol_max: PROTOCOL,
     };
-    let setup = Setup {
+    Setup {
         config: agent,
         identity,
         record,
         seeds: config.cluster.seeds.clone(),
         rng_seed,
         leave_linger: LEAVE_LINGER,
-    };
-    Driver::from_socket(socket)?.start(setup, resolver)
+    }
 }
 
 fn own_record(

@@ -11,6 +11,9 @@ use crate::clock::BoxFuture;
 pub trait Workers: Send + Sync + 'static {
     /// Starts a task that ends when its future does or when the node stops. `name` is for logs.
     fn spawn(&self, name: &'static str, task: BoxFuture<()>);
+
+    /// Ends all tasks and waits until they have ended. Tasks started afterwards end at once.
+    fn stop(&self) -> BoxFuture<()>;
 }
 
 /// Tasks on a tokio runtime.
@@ -33,13 +36,6 @@ impl TokioWorkers {
             stopped: CancellationToken::new(),
         }
     }
-
-    /// Ends all tasks and waits until they have ended. Tasks started afterwards end at once.
-    pub async fn stop(&self) {
-        self.stopped.cancel();
-        self.tasks.close();
-        self.tasks.wait().await;
-    }
 }
 
 impl Workers for TokioWorkers {
@@ -54,6 +50,13 @@ impl Workers for TokioWorkers {
         };
         // The tracker owns the handle: `stop` waits for it.
         drop(self.tasks.spawn_on(task, &self.runtime));
+    }
+
+    fn stop(&self) -> BoxFuture<()> {
+        self.stopped.cancel();
+        self.tasks.close();
+        let tasks = self.tasks.clone();
+        Box::pin(async move { tasks.wait().await })
     }
 }
 

@@ -167,7 +167,12 @@ const PURE_FILES: &[&str] = &[
 const BANNED: &[(&str, &[&str])] = &[
     (
         "Instant::now",
-        &["src/clock.rs", "membership/src/driver.rs"],
+        // A sweep measures its own speed.
+        &[
+            "src/clock.rs",
+            "membership/src/driver.rs",
+            "sim/src/cli/sweep.rs",
+        ],
     ),
     (
         "SystemTime::now",
@@ -207,6 +212,13 @@ fn sources(folder: &str) -> BTreeMap<String, String> {
         }
     }
     found
+}
+
+/// Everything that runs under simulation, and the simulator.
+fn all_sources() -> impl Iterator<Item = (String, String)> {
+    ["src", "membership/src", "sim/src"]
+        .into_iter()
+        .flat_map(sources)
 }
 
 fn relative(path: &Path) -> String {
@@ -350,7 +362,7 @@ fn foca_stays_inside_the_agent() {
 #[test]
 fn only_the_seams_ask_the_system() {
     let mut violations = Vec::new();
-    for (file, text) in sources("src").into_iter().chain(sources("membership/src")) {
+    for (file, text) in all_sources() {
         // The command line is not part of a node: it drives nodes from outside, on the machine's own time.
         if file.starts_with("src/cli/") {
             continue;
@@ -369,7 +381,7 @@ fn only_the_seams_ask_the_system() {
 #[test]
 fn every_select_is_biased() {
     let mut violations = Vec::new();
-    for (file, text) in sources("src").into_iter().chain(sources("membership/src")) {
+    for (file, text) in all_sources() {
         for (number, block) in text.split("select! {").enumerate().skip(1) {
             if !block.trim_start().starts_with("biased;") {
                 violations.push(format!("{file}: select! number {number} is not biased"));
@@ -377,6 +389,19 @@ fn every_select_is_biased() {
         }
     }
     assert!(violations.is_empty(), "{}", violations.join("\n"));
+}
+
+#[test]
+fn nothing_depends_on_the_simulator() {
+    for manifest in [
+        "Cargo.toml",
+        "client/Cargo.toml",
+        "membership/Cargo.toml",
+        "proto/Cargo.toml",
+    ] {
+        let text = fs::read_to_string(root().join(manifest)).expect("a manifest can be read");
+        assert!(!text.contains("shard-cache-sim"), "{manifest} names it");
+    }
 }
 
 #[test]

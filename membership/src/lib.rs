@@ -3,10 +3,10 @@
 //! It knows nothing of keys, slots or rings. The picture, from the socket to the consumer:
 //!
 //! ```text
-//! UDP ─► driver ─► envelope ─► agent ─► foca ─► publication ─► View (watch) ─► handle ─► the node
-//!                                │ ▲
-//!                                │ └─ state (push-pull, over the peer port) ◄─► other nodes
-//!                                └─ records, seeds, push_pull, health, timers: plain values that it owns
+//! UDP ─► driver ─► pump ─► envelope ─► agent ─► foca ─► publication ─► View (watch) ─► handle ─► the node
+//!                                       │ ▲
+//!                                       │ └─ state (push-pull, over the peer port) ◄─► other nodes
+//!                                       └─ records, seeds, push_pull, health, timers: plain values that it owns
 //! ```
 //!
 //! | file | what it is |
@@ -14,13 +14,14 @@
 //! | [`view`] | the result: a whole, versioned list of members |
 //! | [`record`], [`identity`] | what a node says of itself, at length and in 45 bytes |
 //! | [`handle`], [`driver`], [`resolver`] | the running thread: commands, socket, clocks, seed names |
+//! | [`pump`] | the loop around the agent, over any socket and clock |
 //! | [`agent`] | the machine: inputs with their time in; datagrams, views and push-pull targets out |
 //! | [`envelope`], `codec`, [`state`] | bytes: datagram frame, foca's values, the state of a push-pull |
 //! | `records`, [`seeds`], [`push_pull`], `health`, `publication`, `timers` | the agent's parts, each free of foca |
 //! | [`config`], [`counters`] | profiles with checked values; what is counted |
 //!
-//! foca appears in `agent` (with its parts in `agent/`), `codec` and `identity` alone; tokio, clocks and sockets in `driver`,
-//! `handle` and `resolver` alone. The simulator and the tests run the same `agent` on virtual time.
+//! foca appears in `agent` (with its parts in `agent/`), `codec` and `identity` alone; clocks and sockets in `driver`
+//! and `resolver` alone. The simulator runs `pump`, and the tests run `agent`, on virtual time.
 
 pub mod agent;
 mod codec;
@@ -32,6 +33,7 @@ pub mod handle;
 mod health;
 pub mod identity;
 mod publication;
+pub mod pump;
 pub mod push_pull;
 pub mod record;
 mod records;

@@ -205,7 +205,7 @@ impl PeerParts {
     }
 
     /// Carries a batch out and appends its answers, in order.
-    fn answer(&self, batch: peer::Batch, ready: &mut VecDeque<peer::ReplyBatch>) {
+    pub fn answer(&self, batch: peer::Batch, ready: &mut VecDeque<peer::ReplyBatch>) {
         let trusted = self.observe(batch.clock);
         self.metrics.link_batches.get(Direction::Received).inc();
         self.metrics

@@ -19,7 +19,9 @@ use crate::{
     ring::{Bootstrap, RingMember, Shape},
     store::{Form, Limits, Lookup, Record, Store, Value},
     telemetry::traces::Tracer,
-    transport::{CallError, Completions, Delivery, NotSent, Page, PageRequest, PushPull},
+    transport::{
+        CallError, Completions, Delivery, NotSent, Page, PageRequest, PeerTarget, PushPull,
+    },
     version::Stamp,
 };
 
@@ -66,6 +68,8 @@ impl Loopback {
 }
 
 impl PeerTransport for Loopback {
+    fn retarget(&self, _targets: &BTreeMap<NodeId, PeerTarget>) {}
+
     fn submit(&self, peer: NodeId, operation: Operation) -> Result<(), NotSent> {
         let completions = self
             .completions

@@ -100,11 +100,11 @@ impl Sockets {
 
 /// Where other nodes and clients are told to go.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub(super) struct Advertised {
+pub struct Advertised {
     /// Gossip and peer links.
-    pub(super) peer: SocketAddr,
+    pub peer: SocketAddr,
     /// Host of the client ports, as a client can write it.
-    pub(super) host: String,
+    pub host: String,
 }
 
 impl Advertised {

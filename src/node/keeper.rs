@@ -36,7 +36,7 @@ use crate::{
     },
     store::Store,
     telemetry::Metrics,
-    transport::{CallError, PeerTarget, PeerTransport, PushPull, StreamTransport},
+    transport::{CallError, PeerTarget, PeerTransport, PushPull},
     workers::Workers,
 };
 
@@ -70,7 +70,7 @@ pub(super) struct KeeperDesk {
 /// The parts of the node that the keeper works with.
 pub(super) struct KeeperParts {
     pub(super) membership: Handle,
-    pub(super) transport: Arc<StreamTransport>,
+    pub(super) transport: Arc<dyn PeerTransport>,
     pub(super) ring: RingCell,
     pub(super) store: Arc<Store>,
     pub(super) hints: Arc<OwedHints>,
@@ -139,7 +139,7 @@ impl Keeper {
         let (pulled_tx, pulled_rx) = mpsc::channel(1);
         let push_pulls = PushPulls {
             membership: parts.membership.clone(),
-            transport: Arc::clone(&parts.transport) as Arc<dyn PeerTransport>,
+            transport: Arc::clone(&parts.transport),
             workers: Arc::clone(&parts.workers),
             offer: Arc::clone(&offer),
             adoptions: adoptions_tx.clone(),
@@ -307,7 +307,7 @@ impl Keeper {
         tracing::info!(sources, "joining: copying this node's slots");
         let pull = Pull {
             replica: Arc::clone(&self.parts.replica),
-            transport: Arc::clone(&self.parts.transport) as Arc<dyn PeerTransport>,
+            transport: Arc::clone(&self.parts.transport),
             clock: Arc::clone(&self.parts.clock),
             metrics: Arc::clone(&self.parts.metrics),
             view: self.parts.membership.view(),

@@ -3,21 +3,25 @@
 //! own network behind the same trait.
 //!
 //! - `link`: what is queued for one peer and what is in flight, and the breaker. No I/O.
-//! - `streams`: the real transport, one long-lived tonic stream per peer.
+//! - `streams`: the transport, one long-lived stream per peer.
+//! - [`dial`]: the I/O below it, which the simulator replaces; `grpc`: the one of production.
 //! - `wire`: operations and answers as protobuf messages.
 
+pub mod dial;
+mod grpc;
 mod link;
 mod streams;
 pub(crate) mod wire;
 
-use std::{net::SocketAddr, time::Duration};
+use std::{collections::BTreeMap, net::SocketAddr, time::Duration};
 
 use bytes::Bytes;
 use shard_cache_membership::identity::{BootId, NodeId};
 use thiserror::Error;
 
+pub use grpc::GrpcDialer;
 pub use streams::{
-    MESSAGE_BYTES_MAX, PeerTarget, StreamTransport, StreamTransportConfig, Surroundings,
+    MESSAGE_BYTES_MAX, Outgoing, PeerTarget, StreamTransport, StreamTransportConfig, Surroundings,
 };
 
 use crate::{
@@ -28,6 +32,15 @@ use crate::{
 
 /// Carries operations to peers and to the node itself.
 pub trait PeerTransport: Send + Sync + 'static {
+    /// Makes the set of links equal to `targets`: new and moved peers are connected to, absent ones are let go.
+    /// Operations on a link that is let go are answered as broken.
+    fn retarget(&self, targets: &BTreeMap<NodeId, PeerTarget>);
+
+    /// Lets every peer go.
+    fn close(&self) {
+        self.retarget(&BTreeMap::new());
+    }
+
     /// Queues an operation for a peer. Its answer arrives at [`Completions::complete`], exactly once, unless the
     /// operation's deadline passes first. An operation for the node itself is answered before this returns.
     ///

@@ -1,4 +1,4 @@
-//! The real transport: one long-lived tonic stream per peer, with many operations in flight.
+//! The transport: one long-lived stream per peer, with many operations in flight.
 //!
 //! Each known peer has one task that connects, opens the stream, reads replies, and connects again when the stream
 //! breaks, with a bounded back-off. The outgoing stream drains the link's queue whenever the connection is ready for
@@ -19,14 +19,12 @@ use std::{
 use bytes::Bytes;
 use dashmap::DashMap;
 use futures_core::Stream;
+use futures_util::StreamExt as _;
 use shard_cache_membership::identity::{BootId, NodeId};
-use shard_cache_proto::peer::{self, peer_client::PeerClient};
+use shard_cache_proto::peer;
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
-use tonic::{
-    Code, Status,
-    transport::{Channel, Endpoint},
-};
+use tonic::{Code, Status};
 
 use crate::{
     clock::{BoxFuture, Clock},
@@ -36,6 +34,7 @@ use crate::{
     transport::{
         CallError, Completions, Delivery, NotSent, Page, PageRequest, PeerTransport, PushPull,
         Reach,
+        dial::{Connection, Dialer},
         link::{Drained, Link, LinkLimits, Severed},
         wire,
     },
@@ -51,8 +50,6 @@ const RECONNECT_MIN: Duration = Duration::from_millis(20);
 const MONITOR_INTERVAL: Duration = Duration::from_millis(25);
 /// How long a unary call to a peer may take.
 const CALL_TIMEOUT: Duration = Duration::from_secs(5);
-/// A quiet link is pinged this often and closed when the answer takes as long again, so that a silent cut is noticed.
-const KEEPALIVE: Duration = Duration::from_secs(1);
 
 /// Settings of the transport.
 #[derive(Clone, Debug)]
@@ -82,7 +79,7 @@ pub struct PeerTarget {
     pub boot_id: BootId,
 }
 
-/// The transport over tonic streams.
+/// The transport over one stream per peer.
 pub struct StreamTransport {
     shared: Arc<Shared>,
     peers: DashMap<NodeId, Arc<PeerLink>>,
@@ -96,6 +93,8 @@ pub struct Surroundings {
     pub clock: Arc<dyn Clock>,
     /// Where link tasks run.
     pub workers: Arc<dyn Workers>,
+    /// Connects to peers.
+    pub dialer: Arc<dyn Dialer>,
     /// The hybrid clock that batches carry.
     pub hybrid: Arc<HybridClock>,
     /// Answers operations for the node itself.
@@ -110,6 +109,7 @@ struct Shared {
     config: StreamTransportConfig,
     clock: Arc<dyn Clock>,
     workers: Arc<dyn Workers>,
+    dialer: Arc<dyn Dialer>,
     hybrid: Arc<HybridClock>,
     replica: Arc<Replica>,
     completions: Arc<dyn Completions>,
@@ -133,6 +133,7 @@ impl StreamTransport {
             boot,
             clock,
             workers,
+            dialer,
             hybrid,
             replica,
             completions,
@@ -143,6 +144,7 @@ impl StreamTransport {
                 config,
                 clock,
                 workers,
+                dialer,
                 hybrid,
                 replica,
                 completions,
@@ -150,36 +152,6 @@ impl StreamTransport {
                 boot,
             }),
             peers: DashMap::new(),
-        }
-    }
-
-    /// Makes the set of links equal to `targets`: new and moved peers are connected to, absent ones are let go.
-    pub fn retarget(&self, targets: &BTreeMap<NodeId, PeerTarget>) {
-        self.peers.retain(|node_id, peer| {
-            let kept = targets.get(node_id) == Some(&peer.target);
-            if !kept {
-                peer.closed.cancel();
-            }
-            kept
-        });
-        for (node_id, target) in targets {
-            if *node_id == self.shared.config.own || self.peers.contains_key(node_id) {
-                continue;
-            }
-            let peer = Arc::new(PeerLink {
-                link: Link::new(LinkLimits {
-                    queue_bytes_max: self.shared.config.queue_bytes_max,
-                    stall_timeout: self.shared.config.stall_timeout,
-                }),
-                target: *target,
-                hurry: Notify::new(),
-                closed: CancellationToken::new(),
-            });
-            self.peers.insert(*node_id, Arc::clone(&peer));
-            let shared = Arc::clone(&self.shared);
-            self.shared
-                .workers
-                .spawn("peer link", Box::pin(shared.run_link(peer)));
         }
     }
 
@@ -208,11 +180,6 @@ impl StreamTransport {
         }
     }
 
-    /// Closes every link. Operations on them are answered as broken.
-    pub fn close(&self) {
-        self.retarget(&BTreeMap::new());
-    }
-
     fn peer(&self, node_id: NodeId) -> Option<Arc<PeerLink>> {
         self.peers
             .get(&node_id)
@@ -221,6 +188,35 @@ impl StreamTransport {
 }
 
 impl PeerTransport for StreamTransport {
+    fn retarget(&self, targets: &BTreeMap<NodeId, PeerTarget>) {
+        self.peers.retain(|node_id, peer| {
+            let kept = targets.get(node_id) == Some(&peer.target);
+            if !kept {
+                peer.closed.cancel();
+            }
+            kept
+        });
+        for (node_id, target) in targets {
+            if *node_id == self.shared.config.own || self.peers.contains_key(node_id) {
+                continue;
+            }
+            let peer = Arc::new(PeerLink {
+                link: Link::new(LinkLimits {
+                    queue_bytes_max: self.shared.config.queue_bytes_max,
+                    stall_timeout: self.shared.config.stall_timeout,
+                }),
+                target: *target,
+                hurry: Notify::new(),
+                closed: CancellationToken::new(),
+            });
+            self.peers.insert(*node_id, Arc::clone(&peer));
+            let shared = Arc::clone(&self.shared);
+            self.shared
+                .workers
+                .spawn("peer link", Box::pin(shared.run_link(peer)));
+        }
+    }
+
     fn submit(&self, peer: NodeId, operation: Operation) -> Result<(), NotSent> {
         let shared = &self.shared;
         if peer == shared.config.own {
@@ -269,9 +265,7 @@ impl PeerTransport for StreamTransport {
                 clock: shared.hybrid.now(shared.clock.wall_millis()).raw(),
             };
             let response = shared
-                .call(address, |mut client| async move {
-                    client.push_pull(request).await
-                })
+                .call(address, |connection| connection.push_pull(request))
                 .await?;
             Ok(PushPull {
                 members: response.members,
@@ -293,9 +287,7 @@ impl PeerTransport for StreamTransport {
                 bytes_max: u32::try_from(page.bytes_max).unwrap_or(u32::MAX),
             };
             let response = shared
-                .call(target.address, |mut client| async move {
-                    client.pull_slots(request).await
-                })
+                .call(target.address, |connection| connection.pull_slots(request))
                 .await?;
             Ok(Page {
                 records: response.records,
@@ -317,9 +309,7 @@ impl PeerTransport for StreamTransport {
                 records: delivery.records,
             };
             shared
-                .call(target.address, |mut client| async move {
-                    client.deliver(request).await
-                })
+                .call(target.address, |connection| connection.deliver(request))
                 .await?;
             Ok(())
         })
@@ -331,8 +321,8 @@ impl PeerTransport for StreamTransport {
         Box::pin(async move {
             let target = target.ok_or(CallError::NoAddress)?;
             let response = shared
-                .call(target.address, |mut client| async move {
-                    client.report(peer::ReportRequest {}).await
+                .call(target.address, |connection| {
+                    connection.report(peer::ReportRequest {})
                 })
                 .await?;
             Ok(response.report)
@@ -380,12 +370,10 @@ impl Shared {
 
     /// One connection. Returns whether it came up at all.
     async fn serve_link(&self, peer: &Arc<PeerLink>, session: u64) -> bool {
-        let endpoint = self.endpoint(peer.target.address);
-        let connecting = endpoint.connect();
-        let channel = tokio::select! {
+        let connection = tokio::select! {
             biased;
-            connected = connecting => match connected {
-                Ok(channel) => channel,
+            connected = self.dialer.dial(peer.target.address) => match connected {
+                Ok(connection) => connection,
                 Err(_unreachable) => return false,
             },
             () = self.clock.sleep(self.config.connect_timeout) => return false,
@@ -398,28 +386,28 @@ impl Shared {
             metrics: Arc::clone(&self.metrics),
             sender: self.boot.load(Ordering::Acquire),
         };
-        let mut client = sized(PeerClient::new(channel));
         let opened = tokio::select! {
             biased;
-            opened = client.link(outgoing) => opened,
+            opened = connection.link(outgoing) => opened,
             () = self.clock.sleep(self.config.connect_timeout) => return false,
         };
-        let Ok(opened) = opened else { return false };
-        let mut replies = opened.into_inner();
+        let Ok(mut replies) = opened else {
+            return false;
+        };
         peer.link.accept(session);
         self.metrics
             .breaker_transitions
             .get(BreakerState::Closed)
             .inc();
         loop {
-            match replies.message().await {
-                Ok(Some(batch)) => {
+            match replies.next().await {
+                Some(Ok(batch)) => {
                     if let Err(error) = self.take_replies(peer, batch) {
                         tracing::warn!(peer = %peer.target.address, %error, "closing a peer link");
                         return true;
                     }
                 }
-                Ok(None) | Err(_) => return true,
+                None | Some(Err(_)) => return true,
             }
         }
     }
@@ -453,39 +441,15 @@ impl Shared {
         }
     }
 
-    fn endpoint(&self, address: SocketAddr) -> Endpoint {
-        // A socket address always makes a valid URI.
-        Endpoint::from_shared(format!("http://{address}"))
-            .unwrap_or_else(|_invalid| Endpoint::from_static("http://0.0.0.0:0"))
-            .connect_timeout(self.config.connect_timeout)
-            .tcp_nodelay(true)
-            .http2_keep_alive_interval(KEEPALIVE)
-            .keep_alive_timeout(KEEPALIVE)
-            .keep_alive_while_idle(true)
-            .initial_stream_window_size(8 * 1024 * 1024)
-            .initial_connection_window_size(16 * 1024 * 1024)
-    }
-
-    async fn call<R, F>(
+    async fn call<R>(
         &self,
         address: SocketAddr,
-        request: impl FnOnce(PeerClient<Channel>) -> F,
-    ) -> Result<R, CallError>
-    where
-        F: Future<Output = Result<tonic::Response<R>, Status>>,
-    {
-        let exchange =
-            async {
-                let channel = self.endpoint(address).connect().await.map_err(|error| {
-                    CallError::Unreachable {
-                        reason: error.to_string(),
-                    }
-                })?;
-                request(sized(PeerClient::new(channel)))
-                    .await
-                    .map(tonic::Response::into_inner)
-                    .map_err(call_error)
-            };
+        request: impl FnOnce(Box<dyn Connection>) -> BoxFuture<Result<R, Status>>,
+    ) -> Result<R, CallError> {
+        let exchange = async {
+            let connection = self.dialer.dial(address).await?;
+            request(connection).await.map_err(call_error)
+        };
         tokio::select! {
             biased;
             answered = exchange => answered,
@@ -494,12 +458,6 @@ impl Shared {
             }
         }
     }
-}
-
-fn sized(client: PeerClient<Channel>) -> PeerClient<Channel> {
-    client
-        .max_decoding_message_size(MESSAGE_BYTES_MAX)
-        .max_encoding_message_size(MESSAGE_BYTES_MAX)
 }
 
 fn call_error(status: Status) -> CallError {
@@ -516,7 +474,7 @@ fn call_error(status: Status) -> CallError {
 }
 
 /// The outgoing half of a link: drains the queue whenever the connection can take more.
-struct Outgoing {
+pub struct Outgoing {
     peer: Arc<PeerLink>,
     session: u64,
     clock: Arc<dyn Clock>,

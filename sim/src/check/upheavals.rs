@@ -1,0 +1,202 @@
+//! Losses of memory and changes of owners, between one settled moment and the next.
+//!
+//! An acknowledged write is lost only if, for some configuration, fewer than a cover of its owners keep their memory
+//! before a later one is settled. So losses count within a *period*: from one [`Event::Settled`] to the next. With three
+//! owners the first loss in a period is harmless, and the second, of another node, is not. A node that is lost twice in
+//! a period is one loss: the other owners still are a cover of every configuration since. Where owners of a key are not
+//! recorded, every node may be one.
+
+use std::collections::BTreeSet;
+
+use super::{Promises, circumstances::Excuse};
+use crate::history::{Cluster, Event, Mark};
+
+/// All periods in which something happened.
+pub(super) struct Upheavals {
+    cluster: Cluster,
+    owners_change_safely: bool,
+    periods: Vec<Period>,
+    /// The ring's size from a time on, in the order of times.
+    members: Vec<(u64, usize)>,
+}
+
+#[derive(Default)]
+struct Period {
+    until_ns: u64,
+    losses: Vec<(u64, u32)>,
+    members_min: usize,
+    joins: usize,
+    owners_changed_ns: Option<u64>,
+}
+
+/// An upheaval that concerns a write.
+#[derive(Clone, Copy)]
+pub(super) struct Upheaval {
+    pub(super) excuse: Excuse,
+    /// From when on it works.
+    pub(super) from_ns: u64,
+}
+
+impl Upheavals {
+    /// Reads them from marks in the order of times.
+    pub(super) fn of(cluster: &Cluster, promises: &Promises, marks: &[&Mark]) -> Self {
+        let mut members = cluster.nodes.len().saturating_sub(newcomers(marks));
+        let mut sizes = vec![(0, members)];
+        let factor = usize::from(cluster.replication_factor);
+        let mut down = BTreeSet::new();
+        let mut booted = BTreeSet::new();
+        let mut periods = Vec::new();
+        let mut period = Period::new(members);
+        for mark in marks {
+            match mark.event {
+                Event::Crash { node } => {
+                    down.insert(node);
+                    period.lose(mark.at_ns, node, members > factor);
+                }
+                Event::Boot { node, .. } => {
+                    let is_first = booted.insert(node);
+                    if !down.remove(&node) && !is_first {
+                        period.lose(mark.at_ns, node, members > factor);
+                    }
+                }
+                Event::Join { .. } => {
+                    members += 1;
+                    period.joins += 1;
+                    if members > factor || period.joins > 1 {
+                        period.change_owners(mark.at_ns);
+                    }
+                }
+                Event::Leave { .. } => {
+                    if members > factor {
+                        period.change_owners(mark.at_ns);
+                    }
+                    members = members.saturating_sub(1);
+                    period.members_min = period.members_min.min(members);
+                }
+                Event::Settled => {
+                    period.until_ns = mark.at_ns;
+                    periods.push(std::mem::replace(&mut period, Period::new(members)));
+                }
+                Event::FaultBegin { .. }
+                | Event::FaultEnd { .. }
+                | Event::Clock { .. }
+                | Event::Owners { .. }
+                | Event::Unsettled { .. }
+                | Event::Healed { .. }
+                | Event::Evictions { .. }
+                | Event::Membership { .. }
+                | Event::Usage { .. } => {}
+            }
+            if sizes.last().is_none_or(|(_, size)| *size != members) {
+                sizes.push((mark.at_ns, members));
+            }
+        }
+        periods.push(period);
+        periods.retain(|period| !period.losses.is_empty() || period.owners_changed_ns.is_some());
+        Self {
+            cluster: cluster.clone(),
+            owners_change_safely: promises.owners_change_safely,
+            periods,
+            members: sizes,
+        }
+    }
+
+    /// Whether a write that began at one time may have been lost by another: in a period that had not ended when it
+    /// began, and whose fatal moment had come. `owners` is empty where they are not known.
+    pub(super) fn between(
+        &self,
+        owners: &BTreeSet<u32>,
+        invoked_ns: u64,
+        by_ns: u64,
+    ) -> Option<Upheaval> {
+        let concerned = self.periods.iter().filter(|p| invoked_ns < p.until_ns);
+        concerned
+            .filter_map(|period| self.fatal(period, owners))
+            .find(|upheaval| upheaval.from_ns <= by_ns)
+    }
+
+    /// The fewest owners that a key may have had up to a time.
+    pub(super) fn owners_min(&self, by_ns: u64) -> u8 {
+        let past = self.members.iter().take_while(|(from, _)| *from <= by_ns);
+        let fewest = past.map(|(_, size)| *size).min().unwrap_or_default();
+        self.cluster.owners_in(fewest)
+    }
+
+    fn fatal(&self, period: &Period, owners: &BTreeSet<u32>) -> Option<Upheaval> {
+        let count = if owners.is_empty() {
+            self.cluster.owners_in(period.members_min)
+        } else {
+            self.cluster.owners_in(owners.len())
+        };
+        let tolerated = usize::from(self.cluster.losses_tolerated(count));
+        let mut lost = BTreeSet::new();
+        let fatal = period.losses.iter().find(|(_, node)| {
+            if owners.is_empty() || owners.contains(node) {
+                lost.insert(*node);
+            }
+            lost.len() > tolerated
+        });
+        let loss = fatal.map(|(from_ns, _)| Upheaval {
+            excuse: Excuse::Lost,
+            from_ns: *from_ns,
+        });
+        let changed = period
+            .owners_changed_ns
+            .filter(|_| !self.owners_change_safely);
+        let change = changed.map(|from_ns| Upheaval {
+            excuse: Excuse::OwnersChanged,
+            from_ns,
+        });
+        [change, loss]
+            .into_iter()
+            .flatten()
+            .min_by_key(|upheaval| upheaval.from_ns)
+    }
+}
+
+impl Period {
+    fn new(members: usize) -> Self {
+        Self {
+            until_ns: u64::MAX,
+            members_min: members,
+            ..Self::default()
+        }
+    }
+
+    fn lose(&mut self, at_ns: u64, node: u32, changes_owners: bool) {
+        self.losses.push((at_ns, node));
+        // A ring of no more than N nodes keeps an absent owner's place; a larger one gives it away.
+        if changes_owners {
+            self.change_owners(at_ns);
+        }
+    }
+
+    fn change_owners(&mut self, at_ns: u64) {
+        self.owners_changed_ns.get_or_insert(at_ns);
+    }
+}
+
+/// How many nodes joined before they ever left, and so were no members at first.
+fn newcomers(marks: &[&Mark]) -> usize {
+    let mut moved = BTreeSet::new();
+    let joins_first = |mark: &&&Mark| match mark.event {
+        Event::Join { node } => moved.insert(node),
+        Event::Leave { node } => {
+            moved.insert(node);
+            false
+        }
+        Event::FaultBegin { .. }
+        | Event::FaultEnd { .. }
+        | Event::Crash { .. }
+        | Event::Boot { .. }
+        | Event::Clock { .. }
+        | Event::Owners { .. }
+        | Event::Settled
+        | Event::Unsettled { .. }
+        | Event::Healed { .. }
+        | Event::Evictions { .. }
+        | Event::Membership { .. }
+        | Event::Usage { .. } => false,
+    };
+    marks.iter().filter(joins_first).count()
+}

@@ -1,0 +1,5 @@
+//! Commands.
+
+pub mod check;
+pub mod run;
+pub mod sweep;

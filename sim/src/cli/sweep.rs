@@ -1,0 +1,181 @@
+//! `sweep --seeds N`: many runs, on several threads, with progress.
+
+use std::{
+    collections::BTreeMap,
+    sync::{
+        Mutex, PoisonError,
+        atomic::{AtomicBool, AtomicU64, Ordering},
+    },
+    time::{Duration, Instant},
+};
+
+use clap::Args;
+
+use super::{
+    check::Exit,
+    run::{Finding, Shape, exit_of, judge},
+};
+use crate::run;
+
+/// Between two lines of progress.
+const PROGRESS_INTERVAL: Duration = Duration::from_secs(5);
+
+/// Arguments of `sweep`.
+#[derive(Args, Clone, Debug)]
+pub struct SweepArguments {
+    /// How many seeds.
+    #[arg(long)]
+    pub seeds: u64,
+    /// The first of them.
+    #[arg(long, default_value_t = 0)]
+    pub first: u64,
+    /// Runs at a time, one thread each.
+    #[arg(long, default_value_t = 1)]
+    pub jobs: usize,
+    /// Every so many seeds one is run twice: both runs must have the same trace. 0 for none.
+    #[arg(long, default_value_t = 10)]
+    pub twice_every: u64,
+    /// Goes on after a failure.
+    #[arg(long)]
+    pub keep_going: bool,
+    /// The rest.
+    #[command(flatten)]
+    pub shape: Shape,
+}
+
+/// What the runs came to together.
+#[derive(Default)]
+struct Sum {
+    runs: u64,
+    failed: Vec<u64>,
+    vacuous: Vec<u64>,
+    unrepeatable: Vec<u64>,
+    operations: u64,
+    during_faults: u64,
+    faults: u64,
+    simulated: Duration,
+    /// Time that threads spent in runs, apart from judging.
+    busy: Duration,
+    paths: BTreeMap<&'static str, u64>,
+    told: Option<Instant>,
+}
+
+/// Runs the command.
+#[must_use]
+pub fn run(arguments: &SweepArguments) -> Exit {
+    let started = now();
+    let next = AtomicU64::new(0);
+    let stop = AtomicBool::new(false);
+    let sum = Mutex::new(Sum::default());
+    std::thread::scope(|scope| {
+        for _ in 0..arguments.jobs.max(1) {
+            scope.spawn(|| {
+                while !stop.load(Ordering::Relaxed) {
+                    let place = next.fetch_add(1, Ordering::Relaxed);
+                    if place >= arguments.seeds {
+                        return;
+                    }
+                    let is_good = one(arguments, arguments.first + place, started, &sum);
+                    if !is_good && !arguments.keep_going {
+                        stop.store(true, Ordering::Relaxed);
+                    }
+                }
+            });
+        }
+    });
+    let sum = sum.into_inner().unwrap_or_else(PoisonError::into_inner);
+    sum.tell(arguments, now() - started);
+    if !sum.failed.is_empty() || !sum.unrepeatable.is_empty() {
+        Exit::Violated
+    } else if sum.vacuous.is_empty() {
+        Exit::Kept
+    } else {
+        Exit::Vacuous
+    }
+}
+
+/// One seed. Returns whether all was well.
+fn one(arguments: &SweepArguments, seed: u64, started: Instant, sum: &Mutex<Sum>) -> bool {
+    let options = arguments.shape.options(seed);
+    let begun = now();
+    let outcome = run::run(&options, false);
+    let busy = now() - begun;
+    let again = arguments.twice_every > 0 && seed.is_multiple_of(arguments.twice_every);
+    let is_repeatable = !again || run::run(&options, false).trace == outcome.trace;
+    let report = judge(&outcome);
+    let exit = exit_of(&outcome, &report);
+    let is_good = exit == Exit::Kept && is_repeatable;
+    if !is_good {
+        println!(
+            "\nseed {seed}: {options}\n{}",
+            Finding::of(&outcome, &report)
+        );
+        if !is_repeatable {
+            println!("seed {seed} run twice has two traces");
+        }
+    }
+    let mut sum = sum.lock().unwrap_or_else(PoisonError::into_inner);
+    sum.runs += 1;
+    match exit {
+        Exit::Kept => {}
+        Exit::Vacuous => sum.vacuous.push(seed),
+        Exit::Violated | Exit::Failed | Exit::Unreadable => sum.failed.push(seed),
+    }
+    if !is_repeatable {
+        sum.unrepeatable.push(seed);
+    }
+    sum.operations += report.counts.operations;
+    sum.during_faults += report.counts.during_faults;
+    sum.faults += report.counts.faults;
+    sum.simulated += outcome.simulated;
+    sum.busy += busy;
+    for (name, count) in outcome.paths {
+        *sum.paths.entry(name).or_default() += count;
+    }
+    let time = now();
+    if sum.told.is_none_or(|told| time - told >= PROGRESS_INTERVAL) {
+        sum.told = Some(time);
+        let (runs, all) = (sum.runs, arguments.seeds);
+        let pace = runs as f64 / (time - started).as_secs_f64().max(0.001);
+        let failed = sum.failed.len();
+        eprintln!("{runs} of {all} seeds, {pace:.1} per second, {failed} failed");
+    }
+    is_good
+}
+
+impl Sum {
+    fn tell(&self, arguments: &SweepArguments, took: Duration) {
+        let hours = self.simulated.as_secs_f64() / 3600.0;
+        let speed = self.simulated.as_secs_f64() / self.busy.as_secs_f64().max(0.001);
+        println!(
+            "{} seeds from {}: {} failed {:?}, {} vacuous {:?}, {} unrepeatable {:?}",
+            self.runs,
+            arguments.first,
+            self.failed.len(),
+            self.failed,
+            self.vacuous.len(),
+            self.vacuous,
+            self.unrepeatable.len(),
+            self.unrepeatable
+        );
+        println!(
+            "{} operations, {} of them during {} faults",
+            self.operations, self.during_faults, self.faults
+        );
+        println!(
+            "{hours:.2} simulated hours in {took:.1?}, {:.2} seeds per second, {speed:.0}x real time per thread",
+            self.runs as f64 / took.as_secs_f64().max(0.001)
+        );
+        for (name, count) in &self.paths {
+            println!("  {name}: {count}");
+        }
+    }
+}
+
+#[allow(
+    clippy::disallowed_methods,
+    reason = "progress and speed are measured on the machine's clock; nothing in a run depends on it"
+)]
+fn now() -> Instant {
+    Instant::now()
+}

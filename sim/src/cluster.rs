@@ -1,0 +1,400 @@
+//! The nodes of a run: starting, killing and asking them.
+
+use std::{
+    collections::BTreeMap,
+    net::Ipv4Addr,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+
+use rand::{RngExt as _, SeedableRng as _, rngs::SmallRng};
+use shard_cache::{
+    api::Condition,
+    node::{Drained, Node},
+};
+use shard_cache_membership::{agent::AgentError, identity::NodeId};
+use xxhash_rust::xxh3::xxh3_64_with_seed;
+
+use crate::{
+    history::{Event, Resource},
+    node,
+    options::Options,
+    paths,
+    recorder::Recorder,
+    world::{HostId, Power, World},
+};
+
+/// The nodes of a run. Clones are the same cluster.
+#[derive(Clone)]
+pub struct Cluster {
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    world: World,
+    options: Options,
+    recorder: Recorder,
+    /// Where clients and faults run: a host that never fails.
+    outside: HostId,
+    nodes: Mutex<Vec<Slot>>,
+    paths: Mutex<BTreeMap<&'static str, u64>>,
+}
+
+/// The place of a node.
+#[derive(Clone, Default)]
+struct Slot {
+    /// The node, while its process runs.
+    node: Option<Arc<Node>>,
+    /// It has been started, and has not been told to leave since.
+    is_member: bool,
+}
+
+impl Cluster {
+    /// A cluster whose nodes have not been started.
+    #[must_use]
+    pub fn new(world: World, options: Options, recorder: Recorder) -> Self {
+        for index in 0..options.nodes {
+            world.add_host(node::address(index));
+        }
+        let outside = world.add_host((Ipv4Addr::new(10, 255, 255, 254), 1).into());
+        world.switch_on(outside);
+        let (delay, jitter) = (options.delay, options.jitter);
+        world.network(|network| {
+            network.change_all(|path| (path.delay, path.jitter) = (delay, jitter));
+        });
+        let nodes = Mutex::new(vec![Slot::default(); usize::from(options.nodes)]);
+        Self {
+            shared: Arc::new(Shared {
+                world,
+                options,
+                recorder,
+                outside,
+                nodes,
+                paths: Mutex::default(),
+            }),
+        }
+    }
+
+    /// The world that it is in.
+    #[must_use]
+    pub fn world(&self) -> &World {
+        &self.shared.world
+    }
+
+    /// What the run is like.
+    #[must_use]
+    pub fn options(&self) -> &Options {
+        &self.shared.options
+    }
+
+    /// Where everything is noted.
+    #[must_use]
+    pub fn recorder(&self) -> &Recorder {
+        &self.shared.recorder
+    }
+
+    /// The host where clients and faults run.
+    #[must_use]
+    pub fn outside(&self) -> HostId {
+        self.shared.outside
+    }
+
+    /// Starts a node that does not run, with an empty memory.
+    ///
+    /// # Errors
+    /// If the configuration is impossible.
+    pub fn start(&self, index: u16) -> Result<(), AgentError> {
+        let Shared { world, options, .. } = &*self.shared;
+        let host = HostId(index);
+        let life = world.life(host) + 1;
+        let seed = xxh3_64_with_seed(
+            &[
+                u64::from(index).to_le_bytes(),
+                u64::from(life).to_le_bytes(),
+            ]
+            .concat(),
+            options.seed,
+        );
+        let mut rng = SmallRng::seed_from_u64(seed);
+        let drift = rng.random_range(-options.drift_ppm..=options.drift_ppm);
+        world.set_drift(host, drift);
+        self.set_clock(
+            index,
+            rng.random_range(-options.skew_millis..=options.skew_millis),
+        );
+        let started = node::start(world, host, &options.config(index), seed)?;
+        let boot_id = started.boot_id();
+        self.nodes()[usize::from(index)] = Slot {
+            node: Some(started),
+            is_member: true,
+        };
+        self.shared.recorder.mark(
+            world,
+            Event::Boot {
+                node: u32::from(index),
+                boot_id: boot_id.0,
+            },
+        );
+        Ok(())
+    }
+
+    /// Ends a node without any shutdown.
+    pub fn crash(&self, index: u16, power: Power) {
+        let Shared {
+            world, recorder, ..
+        } = &*self.shared;
+        self.note_end(index);
+        recorder.mark(
+            world,
+            Event::Crash {
+                node: u32::from(index),
+            },
+        );
+        world.crash(HostId(index), power);
+        let former = self.nodes()[usize::from(index)].node.take();
+        drop(former);
+    }
+
+    /// Lets a node leave in order and ends its process. Completes when it has ended; `None` when it did not run, or ended
+    /// otherwise.
+    pub async fn leave(&self, index: u16) -> Option<Drained> {
+        self.note_end(index);
+        let leaving = std::mem::take(&mut self.nodes()[usize::from(index)]);
+        let node = Arc::into_inner(leaving.node?)?;
+        let (ended, drained) = tokio::sync::oneshot::channel();
+        let task = async move {
+            // Nobody may wait for it any more.
+            drop(ended.send(node.drain().await));
+        };
+        let Shared {
+            world, recorder, ..
+        } = &*self.shared;
+        // From the first word about it on, the others may count without it.
+        recorder.mark(
+            world,
+            Event::Leave {
+                node: u32::from(index),
+            },
+        );
+        world.spawn(HostId(index), "drain", Box::pin(task));
+        let drained = drained.await.ok();
+        world.crash(HostId(index), Power::Ended);
+        drained
+    }
+
+    /// Sets a node's wall clock so far ahead of true time.
+    pub fn set_clock(&self, index: u16, offset_millis: i64) {
+        let Shared {
+            world, recorder, ..
+        } = &*self.shared;
+        world.set_wall_offset(HostId(index), offset_millis);
+        recorder.mark(
+            world,
+            Event::Clock {
+                node: u32::from(index),
+                offset_ns: offset_millis * 1_000_000,
+            },
+        );
+    }
+
+    /// The node, if its process runs.
+    #[must_use]
+    pub fn node(&self, index: u16) -> Option<Arc<Node>> {
+        self.nodes()[usize::from(index)].node.clone()
+    }
+
+    /// Whether a node has been started and has not been told to leave since.
+    #[must_use]
+    pub fn is_member(&self, index: u16) -> bool {
+        self.nodes()[usize::from(index)].is_member
+    }
+
+    /// Indices of the nodes whose processes run.
+    #[must_use]
+    pub fn running(&self) -> Vec<u16> {
+        let running = self.running_nodes().into_iter();
+        running.map(|(index, _)| index).collect()
+    }
+
+    fn running_nodes(&self) -> Vec<(u16, Arc<Node>)> {
+        let nodes = self.nodes();
+        let slots = (0u16..).zip(nodes.iter());
+        let running =
+            slots.filter_map(|(index, slot)| Some((index, Arc::clone(slot.node.as_ref()?))));
+        running.collect()
+    }
+
+    /// Why not all members run in one ring of all of them, with the lives that they have now; `None` when they do.
+    #[must_use]
+    pub fn unsettled(&self) -> Option<String> {
+        let running = self.running_nodes();
+        let is_running = |index: u16| running.iter().any(|(running, _)| *running == index);
+        let absent = (0..self.options().nodes).find(|it| self.is_member(*it) && !is_running(*it));
+        if let Some(index) = absent {
+            return Some(format!("node-{index} does not run"));
+        }
+        let mut lives: Vec<_> = running
+            .iter()
+            .map(|(index, node)| (NodeId::of_name(&node::name(*index)), node.boot_id()))
+            .collect();
+        lives.sort_unstable();
+        running.iter().find_map(|(index, node)| {
+            let Some(ring) = node.ring() else {
+                return Some(format!("node-{index} has no ring"));
+            };
+            let members = ring.members().iter();
+            let mut members: Vec<_> = members.map(|it| (it.node_id, it.boot_id)).collect();
+            members.sort_unstable();
+            (members != lives).then(|| format!("node-{index} has a ring of other members or lives"))
+        })
+    }
+
+    /// Why not all nodes say of themselves that all is well; `None` when they do.
+    #[must_use]
+    pub fn unwell(&self) -> Option<String> {
+        self.unsettled().or_else(|| {
+            self.running_nodes().into_iter().find_map(|(_, node)| {
+                let health = node.queries().health();
+                let (node, condition, reason) = (health.node, health.condition, health.reason);
+                (condition != Condition::Ok).then(|| format!("{node} is {condition:?}: {reason}"))
+            })
+        })
+    }
+
+    /// Exchanges, hints and tasks that are left.
+    #[must_use]
+    pub fn left_over(&self) -> Vec<LeftOver> {
+        let running = self.running_nodes().into_iter();
+        running
+            .map(|(index, node)| {
+                let (hints, view) = (node.hints(), node.view());
+                // What is owed to a node that has left goes when its window ends.
+                let can_be_paid = |target: NodeId| {
+                    view.member(target)
+                        .is_some_and(|member| member.liveness.is_present())
+                };
+                let owed = hints.targets.iter();
+                let payable = owed.filter(|target| can_be_paid(target.target));
+                LeftOver {
+                    index,
+                    exchanges: node.exchanges_under_way(),
+                    hints: payable.map(|target| target.pending).sum(),
+                    tasks: self.shared.world.tasks(HostId(index)),
+                }
+            })
+            .collect()
+    }
+
+    /// Notes how much every node uses.
+    pub fn note_usage(&self) {
+        let Shared {
+            world, recorder, ..
+        } = &*self.shared;
+        for left in self.left_over() {
+            let used = [
+                (Resource::Pending, left.exchanges),
+                (Resource::Hints, left.hints),
+                (Resource::Tasks, left.tasks),
+            ];
+            for (resource, used) in used {
+                let event = Event::Usage {
+                    node: u32::from(left.index),
+                    resource,
+                    used: used as u64,
+                    limit: None,
+                };
+                recorder.mark(world, event);
+            }
+        }
+    }
+
+    /// Notes what every node believes about the others.
+    pub fn note_membership(&self) {
+        for (index, node) in self.running_nodes() {
+            let view = node.view();
+            let seen: Vec<u8> = view
+                .members
+                .iter()
+                .filter(|it| it.liveness.is_present())
+                .flat_map(|it| [it.node_id.0, it.boot_id.0])
+                .flat_map(u64::to_le_bytes)
+                .collect();
+            let event = Event::Membership {
+                node: u32::from(index),
+                members: xxh3_64_with_seed(&seen, 0),
+                ring: node.ring().map_or(0, |ring| ring.hash()),
+            };
+            self.shared.recorder.mark(&self.shared.world, event);
+        }
+    }
+
+    /// Notes what a node has evicted, and how often it took rare paths, in the life that ends now.
+    pub fn note_end(&self, index: u16) {
+        let Some(node) = self.node(index) else {
+            return;
+        };
+        let stats = node.store().stats();
+        let event = Event::Evictions {
+            node: u32::from(index),
+            boot_id: node.boot_id().0,
+            total: stats.evictions_capacity + stats.evictions_memory,
+        };
+        self.shared.recorder.mark(&self.shared.world, event);
+        let mut paths = self.rare_paths_mut();
+        for (name, count) in paths::of(node.metrics()) {
+            *paths.entry(name).or_default() += count;
+        }
+    }
+
+    /// How often nodes took rare paths, in lives that have been noted.
+    #[must_use]
+    pub fn rare_paths(&self) -> BTreeMap<&'static str, u64> {
+        self.rare_paths_mut().clone()
+    }
+
+    fn rare_paths_mut(&self) -> MutexGuard<'_, BTreeMap<&'static str, u64>> {
+        self.shared
+            .paths
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Waits until a condition holds, looking at it often; at most so long. Returns why it still does not hold.
+    pub async fn await_none(
+        &self,
+        timeout: Duration,
+        condition: impl Fn() -> Option<String>,
+    ) -> Result<(), String> {
+        let world = &self.shared.world;
+        let give_up = world.now() + crate::world::nanos(timeout);
+        loop {
+            let Some(reason) = condition() else {
+                return Ok(());
+            };
+            if world.now() >= give_up {
+                return Err(reason);
+            }
+            world.sleep(Duration::from_millis(100)).await;
+        }
+    }
+
+    fn nodes(&self) -> MutexGuard<'_, Vec<Slot>> {
+        self.shared
+            .nodes
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// What is left at a node when nobody asks it anything.
+#[derive(Clone, Copy, Debug)]
+pub struct LeftOver {
+    /// The node.
+    pub index: u16,
+    /// Exchanges under way.
+    pub exchanges: usize,
+    /// Hints owed to members that are present.
+    pub hints: usize,
+    /// Tasks.
+    pub tasks: usize,
+}

@@ -1,0 +1,32 @@
+//! The simulator: whole nodes of production code on virtual time, network and clocks, on one thread, deterministic; and
+//! the verdict on what they did.
+//!
+//! ```text
+//! seed ─► options ─► run ─► cluster ─► node (production code) ─► peers ─► world (time, tasks, network)
+//!                     │  workload, faults ─► recorder ─► history ─► check ─► report
+//! ```
+//!
+//! - [`world`]: time, tasks, hosts and the network between them.
+//! - [`peers`]: the peer port of a node over the world's connections; [`node`]: a node of production code on a host.
+//! - [`cluster`]: the nodes of a run; [`workload`], [`faults`]: what happens to them; [`recorder`]: what is noted of it.
+//! - [`logs`]: what nodes log, for people.
+//! - [`options`]: what a run is like; [`run`](mod@run): its phases; [`paths`]: rare paths that it took.
+//! - [`history`], [`check`], [`report`], [`shrink`]: what happened as seen from outside, and which promises it broke.
+//! - [`mod@cli`] has the commands.
+
+pub mod check;
+pub mod cli;
+pub mod cluster;
+pub mod faults;
+pub mod history;
+pub mod logs;
+pub mod node;
+pub mod options;
+pub mod paths;
+pub mod peers;
+pub mod recorder;
+pub mod report;
+pub mod run;
+pub mod shrink;
+pub mod workload;
+pub mod world;

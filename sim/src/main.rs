@@ -1,0 +1,37 @@
+//! The command line.
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+use shard_cache_sim::cli::{
+    check::{self, CheckArguments},
+    run::{self, RunArguments},
+    sweep::{self, SweepArguments},
+};
+
+/// Runs whole clusters of shard-cache on virtual time, and judges their histories.
+#[derive(Parser)]
+#[command(version)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// One run of one seed.
+    Run(RunArguments),
+    /// Runs of many seeds.
+    Sweep(SweepArguments),
+    /// Judges a recorded history: which promises were broken?
+    Check(CheckArguments),
+}
+
+fn main() -> ExitCode {
+    // Clap exits with 2 by itself when the usage is wrong.
+    match Arguments::parse().command {
+        Command::Run(arguments) => run::run(&arguments).into(),
+        Command::Sweep(arguments) => sweep::run(&arguments).into(),
+        Command::Check(arguments) => check::run(&arguments).into(),
+    }
+}

@@ -1,0 +1,380 @@
+//! What a run is like: every choice follows from its seed.
+
+use std::{collections::BTreeSet, time::Duration};
+
+use rand::{RngExt as _, SeedableRng as _, rngs::SmallRng};
+use shard_cache::config::Config;
+
+use crate::{history::Promises, node};
+
+/// Something that goes wrong.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub enum FaultKind {
+    /// A process is killed; it starts again with an empty memory.
+    Kill,
+    /// A machine is gone without a word; its process starts again with an empty memory.
+    Vanish,
+    /// A process stands still for a while.
+    Pause,
+    /// Two nodes cannot reach each other.
+    Cut,
+    /// One node cannot reach another, which can reach it.
+    OneWayCut,
+    /// A node hears nobody, or nobody hears it.
+    Deaf,
+    /// A node cannot reach anybody.
+    Isolate,
+    /// The nodes fall into two groups.
+    Split,
+    /// Everything from and to a node takes long.
+    Slow,
+    /// Packets are lost everywhere.
+    Loss,
+    /// Datagrams arrive twice and in another order everywhere.
+    Disorder,
+    /// A process stands still for moments, again and again.
+    Stutter,
+    /// A wall clock steps, within the bound on clocks.
+    ClockStep,
+    /// A wall clock is far off for a while.
+    ClockJump,
+    /// A node is added to the ring, or one that has left comes back.
+    Join,
+    /// A node leaves in order.
+    Leave,
+}
+
+impl FaultKind {
+    /// All of them.
+    pub const ALL: [Self; 16] = [
+        Self::Kill,
+        Self::Vanish,
+        Self::Pause,
+        Self::Cut,
+        Self::OneWayCut,
+        Self::Deaf,
+        Self::Isolate,
+        Self::Split,
+        Self::Slow,
+        Self::Loss,
+        Self::Disorder,
+        Self::Stutter,
+        Self::ClockStep,
+        Self::ClockJump,
+        Self::Join,
+        Self::Leave,
+    ];
+
+    /// Its name.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Kill => "kill",
+            Self::Vanish => "vanish",
+            Self::Pause => "pause",
+            Self::Cut => "cut",
+            Self::OneWayCut => "one_way_cut",
+            Self::Deaf => "deaf",
+            Self::Isolate => "isolate",
+            Self::Split => "split",
+            Self::Slow => "slow",
+            Self::Loss => "loss",
+            Self::Disorder => "disorder",
+            Self::Stutter => "stutter",
+            Self::ClockStep => "clock_step",
+            Self::ClockJump => "clock_jump",
+            Self::Join => "join",
+            Self::Leave => "leave",
+        }
+    }
+
+    /// Whether this release promises to survive it, where owners are fixed or not. Other kinds only happen when they are
+    /// asked for by name.
+    #[must_use]
+    pub const fn is_survived(self, owners_are_fixed: bool) -> bool {
+        match self {
+            Self::Kill | Self::Vanish | Self::Join | Self::Leave => owners_are_fixed,
+            Self::Pause
+            | Self::Cut
+            | Self::OneWayCut
+            | Self::Deaf
+            | Self::Isolate
+            | Self::Split
+            | Self::Slow
+            | Self::Loss
+            | Self::Disorder
+            | Self::Stutter
+            | Self::ClockStep
+            | Self::ClockJump => true,
+        }
+    }
+
+    /// Whether a node loses its memory.
+    #[must_use]
+    pub const fn loses_memory(self) -> bool {
+        matches!(self, Self::Kill | Self::Vanish)
+    }
+}
+
+impl std::str::FromStr for FaultKind {
+    type Err = String;
+
+    fn from_str(name: &str) -> Result<Self, String> {
+        let all = Self::ALL.into_iter();
+        all.clone().find(|kind| kind.name() == name).ok_or_else(|| {
+            let names: Vec<_> = all.map(Self::name).collect();
+            format!("is none of {}", names.join(", "))
+        })
+    }
+}
+
+/// Which promises a history is judged by.
+#[derive(clap::ValueEnum, Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum Judge {
+    /// What this release keeps of them.
+    #[default]
+    Release,
+    /// All of them.
+    Full,
+}
+
+impl Judge {
+    /// The promises.
+    #[must_use]
+    pub fn promises(self) -> Promises {
+        match self {
+            Self::Release => Promises::of_this_release(),
+            Self::Full => Promises::full(),
+        }
+    }
+}
+
+/// What clients do, in percent.
+#[derive(Clone, Copy, Debug)]
+pub struct Mix {
+    /// Operations that store.
+    pub set: u32,
+    /// Operations that delete. The rest reads.
+    pub delete: u32,
+    /// Of what is stored, how much expires.
+    pub ttl: u32,
+    /// Operations at ONE.
+    pub one: u32,
+    /// Operations at ALL. The rest is at QUORUM.
+    pub all: u32,
+    /// Operations that accept degraded service.
+    pub degrade: u32,
+}
+
+/// Everything about a run.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// What everything else follows from.
+    pub seed: u64,
+    /// How many nodes there are.
+    pub nodes: u16,
+    /// N.
+    pub replication_factor: u8,
+    /// R and W.
+    pub quorum: u8,
+    /// Members that the first ring needs.
+    pub min_members: u16,
+    /// How long a member that is down stays in the ring.
+    pub ring_down_grace: Duration,
+    /// How many nodes may be without their memory at the same time.
+    pub losses: u32,
+    /// Slots of the ring.
+    pub slots: u16,
+    /// How long faults happen.
+    pub duration: Duration,
+    /// Clients.
+    pub clients: u16,
+    /// Operations of all clients together in a second.
+    pub rate: u32,
+    /// Keys.
+    pub keys: u32,
+    /// What clients do.
+    pub mix: Mix,
+    /// Largest value, in bytes.
+    pub value_bytes_max: usize,
+    /// Entries that a node keeps.
+    pub capacity_entries: usize,
+    /// Bytes of hints for one target.
+    pub hint_bytes_max: usize,
+    /// Bytes queued for one peer.
+    pub queue_bytes_max: usize,
+    /// How long a peer may leave an operation unanswered.
+    pub stall_timeout: Duration,
+    /// When a read asks one more owner, and the share of reads that may.
+    pub hedge: (Duration, f64),
+    /// Longest time that a client gives a request.
+    pub deadline_max: Duration,
+    /// Shortest delay of a path, and what is added at most.
+    pub delay: Duration,
+    /// See `delay`.
+    pub jitter: Duration,
+    /// How far wall clocks are off at most, in milliseconds either way.
+    pub skew_millis: i64,
+    /// How much faster or slower clocks go at most, in parts per million.
+    pub drift_ppm: i64,
+    /// What may go wrong.
+    pub faults: BTreeSet<FaultKind>,
+    /// What the history is judged by.
+    pub judge: Judge,
+    /// Mean time between the end of a fault and the next one.
+    pub calm: Duration,
+}
+
+impl std::fmt::Display for Options {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Self {
+            nodes,
+            replication_factor,
+            quorum,
+            slots,
+            duration,
+            clients,
+            rate,
+            keys,
+            mix,
+            ..
+        } = self;
+        let faults: Vec<_> = self.faults.iter().map(|kind| kind.name()).collect();
+        write!(
+            f,
+            "{nodes} nodes, N {replication_factor}, R and W {quorum}, {slots} slots; {clients} clients, {rate} \
+             operations per second on {keys} keys (set {}, delete {} %); {duration:?} with {}",
+            mix.set,
+            mix.delete,
+            if faults.is_empty() {
+                "no faults".to_owned()
+            } else {
+                faults.join(", ")
+            }
+        )
+    }
+}
+
+impl Options {
+    /// The options of a seed.
+    #[must_use]
+    pub fn of_seed(seed: u64, duration: Duration) -> Self {
+        let mut rng = SmallRng::seed_from_u64(seed ^ 0x6f70_7469_6f6e_7321);
+        let nodes = if rng.random_bool(0.4) {
+            3
+        } else {
+            rng.random_range(3..=10)
+        };
+        // All nodes own everything in some runs: then the loss of a memory changes no owners.
+        let owned_by_all = nodes <= 7 && rng.random_bool(0.4);
+        let replication_factor = if owned_by_all {
+            u8::try_from(nodes).unwrap_or(u8::MAX)
+        } else {
+            3
+        };
+        let owners_are_fixed = u16::from(replication_factor) >= nodes;
+        let faults = FaultKind::ALL
+            .into_iter()
+            .filter(|kind| rng.random_bool(0.5) && kind.is_survived(owners_are_fixed))
+            .collect();
+        let mix = Mix {
+            set: rng.random_range(20..=60),
+            delete: rng.random_range(0..=15),
+            ttl: rng.random_range(0..=20),
+            one: rng.random_range(0..=15),
+            all: rng.random_range(0..=15),
+            degrade: if rng.random_bool(0.3) { 5 } else { 0 },
+        };
+        Self {
+            seed,
+            nodes,
+            replication_factor,
+            quorum: replication_factor / 2 + 1,
+            // A ring that grows by one member at a time, before it holds anything, is safe.
+            min_members: if nodes == 3 && rng.random_bool(0.5) {
+                2
+            } else {
+                nodes
+            },
+            // A ring of no more nodes than owners never shrinks by failure; a larger one must not.
+            ring_down_grace: if owners_are_fixed {
+                Duration::from_secs([0, 1, 20][rng.random_range(0..3)])
+            } else {
+                Duration::from_secs(24 * 3600)
+            },
+            losses: if rng.random_bool(0.15) { 2 } else { 1 },
+            slots: [16, 64, 256, 1024][rng.random_range(0..4)],
+            duration,
+            clients: rng.random_range(8..=24),
+            rate: u32::from(nodes) * 40,
+            keys: [20, 100, 500, 2000][rng.random_range(0..4)],
+            mix,
+            value_bytes_max: [300, 300, 300, 20_000][rng.random_range(0..4)],
+            capacity_entries: if rng.random_bool(0.1) { 50 } else { 100_000 },
+            hint_bytes_max: if rng.random_bool(0.2) {
+                5_000
+            } else {
+                64 << 20
+            },
+            queue_bytes_max: if rng.random_bool(0.2) {
+                65_536
+            } else {
+                16 << 20
+            },
+            stall_timeout: Duration::from_millis(rng.random_range(50..=500)),
+            hedge: (
+                Duration::from_millis(rng.random_range(2..=100)),
+                [0.1, 1.0][rng.random_range(0..2)],
+            ),
+            deadline_max: Duration::from_millis(rng.random_range(300..=2000)),
+            delay: Duration::from_micros(rng.random_range(50..=2000)),
+            jitter: Duration::from_micros(rng.random_range(20..=2000)),
+            skew_millis: rng.random_range(0..=80),
+            drift_ppm: rng.random_range(0..=100),
+            faults,
+            judge: Judge::default(),
+            calm: Duration::from_millis(rng.random_range(2_000..=20_000)),
+        }
+    }
+
+    /// Whether every node owns every key, so that no failure changes owners.
+    #[must_use]
+    pub const fn owners_are_fixed(&self) -> bool {
+        self.replication_factor as u16 >= self.nodes
+    }
+
+    /// How many nodes form the first ring; the others may join later.
+    #[must_use]
+    pub fn first_nodes(&self) -> u16 {
+        if self.faults.contains(&FaultKind::Join) {
+            self.nodes - (self.nodes / 3).max(1)
+        } else {
+            self.nodes
+        }
+    }
+
+    /// The configuration of a node.
+    #[must_use]
+    pub fn config(&self, index: u16) -> Config {
+        let mut config = Config::default();
+        config.node.name = Some(node::name(index));
+        config.cluster.id = "simulated".to_owned();
+        config.cluster.seeds = (0..self.nodes.min(3))
+            .map(|seed| node::address(seed).to_string())
+            .collect();
+        config.cluster.slots = self.slots;
+        config.cluster.replication_factor = usize::from(self.replication_factor);
+        config.cluster.min_members = Some(usize::from(self.min_members.min(self.first_nodes())));
+        config.cluster.ring_down_grace = self.ring_down_grace;
+        config.client.quorum.read_quorum = usize::from(self.quorum);
+        config.client.quorum.write_quorum = usize::from(self.quorum);
+        config.server.cache.max_memory = Some(256 << 20);
+        config.server.cache.capacity = self.capacity_entries;
+        config.server.peer.queue_bytes_max = self.queue_bytes_max;
+        config.server.peer.stall_timeout = self.stall_timeout;
+        config.client.hedging.timeout = self.hedge.0;
+        config.client.hedging.ratio = self.hedge.1;
+        config.hints.target_bytes_max = self.hint_bytes_max;
+        config
+    }
+}

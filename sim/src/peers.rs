@@ -1,0 +1,260 @@
+//! The peer port of a simulated node: production's messages, encoded and decoded by production's codecs, over the
+//! connections of the world.
+//!
+//! A connection begins with one byte that says what it is for. A link then carries batches one way and reply batches the
+//! other; a call carries one request and one answer, which begins with the code of its status.
+
+use std::{
+    collections::VecDeque,
+    future::Future,
+    net::SocketAddr,
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll},
+};
+
+use bytes::{BufMut as _, Bytes, BytesMut};
+use futures_core::Stream;
+use futures_util::StreamExt as _;
+use prost::Message;
+use shard_cache::{
+    api::peer::{PeerApi, PeerParts},
+    clock::BoxFuture,
+    transport::{
+        CallError, Outgoing,
+        dial::{Connection, Dialer, Replies},
+    },
+};
+use shard_cache_proto::peer::{self, peer_server::Peer as _};
+use tonic::{Code, Request, Response, Status};
+
+use crate::world::{
+    HostId, World,
+    streams::{Duplex, Listener},
+};
+
+/// What a connection is for.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[repr(u8)]
+enum Purpose {
+    Link = 1,
+    PushPull = 2,
+    PullSlots = 3,
+    Deliver = 4,
+    Report = 5,
+}
+
+impl Purpose {
+    const fn of(byte: u8) -> Option<Self> {
+        match byte {
+            1 => Some(Self::Link),
+            2 => Some(Self::PushPull),
+            3 => Some(Self::PullSlots),
+            4 => Some(Self::Deliver),
+            5 => Some(Self::Report),
+            _ => None,
+        }
+    }
+}
+
+/// Connects a node to others over the world's network.
+pub struct SimDialer {
+    world: World,
+    host: HostId,
+}
+
+impl SimDialer {
+    /// For the node on a host.
+    #[must_use]
+    pub const fn new(world: World, host: HostId) -> Self {
+        Self { world, host }
+    }
+}
+
+impl Dialer for SimDialer {
+    fn dial(&self, address: SocketAddr) -> BoxFuture<Result<Box<dyn Connection>, CallError>> {
+        let (world, host) = (self.world.clone(), self.host);
+        let connecting = world.connect(host, address);
+        Box::pin(async move {
+            let duplex = connecting.await.ok_or_else(|| CallError::Unreachable {
+                reason: "connection refused".to_owned(),
+            })?;
+            Ok(Box::new(SimConnection {
+                world,
+                host,
+                duplex,
+            }) as Box<dyn Connection>)
+        })
+    }
+}
+
+struct SimConnection {
+    world: World,
+    host: HostId,
+    duplex: Duplex,
+}
+
+impl SimConnection {
+    async fn call<R: Message + Default>(
+        self,
+        purpose: Purpose,
+        request: impl Message,
+    ) -> Result<R, Status> {
+        self.duplex.send(framed(purpose as u8, &request));
+        let answer = self.duplex.receive().await.ok_or_else(broken)?;
+        let (code, body) = answer.split_first().ok_or_else(broken)?;
+        match Code::from(i32::from(*code)) {
+            Code::Ok => R::decode(body).map_err(|error| Status::internal(error.to_string())),
+            code => Err(Status::new(code, String::from_utf8_lossy(body))),
+        }
+    }
+}
+
+impl Connection for SimConnection {
+    fn link(self: Box<Self>, outgoing: Outgoing) -> BoxFuture<Result<Replies, Status>> {
+        Box::pin(async move {
+            let Self {
+                world,
+                host,
+                duplex,
+            } = *self;
+            duplex.send(Bytes::from_static(&[Purpose::Link as u8]));
+            duplex.receive().await.ok_or_else(broken)?;
+            let sender = duplex.sender();
+            let mut outgoing = Box::pin(outgoing);
+            let pump = async move {
+                while sender.writable().await {
+                    match outgoing.next().await {
+                        Some(batch) => sender.send(batch.encode_to_vec().into()),
+                        None => return,
+                    }
+                }
+            };
+            world.spawn(host, "outgoing", Box::pin(pump));
+            Ok(Box::pin(LinkReplies(duplex)) as Replies)
+        })
+    }
+
+    fn push_pull(
+        self: Box<Self>,
+        request: peer::PushPullRequest,
+    ) -> BoxFuture<Result<peer::PushPullResponse, Status>> {
+        Box::pin(self.call(Purpose::PushPull, request))
+    }
+
+    fn pull_slots(
+        self: Box<Self>,
+        request: peer::PullSlotsRequest,
+    ) -> BoxFuture<Result<peer::PullSlotsResponse, Status>> {
+        Box::pin(self.call(Purpose::PullSlots, request))
+    }
+
+    fn deliver(
+        self: Box<Self>,
+        request: peer::DeliverRequest,
+    ) -> BoxFuture<Result<peer::DeliverResponse, Status>> {
+        Box::pin(self.call(Purpose::Deliver, request))
+    }
+
+    fn report(
+        self: Box<Self>,
+        request: peer::ReportRequest,
+    ) -> BoxFuture<Result<peer::ReportResponse, Status>> {
+        Box::pin(self.call(Purpose::Report, request))
+    }
+}
+
+struct LinkReplies(Duplex);
+
+impl Stream for LinkReplies {
+    type Item = Result<peer::ReplyBatch, Status>;
+
+    fn poll_next(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        let decode = |bytes: Bytes| {
+            peer::ReplyBatch::decode(bytes).map_err(|error| Status::internal(error.to_string()))
+        };
+        self.0
+            .poll_receive(context)
+            .map(|received| received.map(decode))
+    }
+}
+
+/// Serves the peer port of a node.
+#[must_use]
+pub fn listener(parts: Arc<PeerParts>) -> Listener {
+    Arc::new(move |duplex| Box::pin(serve(duplex, Arc::clone(&parts))))
+}
+
+async fn serve(duplex: Duplex, parts: Arc<PeerParts>) {
+    let Some(first) = duplex.receive().await else {
+        return;
+    };
+    let Some((purpose, body)) = first.split_first() else {
+        return;
+    };
+    let body = first.slice_ref(body);
+    let api = PeerApi {
+        parts: Arc::clone(&parts),
+    };
+    match Purpose::of(*purpose) {
+        Some(Purpose::Link) => serve_link(&duplex, &parts).await,
+        Some(Purpose::PushPull) => answer(&duplex, body, |request| api.push_pull(request)).await,
+        Some(Purpose::PullSlots) => answer(&duplex, body, |request| api.pull_slots(request)).await,
+        Some(Purpose::Deliver) => answer(&duplex, body, |request| api.deliver(request)).await,
+        Some(Purpose::Report) => answer(&duplex, body, |request| api.report(request)).await,
+        None => {}
+    }
+}
+
+async fn serve_link(duplex: &Duplex, parts: &PeerParts) {
+    duplex.send(Bytes::from_static(&[Purpose::Link as u8]));
+    let mut ready = VecDeque::new();
+    while let Some(bytes) = duplex.receive().await {
+        let Ok(batch) = peer::Batch::decode(bytes) else {
+            return;
+        };
+        parts.answer(batch, &mut ready);
+        for replies in ready.drain(..) {
+            if !duplex.writable().await {
+                return;
+            }
+            duplex.send(replies.encode_to_vec().into());
+        }
+    }
+}
+
+async fn answer<Q: Message + Default, A: Message, F>(
+    duplex: &Duplex,
+    body: Bytes,
+    call: impl FnOnce(Request<Q>) -> F,
+) where
+    F: Future<Output = Result<Response<A>, Status>>,
+{
+    let Ok(request) = Q::decode(body) else {
+        return;
+    };
+    let answer = match call(Request::new(request)).await {
+        Ok(response) => framed(Code::Ok as u8, response.get_ref()),
+        Err(status) => {
+            let code = u8::try_from(i32::from(status.code())).unwrap_or(u8::MAX);
+            let mut frame = BytesMut::with_capacity(1 + status.message().len());
+            frame.put_u8(code);
+            frame.put_slice(status.message().as_bytes());
+            frame.freeze()
+        }
+    };
+    duplex.send(answer);
+    // The caller closes when it has its answer: closing first would reset what is on its way.
+    duplex.receive().await;
+}
+
+fn framed(first: u8, message: &impl Message) -> Bytes {
+    let mut frame = BytesMut::with_capacity(1 + message.encoded_len());
+    frame.put_u8(first);
+    frame.put_slice(&message.encode_to_vec());
+    frame.freeze()
+}
+
+fn broken() -> Status {
+    Status::unavailable("the connection broke")
+}

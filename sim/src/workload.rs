@@ -1,0 +1,373 @@
+//! Clients: each sends one request after the other to some node and notes what became of it.
+
+use std::{sync::Arc, time::Duration};
+
+use bytes::{BufMut as _, BytesMut};
+use rand::{RngExt as _, SeedableRng as _, rngs::SmallRng};
+use shard_cache::{
+    clock::Clock as _,
+    coordinator::{
+        self, Coordinator, Degrade, Detail, KeyRequest, Read, ReadError, SetRequest, Terms, Ttl,
+        WriteError, Written,
+    },
+    key::Key,
+    store::{Form, Value},
+};
+use tokio::sync::oneshot;
+
+use crate::{
+    cluster::Cluster,
+    history::{
+        self, Answer, Answered, Life, Operation, Outcome, Request, Unanswered, ValueId, Version,
+    },
+    world::{HostId, Nanos, nanos},
+};
+
+/// Time to lives that clients ask for, in milliseconds.
+const TTL_MILLIS: std::ops::Range<u64> = 1_000..20_000;
+/// A client waits so much longer for an answer than it says.
+const PATIENCE_NANOS: Nanos = 100_000_000;
+/// Between a client and a node, one way.
+const CLIENT_DELAY_NANOS: std::ops::Range<Nanos> = 30_000..400_000;
+/// Smallest value, in bytes: its id.
+const VALUE_BYTES_MIN: usize = 8;
+/// One request in so many has hardly any time.
+const HASTY: u32 = 12;
+/// Of one request in so many the client goes away at once.
+const FICKLE: u32 = 30;
+
+/// What a client asks for.
+#[derive(Clone, Copy, Debug)]
+pub struct Ask {
+    /// Which node it asks.
+    pub node: u16,
+    /// Which key.
+    pub key: u32,
+    /// What.
+    pub request: Request,
+    /// Owners that must take part.
+    pub consistency: history::Consistency,
+    /// Whether fewer would do.
+    pub degrade: history::Degrade,
+    /// How long it gives the request.
+    pub budget: Duration,
+    /// Bytes of a value.
+    pub value_bytes: usize,
+    /// How long the client waits for the answer.
+    pub patience: Duration,
+    /// How long it takes to the node.
+    pub there: Duration,
+    /// And back.
+    pub back: Duration,
+}
+
+impl Ask {
+    /// Reads a key, with a second for it.
+    #[must_use]
+    pub const fn read(node: u16, key: u32, consistency: history::Consistency) -> Self {
+        Self {
+            node,
+            key,
+            request: Request::Get,
+            consistency,
+            degrade: history::Degrade::Refuse,
+            budget: Duration::from_secs(1),
+            value_bytes: VALUE_BYTES_MIN,
+            patience: Duration::from_millis(1_100),
+            there: Duration::from_micros(100),
+            back: Duration::from_micros(100),
+        }
+    }
+}
+
+/// The name of a key.
+#[must_use]
+pub fn key_name(key: u32) -> String {
+    format!("key-{key}")
+}
+
+/// One client.
+pub struct Client {
+    cluster: Cluster,
+    id: u32,
+    rng: SmallRng,
+    asked: u32,
+}
+
+impl Client {
+    /// A client of a cluster.
+    #[must_use]
+    pub fn new(cluster: Cluster, id: u32) -> Self {
+        let seed = cluster.options().seed ^ (u64::from(id) + 1) << 32;
+        Self {
+            cluster,
+            id,
+            rng: SmallRng::seed_from_u64(seed),
+            asked: 0,
+        }
+    }
+
+    /// Sends requests until a time. Every other client waits for an answer before it asks again.
+    pub async fn run(mut self, until: Nanos) {
+        let options = self.cluster.options().clone();
+        let mean = 2_000_000_000 * u64::from(options.clients) / u64::from(options.rate.max(1));
+        let world = self.cluster.world().clone();
+        loop {
+            let pause = self.rng.random_range(0..mean);
+            world.sleep(Duration::from_nanos(pause)).await;
+            if world.now() >= until {
+                return;
+            }
+            let ask = self.choose();
+            let asked = self.ask(ask);
+            if self.id.is_multiple_of(2) {
+                asked.await;
+            } else {
+                let asked = async move {
+                    asked.await;
+                };
+                world.spawn(self.cluster.outside(), "ask", Box::pin(asked));
+            }
+        }
+    }
+
+    fn choose(&mut self) -> Ask {
+        let options = self.cluster.options();
+        let (mix, rng) = (options.mix, &mut self.rng);
+        let percent = |rng: &mut SmallRng, share: u32| rng.random_range(0..100) < share;
+        let kind = rng.random_range(0..100);
+        let request = if kind < mix.set {
+            let life = if percent(rng, mix.ttl) {
+                Life::AfterNs(rng.random_range(TTL_MILLIS) * 1_000_000)
+            } else {
+                Life::Never
+            };
+            let value = ValueId(u64::from(self.id) << 32 | u64::from(self.asked));
+            Request::Set { value, life }
+        } else if kind < mix.set + mix.delete {
+            Request::Delete
+        } else {
+            Request::Get
+        };
+        let level = rng.random_range(0..100);
+        // A quarter of the keys has three quarters of the requests.
+        let keys = if percent(rng, 75) {
+            options.keys.div_ceil(4)
+        } else {
+            options.keys
+        };
+        let budget = if rng.random_ratio(1, HASTY) {
+            rng.random_range(100_000..20_000_000)
+        } else {
+            rng.random_range(nanos(options.deadline_max) / 10..=nanos(options.deadline_max))
+        };
+        let patience = if rng.random_ratio(1, FICKLE) {
+            rng.random_range(0..budget.min(20_000_000))
+        } else {
+            budget + PATIENCE_NANOS
+        };
+        Ask {
+            node: rng.random_range(0..options.nodes),
+            key: rng.random_range(0..keys),
+            request,
+            consistency: if level < mix.one {
+                history::Consistency::One
+            } else if level < mix.one + mix.all {
+                history::Consistency::All
+            } else {
+                history::Consistency::Quorum
+            },
+            degrade: if percent(rng, mix.degrade) {
+                history::Degrade::Accept
+            } else {
+                history::Degrade::Refuse
+            },
+            budget: Duration::from_nanos(budget),
+            patience: Duration::from_nanos(patience),
+            value_bytes: rng.random_range(VALUE_BYTES_MIN..=options.value_bytes_max),
+            there: Duration::from_nanos(rng.random_range(CLIENT_DELAY_NANOS)),
+            back: Duration::from_nanos(rng.random_range(CLIENT_DELAY_NANOS)),
+        }
+    }
+
+    /// Sends one request and waits for what becomes of it. Returns whether it was answered.
+    pub fn ask(&mut self, ask: Ask) -> impl Future<Output = bool> + Send + use<> {
+        self.asked += 1;
+        let id = u64::from(self.id) << 32 | u64::from(self.asked);
+        let (client, cluster) = (self.id, self.cluster.clone());
+        async move {
+            let world = cluster.world();
+            let invoked_ns = world.now();
+            world.sleep(ask.there).await;
+            let outcome = carry_out(&cluster, ask).await;
+            world.sleep(ask.back).await;
+            let is_ok = matches!(outcome, Outcome::Ok(_));
+            let operation = Operation {
+                id,
+                client,
+                node: u32::from(ask.node),
+                key: key_name(ask.key),
+                request: ask.request,
+                consistency: ask.consistency,
+                degrade: ask.degrade,
+                invoked_ns,
+                completed_ns: world.now(),
+                outcome,
+            };
+            cluster.recorder().operation(world, operation);
+            is_ok
+        }
+    }
+}
+
+/// Hands a request to its node and waits for the answer, as long as a client does.
+async fn carry_out(cluster: &Cluster, ask: Ask) -> Outcome {
+    let Some(node) = cluster.node(ask.node) else {
+        return Outcome::Failed(reason("connection refused"));
+    };
+    let world = cluster.world();
+    let coordinator = Arc::clone(node.coordinator());
+    drop(node);
+    let clock = world.clock(HostId(ask.node));
+    let (mut answer, answered) = oneshot::channel();
+    let task = async move {
+        let deadline = clock.monotonic() + ask.budget;
+        let outcome = tokio::select! {
+            biased;
+            outcome = coordinate(&coordinator, ask, deadline) => outcome,
+            // The client has gone.
+            () = answer.closed() => return,
+        };
+        drop(answer.send(outcome));
+    };
+    world.spawn(HostId(ask.node), "request", Box::pin(task));
+    let unanswered = |why: &str| {
+        if ask.request.is_write() {
+            Outcome::Unknown(reason(why))
+        } else {
+            Outcome::Failed(reason(why))
+        }
+    };
+    tokio::select! {
+        biased;
+        answered = answered => answered.unwrap_or_else(|_| unanswered("the node went away")),
+        () = world.sleep(ask.patience) => unanswered("the client gave up"),
+    }
+}
+
+async fn coordinate(coordinator: &Coordinator, ask: Ask, deadline: Duration) -> Outcome {
+    let terms = Terms {
+        consistency: match ask.consistency {
+            history::Consistency::One => coordinator::Consistency::One,
+            history::Consistency::Quorum => coordinator::Consistency::Quorum,
+            history::Consistency::All => coordinator::Consistency::All,
+        },
+        degrade: match ask.degrade {
+            history::Degrade::Refuse => Degrade::Refuse,
+            history::Degrade::Accept => Degrade::Accept,
+        },
+        deadline,
+        detail: Detail::Answer,
+    };
+    let key = Key::new(key_name(ask.key).into());
+    match ask.request {
+        Request::Set { value, life } => {
+            let mut bytes = BytesMut::with_capacity(ask.value_bytes);
+            bytes.put_u64(value.0);
+            bytes.resize(ask.value_bytes, 0);
+            let request = SetRequest {
+                key,
+                value: Value {
+                    bytes: bytes.freeze(),
+                    form: Form::Bytes,
+                },
+                ttl: match life {
+                    Life::Never => Ttl::Never,
+                    Life::Unrecorded => Ttl::Default,
+                    Life::AfterNs(life) => Ttl::After(Duration::from_nanos(life)),
+                },
+                terms,
+                trace: None,
+            };
+            written(coordinator.set(request).await)
+        }
+        Request::Delete => written(
+            coordinator
+                .delete(KeyRequest {
+                    key,
+                    terms,
+                    trace: None,
+                })
+                .await,
+        ),
+        Request::Get => read(
+            coordinator
+                .get(KeyRequest {
+                    key,
+                    terms,
+                    trace: None,
+                })
+                .await,
+        ),
+    }
+}
+
+fn written(written: Result<Written, WriteError>) -> Outcome {
+    match written {
+        Ok(written) => Outcome::Ok(Answered {
+            answer: Answer::Written {
+                version: version_of(written.version),
+                replaced: Some(written.replaced),
+            },
+            degraded: written.degraded,
+            took_part: Some(written.stored),
+            owners: None,
+        }),
+        Err(error @ WriteError::Unavailable(_)) => Outcome::Failed(reason(&error.to_string())),
+        Err(error @ (WriteError::Unknown { .. } | WriteError::DeadlineExceeded { .. })) => {
+            Outcome::Unknown(reason(&error.to_string()))
+        }
+    }
+}
+
+fn read(read: Result<Read, ReadError>) -> Outcome {
+    let read = match read {
+        Ok(read) => read,
+        Err(error) => return Outcome::Failed(reason(&error.to_string())),
+    };
+    let version = read.version.map(version_of);
+    let answer = match (read.hit, version) {
+        (Some(hit), Some(version)) => Answer::Hit {
+            value: value_id(&hit.value),
+            version,
+            expires_in_ns: hit.expires_in.map(nanos),
+        },
+        (_, version) => Answer::Miss { version },
+    };
+    Outcome::Ok(Answered {
+        answer,
+        degraded: read.degraded,
+        took_part: None,
+        owners: None,
+    })
+}
+
+/// The id that a value begins with.
+#[must_use]
+pub fn value_id(value: &Value) -> ValueId {
+    let id = value.bytes.first_chunk::<8>();
+    ValueId(id.map_or(u64::MAX, |id| u64::from_be_bytes(*id)))
+}
+
+/// A version as a history names it.
+#[must_use]
+pub fn version_of(version: shard_cache::version::Version) -> Version {
+    let stamp = version.stamp;
+    Version::new(stamp.millis(), u32::from(stamp.counter()), version.writer)
+}
+
+fn reason(reason: &str) -> Unanswered {
+    Unanswered {
+        reason: reason.to_owned(),
+    }
+}

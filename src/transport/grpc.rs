@@ -1,0 +1,98 @@
+//! Connections of production: gRPC over TCP, by tonic.
+
+use std::{net::SocketAddr, time::Duration};
+
+use shard_cache_proto::peer::{self, peer_client::PeerClient};
+use tonic::{
+    Response, Status,
+    transport::{Channel, Endpoint},
+};
+
+use crate::{
+    clock::BoxFuture,
+    transport::{
+        CallError, MESSAGE_BYTES_MAX,
+        dial::{Connection, Dialer, Replies},
+        streams::Outgoing,
+    },
+};
+
+/// A quiet link is pinged this often and closed when the answer takes as long again, so that a silent cut is noticed.
+const KEEPALIVE: Duration = Duration::from_secs(1);
+
+/// Connects over TCP.
+#[derive(Clone, Copy, Debug)]
+pub struct GrpcDialer {
+    /// How long connecting may take.
+    pub connect_timeout: Duration,
+}
+
+impl GrpcDialer {
+    fn endpoint(&self, address: SocketAddr) -> Endpoint {
+        // A socket address always makes a valid URI.
+        Endpoint::from_shared(format!("http://{address}"))
+            .unwrap_or_else(|_invalid| Endpoint::from_static("http://0.0.0.0:0"))
+            .connect_timeout(self.connect_timeout)
+            .tcp_nodelay(true)
+            .http2_keep_alive_interval(KEEPALIVE)
+            .keep_alive_timeout(KEEPALIVE)
+            .keep_alive_while_idle(true)
+            .initial_stream_window_size(8 * 1024 * 1024)
+            .initial_connection_window_size(16 * 1024 * 1024)
+    }
+}
+
+impl Dialer for GrpcDialer {
+    fn dial(&self, address: SocketAddr) -> BoxFuture<Result<Box<dyn Connection>, CallError>> {
+        let endpoint = self.endpoint(address);
+        Box::pin(async move {
+            let channel = endpoint.connect().await.map_err(|error| {
+                let reason = error.to_string();
+                CallError::Unreachable { reason }
+            })?;
+            let client = PeerClient::new(channel)
+                .max_decoding_message_size(MESSAGE_BYTES_MAX)
+                .max_encoding_message_size(MESSAGE_BYTES_MAX);
+            Ok(Box::new(GrpcConnection(client)) as Box<dyn Connection>)
+        })
+    }
+}
+
+struct GrpcConnection(PeerClient<Channel>);
+
+impl Connection for GrpcConnection {
+    fn link(mut self: Box<Self>, outgoing: Outgoing) -> BoxFuture<Result<Replies, Status>> {
+        Box::pin(async move {
+            let opened = self.0.link(outgoing).await?;
+            Ok(Box::pin(opened.into_inner()) as Replies)
+        })
+    }
+
+    fn push_pull(
+        mut self: Box<Self>,
+        request: peer::PushPullRequest,
+    ) -> BoxFuture<Result<peer::PushPullResponse, Status>> {
+        Box::pin(async move { self.0.push_pull(request).await.map(Response::into_inner) })
+    }
+
+    fn pull_slots(
+        mut self: Box<Self>,
+        request: peer::PullSlotsRequest,
+    ) -> BoxFuture<Result<peer::PullSlotsResponse, Status>> {
+        Box::pin(async move { self.0.pull_slots(request).await.map(Response::into_inner) })
+    }
+
+    fn deliver(
+        mut self: Box<Self>,
+        request: peer::DeliverRequest,
+    ) -> BoxFuture<Result<peer::DeliverResponse, Status>> {
+        Box::pin(async move { self.0.deliver(request).await.map(Response::into_inner) })
+    }
+
+    fn report(
+        mut self: Box<Self>,
+        request: peer::ReportRequest,
+    ) -> BoxFuture<Result<peer::ReportResponse, Status>> {
+        Box::pin(async move { self.0.report(request).await.map(Response::into_inner) })
+    }
+}
