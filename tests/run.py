@@ -19,7 +19,9 @@ ROOT = pathlib.Path(__file__).resolve().parent.parent
 VENV = ROOT / ".venv"
 CARGO = os.environ.get("CARGO", "cargo")
 # Tests that may be skipped, by name, each with its reason. Any other skip fails the run.
-SKIPS_ALLOWED: dict[str, str] = {}
+SKIPS_ALLOWED: dict[str, str] = {
+    "check::tests::speed::speed": "it measures, and says something in a release build only",
+}
 NODES = 3
 # A hanging part must not hang the whole run.
 CARGO_TIMEOUT_SECONDS = 40 * 60
