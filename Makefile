@@ -58,7 +58,7 @@ race: ## Explore thread interleavings of the store and the pending table (shuttl
 	fi
 
 sim: ## Run 300 seeds of five simulated minutes under faults, judged by what the README promises
-	$(CARGO) run --profile sim --locked --package shard-cache-sim -- sweep --seeds 300 --minutes 5 --jobs 2
+	$(CARGO) run --profile sim --locked --package shard-cache-sim -- sweep --seeds 300 --minutes 5 --jobs 2 --gate
 
 cover: ## Measure test coverage; needs cargo-llvm-cov and the llvm-tools component
 	@if $(CARGO) llvm-cov --version >/dev/null 2>&1; then \

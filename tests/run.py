@@ -1,14 +1,15 @@
 #!/usr/bin/env python3
 """Runs every test of the repository and ends in one line: N passed, M failed, K skipped.
 
-Parts: `cargo test` of the whole workspace, and the contract check (the requests of the README against a local cluster,
-through server reflection). Needs Rust, a C compiler and Python 3; a virtual environment is made in .venv.
+Parts: `cargo test` of the whole workspace, the simulator (fixed seeds, and fresh ones that nobody has seen before), and
+the contract check (the requests of the README against a local cluster, through server reflection). Needs Rust, a C compiler and Python 3; a virtual environment is made in .venv.
 """
 
 import json
 import os
 import pathlib
 import re
+import secrets
 import subprocess
 import sys
 import tempfile
@@ -23,6 +24,12 @@ SKIPS_ALLOWED: dict[str, str] = {
     "check::tests::speed::speed": "it measures, and says something in a release build only",
 }
 NODES = 3
+# Seeds of the simulator: the first so many, and as many from the system's entropy; each with faults for so long.
+FIXED_SEEDS = 40
+FRESH_SEEDS = 10
+SIMULATED_SECONDS = 20
+# Of every so many seeds one runs twice: both runs must have the same trace.
+TWICE_EVERY = 5
 # A hanging part must not hang the whole run.
 CARGO_TIMEOUT_SECONDS = 40 * 60
 PART_TIMEOUT_SECONDS = 5 * 60
@@ -87,14 +94,42 @@ def build() -> None:
     subprocess.run([CARGO, "test", "--workspace", "--locked", "--no-run", "--quiet"], cwd=ROOT, check=True)
 
 
-def binary() -> pathlib.Path:
+def binary(name: str = "shard-cache") -> pathlib.Path:
     target = pathlib.Path(os.environ.get("CARGO_TARGET_DIR", ROOT / "target"))
-    return target / "debug" / "shard-cache"
+    return target / "debug" / name
+
+
+def run_simulator(tally: Tally) -> None:
+    """Runs whole clusters on virtual time, with fixed seeds and with fresh ones."""
+    sweep_seeds(tally, "fixed", 0, FIXED_SEEDS)
+    # Seeds in a row differ in everything: their bits are mixed before use.
+    sweep_seeds(tally, "fresh", secrets.randbelow(2**32), FRESH_SEEDS)
+
+
+def sweep_seeds(tally: Tally, kind: str, first: int, count: int) -> None:
+    """Runs seeds in a row and counts each; says how to run those again that failed."""
+    print(f"simulator: {kind} seeds {first} to {first + count - 1}", flush=True)
+    shape = ["--seconds", str(SIMULATED_SECONDS)]
+    sweep = subprocess.run(
+        [binary("shard-cache-sim"), "sweep", "--first", str(first), "--seeds", str(count), *shape, "--keep-going",
+         "--twice-every", str(TWICE_EVERY), "--jobs", str(os.cpu_count() or 1)],
+        check=False, stdout=subprocess.PIPE, text=True, timeout=PART_TIMEOUT_SECONDS)
+    print(sweep.stdout, end="", flush=True)
+    summary = re.search(r"^(\d+) seeds from \d+: \d+ failed \[(.*?)\], \d+ vacuous \[(.*?)\], "
+                        r"\d+ unrepeatable \[(.*?)\]$", sweep.stdout, re.MULTILINE)
+    if summary is None or int(summary[1]) != count:
+        tally.fail(f"the sweep of {kind} seeds did not run them all and exited with {sweep.returncode}")
+        return
+    bad = sorted({int(seed) for seed in re.findall(r"\d+", " ".join(summary.groups()[1:]))})
+    for seed in bad:
+        tally.fail(f"{kind} seed {seed}; replay: {binary('shard-cache-sim')} run --seed {seed} {' '.join(shape)}")
+    tally.passed += count - len(bad)
+    if sweep.returncode != 0 and not bad:
+        tally.fail(f"the sweep of {kind} seeds exited with {sweep.returncode}")
 
 
 def run_contract(tally: Tally) -> None:
     """Starts a cluster on free ports and sends it the README's requests."""
-    build()
     python = python_with_packages()
     with tempfile.TemporaryDirectory(prefix="shard-cache-contract-") as folder:
         environment = {**os.environ, "SHARD_CACHE_LOCAL_DIR": str(pathlib.Path(folder) / "cluster")}
@@ -137,10 +172,11 @@ def check_contract(tally: Tally, python: pathlib.Path, nodes: list[dict]) -> Non
 def main() -> int:
     tally = Tally()
     run_cargo(tally)
-    try:
-        run_contract(tally)
-    except (subprocess.SubprocessError, OSError, KeyError, ValueError) as error:
-        tally.fail(f"the contract check could not be run: {error!r}")
+    for name, part in (("build", lambda _: build()), ("simulator", run_simulator), ("contract check", run_contract)):
+        try:
+            part(tally)
+        except (subprocess.SubprocessError, OSError, KeyError, ValueError) as error:
+            tally.fail(f"the {name} could not be run: {error!r}")
     for problem in tally.problems:
         print(f"problem: {problem}", file=sys.stderr)
     print(f"{tally.passed} passed, {tally.failed} failed, {tally.skipped} skipped")

@@ -66,6 +66,8 @@ pub enum Exit {
     Vacuous = 5,
     /// The history cannot be read.
     Unreadable = 7,
+    /// A rare path was taken too seldom: see [`crate::paths::GATED`].
+    Untaken = 8,
 }
 
 impl From<Exit> for ExitCode {

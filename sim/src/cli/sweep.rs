@@ -15,7 +15,7 @@ use super::{
     check::Exit,
     run::{Finding, Shape, exit_of, judge},
 };
-use crate::run;
+use crate::{paths, run};
 
 /// Between two lines of progress.
 const PROGRESS_INTERVAL: Duration = Duration::from_secs(5);
@@ -38,6 +38,9 @@ pub struct SweepArguments {
     /// Goes on after a failure.
     #[arg(long)]
     pub keep_going: bool,
+    /// Fails with 8 if a rare path that must be exercised was taken fewer than 100 times.
+    #[arg(long)]
+    pub gate: bool,
     /// The rest.
     #[command(flatten)]
     pub shape: Shape,
@@ -87,10 +90,28 @@ pub fn run(arguments: &SweepArguments) -> Exit {
     sum.tell(arguments, now() - started);
     if !sum.failed.is_empty() || !sum.unrepeatable.is_empty() {
         Exit::Violated
-    } else if sum.vacuous.is_empty() {
+    } else if !sum.vacuous.is_empty() {
+        Exit::Vacuous
+    } else if arguments.gate {
+        gate(&sum.paths)
+    } else {
+        Exit::Kept
+    }
+}
+
+/// Whether the rare paths were taken often enough; says which were not.
+fn gate(taken: &BTreeMap<&'static str, u64>) -> Exit {
+    let seldom = paths::seldom(taken);
+    for (name, count) in &seldom {
+        println!(
+            "gate: {name} fired {count} times, fewer than {}: these seeds say little about it",
+            paths::FLOOR
+        );
+    }
+    if seldom.is_empty() {
         Exit::Kept
     } else {
-        Exit::Vacuous
+        Exit::Untaken
     }
 }
 
@@ -119,7 +140,9 @@ fn one(arguments: &SweepArguments, seed: u64, started: Instant, sum: &Mutex<Sum>
     match exit {
         Exit::Kept => {}
         Exit::Vacuous => sum.vacuous.push(seed),
-        Exit::Violated | Exit::Failed | Exit::Unreadable => sum.failed.push(seed),
+        Exit::Violated | Exit::Failed | Exit::Unreadable | Exit::Untaken => {
+            sum.failed.push(seed);
+        }
     }
     if !is_repeatable {
         sum.unrepeatable.push(seed);
