@@ -14,7 +14,7 @@ STATIC ?= $(if $(and $(filter %-linux-gnu,$(HOST)),$(LIBC_STATIC)),1,0)
 RELEASE_RUSTFLAGS = -C force-frame-pointers=yes$(if $(filter 1,$(STATIC)), -C target-feature=+crt-static)
 
 .DEFAULT_GOAL := help
-.PHONY: help build run-local stop-local docker containers chaos-smoke chaos-scripts chaos-interrupted test race sim cover fmt fmt-check lint verify readme external engine ci clean
+.PHONY: help build run-local stop-local docker containers chaos-smoke chaos-scripts chaos-interrupted test race sim sim-scale cover fmt fmt-check lint verify readme external engine ci clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-18s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -59,6 +59,9 @@ race: ## Explore thread interleavings of the store and the pending table (shuttl
 
 sim: ## Run 300 seeds of five simulated minutes under faults, judged by what the README promises
 	$(CARGO) run --profile sim --locked --package shard-cache-sim -- sweep --seeds 300 --minutes 5 --jobs 2 --gate
+
+sim-scale: ## Measure membership with a thousand nodes, and write the table in docs/simulator.md anew
+	$(CARGO) run --profile sim --locked --package shard-cache-sim -- scale --nodes 1000 --write docs/simulator.md
 
 cover: ## Measure test coverage; needs cargo-llvm-cov and the llvm-tools component
 	@if $(CARGO) llvm-cov --version >/dev/null 2>&1; then \

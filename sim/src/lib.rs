@@ -12,6 +12,7 @@
 //! - [`logs`]: what nodes log, for people.
 //! - [`options`]: what a run is like; [`run`](mod@run): its phases; [`paths`]: rare paths that it took.
 //! - [`history`], [`check`], [`report`], [`shrink`]: what happened as seen from outside, and which promises it broke.
+//! - [`scale`]: membership alone, with a thousand nodes.
 //! - [`mod@cli`] has the commands.
 
 pub mod check;
@@ -27,6 +28,7 @@ pub mod peers;
 pub mod recorder;
 pub mod report;
 pub mod run;
+pub mod scale;
 pub mod shrink;
 pub mod workload;
 pub mod world;

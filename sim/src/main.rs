@@ -6,6 +6,7 @@ use clap::{Parser, Subcommand};
 use shard_cache_sim::cli::{
     check::{self, CheckArguments},
     run::{self, RunArguments},
+    scale::{self, ScaleArguments},
     sweep::{self, SweepArguments},
 };
 
@@ -23,6 +24,8 @@ enum Command {
     Run(RunArguments),
     /// Runs of many seeds.
     Sweep(SweepArguments),
+    /// Membership with many nodes, beside foca with its plain defaults.
+    Scale(ScaleArguments),
     /// Judges a recorded history: which promises were broken?
     Check(CheckArguments),
 }
@@ -32,6 +35,7 @@ fn main() -> ExitCode {
     match Arguments::parse().command {
         Command::Run(arguments) => run::run(&arguments).into(),
         Command::Sweep(arguments) => sweep::run(&arguments).into(),
+        Command::Scale(arguments) => scale::run(&arguments).into(),
         Command::Check(arguments) => check::run(&arguments).into(),
     }
 }

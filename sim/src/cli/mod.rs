@@ -2,4 +2,5 @@
 
 pub mod check;
 pub mod run;
+pub mod scale;
 pub mod sweep;
