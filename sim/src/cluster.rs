@@ -122,7 +122,7 @@ impl Cluster {
             index,
             rng.random_range(-options.skew_millis..=options.skew_millis),
         );
-        let started = node::start(world, host, &options.config(index), seed)?;
+        let started = node::start_planted(world, host, options, seed)?;
         let boot_id = started.boot_id();
         self.nodes()[usize::from(index)] = Slot {
             node: Some(started),

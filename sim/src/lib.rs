@@ -9,6 +9,7 @@
 //! - [`world`]: time, tasks, hosts and the network between them.
 //! - [`peers`]: the peer port of a node over the world's connections; [`node`]: a node of production code on a host.
 //! - [`cluster`]: the nodes of a run; [`workload`], [`faults`]: what happens to them; [`recorder`]: what is noted of it.
+//! - [`plant`]: known bugs, to see whether the checker finds them.
 //! - [`logs`]: what nodes log, for people.
 //! - [`options`]: what a run is like; [`run`](mod@run): its phases; [`paths`]: rare paths that it took.
 //! - [`history`], [`check`], [`report`], [`shrink`]: what happened as seen from outside, and which promises it broke.
@@ -25,6 +26,7 @@ pub mod node;
 pub mod options;
 pub mod paths;
 pub mod peers;
+pub mod plant;
 pub mod recorder;
 pub mod report;
 pub mod run;

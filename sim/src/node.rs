@@ -17,7 +17,9 @@ use shard_cache_membership::{
 };
 
 use crate::{
+    options::Options,
     peers::{self, SimDialer},
+    plant::Plant,
     world::{HostId, World},
 };
 
@@ -57,6 +59,30 @@ pub fn start(
     config: &Config,
     seed: u64,
 ) -> Result<Arc<Node>, AgentError> {
+    build(world, host, config, seed, None)
+}
+
+/// Starts a process of the node on its host as a run's options say, with a bug or without.
+pub(crate) fn start_planted(
+    world: &World,
+    host: HostId,
+    options: &Options,
+    seed: u64,
+) -> Result<Arc<Node>, AgentError> {
+    let mut config = options.config(host.0);
+    if let Some(plant) = options.plant {
+        plant.configure(&mut config);
+    }
+    build(world, host, &config, seed, options.plant)
+}
+
+fn build(
+    world: &World,
+    host: HostId,
+    config: &Config,
+    seed: u64,
+    plant: Option<Plant>,
+) -> Result<Arc<Node>, AgentError> {
     world.switch_on(host);
     let peer = address(host.0);
     let addresses = Addresses {
@@ -82,7 +108,7 @@ pub fn start(
         Ok::<_, AgentError>((handle, targets))
     };
     let (node, loops) = Node::build(config, addresses, &advertised, seams, membership)?;
-    world.listen(host, peers::listener(node.peer_parts(config)));
+    world.listen(host, peers::listener(node.peer_parts(config), plant));
     node.run(loops);
     Ok(Arc::new(node))
 }

@@ -5,7 +5,11 @@ use std::{collections::BTreeSet, time::Duration};
 use rand::{RngExt as _, SeedableRng as _, rngs::SmallRng};
 use shard_cache::config::Config;
 
-use crate::{history::Promises, node};
+use crate::{
+    history::{Invariant, Promises},
+    node,
+    plant::Plant,
+};
 
 /// Something that goes wrong.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
@@ -134,6 +138,8 @@ pub enum Judge {
     /// What this release keeps of them.
     #[default]
     Release,
+    /// The same, and that owners agree in the end.
+    Agreement,
     /// All of them.
     Full,
 }
@@ -144,6 +150,11 @@ impl Judge {
     pub fn promises(self) -> Promises {
         match self {
             Self::Release => Promises::of_this_release(),
+            Self::Agreement => {
+                let mut promises = Promises::of_this_release();
+                promises.invariants.insert(Invariant::Convergence);
+                promises
+            }
             Self::Full => Promises::full(),
         }
     }
@@ -223,6 +234,8 @@ pub struct Options {
     pub judge: Judge,
     /// Mean time between the end of a fault and the next one.
     pub calm: Duration,
+    /// A bug that all nodes have.
+    pub plant: Option<Plant>,
 }
 
 impl std::fmt::Display for Options {
@@ -334,6 +347,7 @@ impl Options {
             faults,
             judge: Judge::default(),
             calm: Duration::from_millis(rng.random_range(2_000..=20_000)),
+            plant: None,
         }
     }
 

@@ -28,9 +28,12 @@ use shard_cache::{
 use shard_cache_proto::peer::{self, peer_server::Peer as _};
 use tonic::{Code, Request, Response, Status};
 
-use crate::world::{
-    HostId, World,
-    streams::{Duplex, Listener},
+use crate::{
+    plant::{self, Plant},
+    world::{
+        HostId, World,
+        streams::{Duplex, Listener},
+    },
 };
 
 /// What a connection is for.
@@ -179,13 +182,13 @@ impl Stream for LinkReplies {
     }
 }
 
-/// Serves the peer port of a node.
+/// Serves the peer port of a node, with a bug or without.
 #[must_use]
-pub fn listener(parts: Arc<PeerParts>) -> Listener {
-    Arc::new(move |duplex| Box::pin(serve(duplex, Arc::clone(&parts))))
+pub fn listener(parts: Arc<PeerParts>, plant: Option<Plant>) -> Listener {
+    Arc::new(move |duplex| Box::pin(serve(duplex, Arc::clone(&parts), plant)))
 }
 
-async fn serve(duplex: Duplex, parts: Arc<PeerParts>) {
+async fn serve(duplex: Duplex, parts: Arc<PeerParts>, plant: Option<Plant>) {
     let Some(first) = duplex.receive().await else {
         return;
     };
@@ -197,23 +200,39 @@ async fn serve(duplex: Duplex, parts: Arc<PeerParts>) {
         parts: Arc::clone(&parts),
     };
     match Purpose::of(*purpose) {
-        Some(Purpose::Link) => serve_link(&duplex, &parts).await,
+        Some(Purpose::Link) => serve_link(&duplex, &parts, plant).await,
         Some(Purpose::PushPull) => answer(&duplex, body, |request| api.push_pull(request)).await,
-        Some(Purpose::PullSlots) => answer(&duplex, body, |request| api.pull_slots(request)).await,
-        Some(Purpose::Deliver) => answer(&duplex, body, |request| api.deliver(request)).await,
+        Some(Purpose::PullSlots) => {
+            let pull = async |request| {
+                let page: Response<_> = api.pull_slots(request).await?;
+                Ok(page.map(|page| plant::wire::page(plant, page)))
+            };
+            answer(&duplex, body, pull).await;
+        }
+        Some(Purpose::Deliver) => {
+            let deliver = async |request: Request<_>| match plant::wire::deliver(
+                plant,
+                &parts,
+                request.into_inner(),
+            ) {
+                Ok(request) => api.deliver(Request::new(request)).await,
+                Err(answer) => Ok(Response::new(answer)),
+            };
+            answer(&duplex, body, deliver).await;
+        }
         Some(Purpose::Report) => answer(&duplex, body, |request| api.report(request)).await,
         None => {}
     }
 }
 
-async fn serve_link(duplex: &Duplex, parts: &PeerParts) {
+async fn serve_link(duplex: &Duplex, parts: &PeerParts, plant: Option<Plant>) {
     duplex.send(Bytes::from_static(&[Purpose::Link as u8]));
     let mut ready = VecDeque::new();
     while let Some(bytes) = duplex.receive().await {
         let Ok(batch) = peer::Batch::decode(bytes) else {
             return;
         };
-        parts.answer(batch, &mut ready);
+        plant::wire::answer(plant, parts, batch, &mut ready);
         for replies in ready.drain(..) {
             if !duplex.writable().await {
                 return;

@@ -13,7 +13,7 @@ use shard_cache_membership::identity::NodeId;
 use crate::{
     cluster::Cluster,
     faults,
-    history::{self, Clocks, Event, Floors, Header, Held, History, OwnerCopy, Promises},
+    history::{self, Clocks, Event, Floors, Header, Held, History, Invariant, OwnerCopy, Promises},
     node,
     options::{Judge, Options},
     recorder::Recorder,
@@ -194,6 +194,12 @@ async fn converge(cluster: &Cluster, failures: &Failures) {
     for index in cluster.running() {
         cluster.note_end(index);
     }
+    let promises = cluster.options().judge.promises();
+    if promises.hold(Invariant::Convergence) {
+        world
+            .sleep_until(healed + promises.data_agrees_within_ns)
+            .await;
+    }
     note_copies(cluster);
     let took = Duration::from_nanos(world.now() - healed);
     world.note(|| format!("converged {took:?} after the heal"));
@@ -353,8 +359,13 @@ pub fn replay(options: &Options) -> String {
         let faults: Vec<_> = options.faults.iter().map(|kind| kind.name()).collect();
         command.push_str(&format!(" --faults {}", faults.join(",")));
     }
-    if options.judge == Judge::Full {
-        command.push_str(" --promises full");
+    match options.judge {
+        Judge::Release => {}
+        Judge::Agreement => command.push_str(" --promises agreement"),
+        Judge::Full => command.push_str(" --promises full"),
+    }
+    if let Some(plant) = options.plant {
+        command.push_str(&format!(" --plant {plant}"));
     }
     command
 }

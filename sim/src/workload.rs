@@ -20,6 +20,7 @@ use crate::{
     history::{
         self, Answer, Answered, Life, Operation, Outcome, Request, Unanswered, ValueId, Version,
     },
+    plant::edge,
     world::{HostId, Nanos, nanos},
 };
 
@@ -229,12 +230,13 @@ async fn carry_out(cluster: &Cluster, ask: Ask) -> Outcome {
     let coordinator = Arc::clone(node.coordinator());
     drop(node);
     let clock = world.clock(HostId(ask.node));
+    let coordinating = cluster.clone();
     let (mut answer, answered) = oneshot::channel();
     let task = async move {
         let deadline = clock.monotonic() + ask.budget;
         let outcome = tokio::select! {
             biased;
-            outcome = coordinate(&coordinator, ask, deadline) => outcome,
+            outcome = edge::coordinate(&coordinating, &coordinator, ask, deadline) => outcome,
             // The client has gone.
             () = answer.closed() => return,
         };
@@ -255,7 +257,8 @@ async fn carry_out(cluster: &Cluster, ask: Ask) -> Outcome {
     }
 }
 
-async fn coordinate(coordinator: &Coordinator, ask: Ask, deadline: Duration) -> Outcome {
+/// Asks a coordinator.
+pub(crate) async fn coordinate(coordinator: &Coordinator, ask: Ask, deadline: Duration) -> Outcome {
     let terms = Terms {
         consistency: match ask.consistency {
             history::Consistency::One => coordinator::Consistency::One,

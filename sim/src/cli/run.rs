@@ -10,6 +10,7 @@ use crate::{
     history::{Event as Happened, Mark, Writer},
     logs,
     options::{FaultKind, Judge, Options},
+    plant::Plant,
     report::{Report, Summary},
     run::{self, Outcome},
 };
@@ -26,9 +27,9 @@ pub struct Shape {
     /// The only kinds of faults, by name; all that the seed turns on if absent.
     #[arg(long, value_delimiter = ',', value_name = "KIND,...")]
     pub faults: Option<Vec<FaultKind>>,
-    /// What the history is judged by.
-    #[arg(long, value_enum, default_value_t)]
-    pub promises: Judge,
+    /// What the history is judged by; what a release keeps, if absent, and with a bug what it breaks.
+    #[arg(long, value_enum)]
+    pub promises: Option<Judge>,
 }
 
 impl Shape {
@@ -40,7 +41,7 @@ impl Shape {
         if let Some(only) = &self.faults {
             options.faults = only.iter().copied().collect();
         }
-        options.judge = self.promises;
+        options.judge = self.promises.unwrap_or_default();
         options
     }
 }
@@ -54,6 +55,9 @@ pub struct RunArguments {
     /// The rest.
     #[command(flatten)]
     pub shape: Shape,
+    /// Plants a known bug in every node, by name.
+    #[arg(long, value_name = "NAME")]
+    pub plant: Option<Plant>,
     /// Prints every event.
     #[arg(long)]
     pub trace: bool,
@@ -71,7 +75,11 @@ pub struct RunArguments {
 /// Runs the command.
 #[must_use]
 pub fn run(arguments: &RunArguments) -> Exit {
-    let options = arguments.shape.options(arguments.seed);
+    let mut options = arguments.shape.options(arguments.seed);
+    options.plant = arguments.plant;
+    if let (Some(plant), None) = (arguments.plant, arguments.shape.promises) {
+        options.judge = plant.judge();
+    }
     println!("{options}");
     if let Some(Err(error)) = arguments.logs.as_deref().map(logs::print) {
         eprintln!("{error}");

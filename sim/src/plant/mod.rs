@@ -1,0 +1,147 @@
+//! Planted bugs: the checker proves itself by finding them. Production code is not changed and has no switch for them;
+//! they are planted where a simulated node meets the simulator, and neither the checker nor the recorder knows of them.
+//!
+//! - `wire`: where messages of peers arrive at a node;
+//! - `edge`: between the coordinator and the client;
+//! - the configuration that a node is started with.
+
+pub(crate) mod edge;
+pub(crate) mod wire;
+
+use std::time::Duration;
+
+use shard_cache::config::Config;
+
+use crate::{history::Invariant, options::Judge};
+
+/// Life of tombstones that are purged early: far shorter than a hint may be owed.
+const SHORT_TOMBSTONE_LIFE: Duration = Duration::from_secs(1);
+
+/// A known bug.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub enum Plant {
+    /// An owner says that it has stored a write, and does not store it: one write in four.
+    AckBeforeStore,
+    /// An owner answers under any configuration, also for a memory that it has lost.
+    AnyConfiguration,
+    /// A delete takes the value away and leaves nothing that would refuse an older one.
+    NoTombstone,
+    /// Tombstones are forgotten while older writes may still be owed.
+    TombstonePurgedEarly,
+    /// An owner that holds something newer says that it has stored the write.
+    NewerIgnored,
+    /// An owner that is owed a hint counts toward the write quorum.
+    HintCounted,
+    /// Hints are taken as delivered, and are not.
+    HintsDropped,
+    /// A node that restarted empty copies nothing before it counts again.
+    EmptyPull,
+    /// The life of a value begins anew when it is repaired.
+    ExpiryRestarted,
+    /// What a read repairs is not stored before it is answered.
+    NoWriteBack,
+    /// Fewer owners than asked for are taken for enough, and the answer does not say so.
+    SilentDegrade,
+    /// A write that failed is sent all the same.
+    FailedWriteSent,
+}
+
+impl Plant {
+    /// All of them.
+    pub const ALL: [Self; 12] = [
+        Self::AckBeforeStore,
+        Self::AnyConfiguration,
+        Self::NoTombstone,
+        Self::TombstonePurgedEarly,
+        Self::NewerIgnored,
+        Self::HintCounted,
+        Self::HintsDropped,
+        Self::EmptyPull,
+        Self::ExpiryRestarted,
+        Self::NoWriteBack,
+        Self::SilentDegrade,
+        Self::FailedWriteSent,
+    ];
+
+    /// Its name.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::AckBeforeStore => "ack_before_store",
+            Self::AnyConfiguration => "any_configuration",
+            Self::NoTombstone => "no_tombstone",
+            Self::TombstonePurgedEarly => "tombstone_purged_early",
+            Self::NewerIgnored => "newer_ignored",
+            Self::HintCounted => "hint_counted",
+            Self::HintsDropped => "hints_dropped",
+            Self::EmptyPull => "empty_pull",
+            Self::ExpiryRestarted => "expiry_restarted",
+            Self::NoWriteBack => "no_write_back",
+            Self::SilentDegrade => "silent_degrade",
+            Self::FailedWriteSent => "failed_write_sent",
+        }
+    }
+
+    /// The invariant that has to find it.
+    #[must_use]
+    pub const fn invariant(self) -> Invariant {
+        match self {
+            Self::AckBeforeStore | Self::AnyConfiguration | Self::HintCounted | Self::EmptyPull => {
+                Invariant::Durability
+            }
+            Self::NoTombstone | Self::TombstonePurgedEarly => Invariant::NoResurrection,
+            Self::NewerIgnored => Invariant::WriteOrder,
+            Self::HintsDropped => Invariant::Convergence,
+            Self::ExpiryRestarted => Invariant::Expiry,
+            Self::NoWriteBack => Invariant::ReadYourWrites,
+            Self::SilentDegrade => Invariant::NoSilentDegrade,
+            Self::FailedWriteSent => Invariant::FailedMeansFailed,
+        }
+    }
+
+    /// The promises that have to be asked for, so that the invariant counts.
+    #[must_use]
+    pub const fn judge(self) -> Judge {
+        match self {
+            Self::HintsDropped => Judge::Agreement,
+            Self::AckBeforeStore
+            | Self::AnyConfiguration
+            | Self::NoTombstone
+            | Self::TombstonePurgedEarly
+            | Self::NewerIgnored
+            | Self::HintCounted
+            | Self::EmptyPull
+            | Self::ExpiryRestarted
+            | Self::NoWriteBack
+            | Self::SilentDegrade
+            | Self::FailedWriteSent => Judge::Release,
+        }
+    }
+
+    /// What it changes in the configuration that nodes are started with.
+    pub(crate) fn configure(self, config: &mut Config) {
+        if self == Self::TombstonePurgedEarly {
+            config.tombstones.life = SHORT_TOMBSTONE_LIFE;
+        }
+    }
+}
+
+impl std::fmt::Display for Plant {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+impl std::str::FromStr for Plant {
+    type Err = String;
+
+    fn from_str(name: &str) -> Result<Self, String> {
+        let all = Self::ALL.into_iter();
+        all.clone()
+            .find(|plant| plant.name() == name)
+            .ok_or_else(|| {
+                let names: Vec<_> = all.map(Self::name).collect();
+                format!("is none of {}", names.join(", "))
+            })
+    }
+}
