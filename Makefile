@@ -14,7 +14,7 @@ STATIC ?= $(if $(and $(filter %-linux-gnu,$(HOST)),$(LIBC_STATIC)),1,0)
 RELEASE_RUSTFLAGS = -C force-frame-pointers=yes$(if $(filter 1,$(STATIC)), -C target-feature=+crt-static)
 
 .DEFAULT_GOAL := help
-.PHONY: help build run-local stop-local docker containers chaos-smoke chaos-scripts chaos-interrupted test race sim sim-scale cover fmt fmt-check lint verify readme external engine ci clean
+.PHONY: help build run-local stop-local docker containers chaos-smoke chaos-scripts chaos-interrupted test race sim sim-scale sim-mutants cover fmt fmt-check lint verify readme external engine ci clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-18s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -62,6 +62,9 @@ sim: ## Run 300 seeds of five simulated minutes under faults, judged by what the
 
 sim-scale: ## Measure membership with a thousand nodes, and write the table in docs/simulator.md anew
 	$(CARGO) run --profile sim --locked --package shard-cache-sim -- scale --nodes 1000 --write docs/simulator.md
+
+sim-mutants: ## Plant known bugs in simulated nodes and look for seeds by which each is found
+	$(CARGO) run --profile sim --locked --package shard-cache-sim -- mutants --seeds 200 --jobs 2
 
 cover: ## Measure test coverage; needs cargo-llvm-cov and the llvm-tools component
 	@if $(CARGO) llvm-cov --version >/dev/null 2>&1; then \

@@ -5,6 +5,7 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 use shard_cache_sim::cli::{
     check::{self, CheckArguments},
+    mutants::{self, MutantsArguments},
     run::{self, RunArguments},
     scale::{self, ScaleArguments},
     sweep::{self, SweepArguments},
@@ -26,6 +27,8 @@ enum Command {
     Sweep(SweepArguments),
     /// Membership with many nodes, beside foca with its plain defaults.
     Scale(ScaleArguments),
+    /// Does the checker find known bugs?
+    Mutants(MutantsArguments),
     /// Judges a recorded history: which promises were broken?
     Check(CheckArguments),
 }
@@ -36,6 +39,7 @@ fn main() -> ExitCode {
         Command::Run(arguments) => run::run(&arguments).into(),
         Command::Sweep(arguments) => sweep::run(&arguments).into(),
         Command::Scale(arguments) => scale::run(&arguments).into(),
+        Command::Mutants(arguments) => mutants::run(&arguments).into(),
         Command::Check(arguments) => check::run(&arguments).into(),
     }
 }

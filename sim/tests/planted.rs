@@ -1,0 +1,81 @@
+//! The checker finds known bugs: for each one seed by which it is found, which shows nothing without it.
+
+use std::time::Duration;
+
+use shard_cache_sim::{
+    cli::mutants::{Shown, show},
+    options::Options,
+    plant::Plant,
+};
+
+#[track_caller]
+fn expect_caught(plant: Plant, seed: u64, seconds: u64) {
+    let mut options = Options::of_seed(seed, Duration::from_secs(seconds));
+    options.judge = plant.judge();
+    let shown = show(&options, plant);
+    let invariant = plant.invariant();
+    assert!(
+        matches!(&shown, Shown::Caught(violated) if violated.contains(&invariant)),
+        "{plant} should break {invariant} under seed {seed}, and nothing should be broken without it: {shown:?}"
+    );
+}
+
+#[test]
+fn ack_before_store_breaks_durability() {
+    expect_caught(Plant::AckBeforeStore, 1, 20);
+}
+
+#[test]
+fn answers_under_any_configuration_break_durability() {
+    expect_caught(Plant::AnyConfiguration, 42, 60);
+}
+
+#[test]
+fn deletes_without_tombstones_break_no_resurrection() {
+    expect_caught(Plant::NoTombstone, 0, 20);
+}
+
+#[test]
+fn tombstones_purged_early_break_no_resurrection() {
+    expect_caught(Plant::TombstonePurgedEarly, 3, 20);
+}
+
+#[test]
+fn ignoring_newer_breaks_write_order() {
+    expect_caught(Plant::NewerIgnored, 1, 20);
+}
+
+#[test]
+fn counting_hints_breaks_durability() {
+    expect_caught(Plant::HintCounted, 3, 20);
+}
+
+#[test]
+fn dropping_hints_breaks_convergence() {
+    expect_caught(Plant::HintsDropped, 0, 20);
+}
+
+#[test]
+fn an_empty_pull_breaks_durability() {
+    expect_caught(Plant::EmptyPull, 5, 20);
+}
+
+#[test]
+fn a_life_begun_anew_breaks_expiry() {
+    expect_caught(Plant::ExpiryRestarted, 0, 20);
+}
+
+#[test]
+fn reads_without_write_back_break_read_your_writes() {
+    expect_caught(Plant::NoWriteBack, 1, 60);
+}
+
+#[test]
+fn silent_degrade_breaks_no_silent_degrade() {
+    expect_caught(Plant::SilentDegrade, 0, 20);
+}
+
+#[test]
+fn a_failed_write_that_is_sent_breaks_failed_means_failed() {
+    expect_caught(Plant::FailedWriteSent, 0, 20);
+}
