@@ -2,7 +2,8 @@
 """Runs every test of the repository and ends in one line: N passed, M failed, K skipped.
 
 Parts: `cargo test` of the whole workspace, the simulator (fixed seeds, and fresh ones that nobody has seen before), and
-the contract check (the requests of the README against a local cluster, through server reflection). Needs Rust, a C compiler and Python 3; a virtual environment is made in .venv.
+the contract check (the requests of the README against a local cluster, through server reflection). Needs Rust, a C
+compiler and Python 3; a virtual environment is made in .venv.
 """
 
 import json
