@@ -60,8 +60,9 @@ race: ## Explore thread interleavings of the store and the pending table (shuttl
 sim: ## Run 300 seeds of five simulated minutes under faults, judged by what the README promises
 	$(CARGO) run --profile sim --locked --package shard-cache-sim -- sweep --seeds 300 --minutes 5 --jobs 2 --gate
 
-sim-scale: ## Measure membership with a thousand nodes, and write the table in docs/simulator.md anew
-	$(CARGO) run --profile sim --locked --package shard-cache-sim -- scale --nodes 1000 --write docs/simulator.md
+NODES ?= 1000
+sim-scale: ## Measure membership with a thousand nodes (NODES=250), and write the table in docs/simulator.md anew
+	$(CARGO) run --profile sim --locked --package shard-cache-sim -- scale --nodes $(NODES) --write docs/simulator.md
 
 sim-mutants: ## Plant known bugs in simulated nodes and look for seeds by which each is found
 	$(CARGO) run --profile sim --locked --package shard-cache-sim -- mutants --seeds 200 --jobs 2
