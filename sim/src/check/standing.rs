@@ -65,7 +65,8 @@ pub(super) enum Standing<'a> {
     Stale { newer: Known<'a> },
     /// It saw nothing, though a set had been acknowledged.
     Lost { set: &'a Operation },
-    /// It saw nothing, though an earlier read had seen a value that no acknowledged set wrote.
+    /// It saw nothing, or nothing any more under a version above all acknowledged writes, though an earlier read had
+    /// seen a newer value that no acknowledged set wrote.
     WentBack { known: Known<'a> },
     /// It saw a newer version without a value, and only a delete that failed can have made it.
     DeletedByFailure { delete: &'a Operation },
@@ -197,6 +198,10 @@ fn judge_miss<'a>(log: &KeyLog<'a, '_>, case: &Case<'_>, sight: &Sight) -> Stand
     let failed = log.failed_delete.filter(|d| d.invoked_ns <= sight.to_ns);
     match (failed, above, log.acknowledged.before(sight.from_ns)) {
         (Some(delete), Some(_), _) => Standing::DeletedByFailure { delete },
+        // Under a version between the two, the miss is as old as what it names, and the set is not lost.
+        (_, None, Some(acknowledged)) if sight.version > Some(acknowledged.version) => {
+            Standing::WentBack { known }
+        }
         (_, _, Some(acknowledged)) if acknowledged.value.is_some() => Standing::Lost {
             set: acknowledged.by,
         },

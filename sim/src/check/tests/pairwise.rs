@@ -243,6 +243,10 @@ fn missed(
     }
     let writes = known.iter().filter(|(by, _)| by.request.is_write());
     match writes.max_by_key(|(_, (version, _))| *version) {
+        // It is as old as the version that it names, and has not lost what is older still.
+        Some((_, (version, _))) if !names_newer && named > Some(*version) => {
+            Some(Invariant::ReadYourWrites)
+        }
         Some((write, _)) if write.request.value().is_some() => Some(Invariant::Durability),
         Some(_) | None => Some(Invariant::ReadYourWrites),
     }
