@@ -58,9 +58,9 @@ impl Cluster {
         }
         let outside = world.add_host((Ipv4Addr::new(10, 255, 255, 254), 1).into());
         world.switch_on(outside);
-        let (delay, jitter) = (options.delay, options.jitter);
+        let usual = (options.delay, options.jitter, options.loss_ppm);
         world.network(|network| {
-            network.change_all(|path| (path.delay, path.jitter) = (delay, jitter));
+            network.change_all(|path| (path.delay, path.jitter, path.loss_ppm) = usual);
         });
         let nodes = Mutex::new(vec![Slot::default(); usize::from(options.nodes)]);
         Self {

@@ -1,15 +1,18 @@
-//! What goes wrong, when and for how long. Several hands work at the same time, each with one fault at a time: one, or
-//! two, take memories, one breaks the network, one stops processes and moves clocks, and where it is asked for, one lets
-//! nodes join and leave. So up to five faults overlap.
+//! Does what a plan says. Each hand does one fault after the other.
 
-use std::time::Duration;
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
 
-use rand::{RngExt as _, SeedableRng as _, rngs::SmallRng, seq::IndexedRandom as _};
+use rand::{SeedableRng as _, rngs::SmallRng};
 
 use crate::{
     cluster::Cluster,
     history::Event,
     options::FaultKind,
+    plan::{self, Fault, millis},
     world::{HostId, Nanos, Power, nanos, network::Path},
 };
 
@@ -19,148 +22,125 @@ const SETTLE_TIMEOUT: Duration = Duration::from_secs(24 * 3600);
 /// As long for a node that left to be gone from every ring.
 const UNHEARD_TIMEOUT: Duration = Duration::from_secs(60);
 
-/// What one hand may do.
-const LOSSES: &[FaultKind] = &[FaultKind::Kill, FaultKind::Vanish];
-const CHANGES: &[FaultKind] = &[FaultKind::Join, FaultKind::Leave];
-const OTHERS: [&[FaultKind]; 2] = [
-    &[
-        FaultKind::Cut,
-        FaultKind::OneWayCut,
-        FaultKind::Deaf,
-        FaultKind::Isolate,
-        FaultKind::Split,
-        FaultKind::Slow,
-        FaultKind::Loss,
-        FaultKind::Disorder,
-    ],
-    &[
-        FaultKind::Pause,
-        FaultKind::Stutter,
-        FaultKind::ClockStep,
-        FaultKind::ClockJump,
-    ],
-];
+/// What `slow` adds, what share of packets is lost or late, and how far a clock is off, where a fault does not say so.
+const DELAY: Duration = Duration::from_millis(100);
+const PERCENT: f64 = 5.0;
+const STEP_MILLIS: i64 = 50;
+const JUMP_MILLIS: i64 = 30_000;
 
-/// Starts the hands that have something to do. Each ends after `until`, with its fault undone.
+/// How many faults cut each path at the moment.
+type Cuts = Arc<Mutex<BTreeMap<(u16, u16), u32>>>;
+
+/// The hands of a run, each with its part of the plan. Each ends with its faults undone.
 #[must_use]
 pub fn hands(cluster: &Cluster) -> Vec<Hand> {
-    let allowed = &cluster.options().faults;
-    let losses = (0..cluster.options().losses).map(|_| LOSSES);
-    (0u64..)
-        .zip(losses.chain(OTHERS).chain([CHANGES]))
-        .filter_map(|(place, kinds)| {
-            let kinds: Vec<_> = kinds
-                .iter()
-                .copied()
-                .filter(|kind| allowed.contains(kind))
-                .collect();
-            let seed = cluster.options().seed ^ 0x6861_6e64 ^ place << 56;
-            (!kinds.is_empty()).then(|| Hand {
-                cluster: cluster.clone(),
-                place,
-                kinds,
-                rng: SmallRng::seed_from_u64(seed),
-                done: 0,
-            })
-        })
-        .collect()
+    let cuts = Cuts::default();
+    let parts = plan::by_hand(plan::of(cluster.options()));
+    let hands = parts.into_iter().map(|faults| Hand {
+        cluster: cluster.clone(),
+        faults,
+        cuts: Arc::clone(&cuts),
+    });
+    hands.collect()
 }
 
 /// One hand.
 pub struct Hand {
     cluster: Cluster,
-    place: u64,
-    kinds: Vec<FaultKind>,
-    rng: SmallRng,
-    done: u32,
+    /// With their places in the plan.
+    faults: Vec<(usize, Fault)>,
+    cuts: Cuts,
 }
 
 impl Hand {
-    /// Does one fault after the other until a time. What it did is undone when it ends.
-    pub async fn run(mut self, until: Nanos) {
-        let world = self.cluster.world().clone();
-        loop {
-            let calm = nanos(self.cluster.options().calm) * 2;
-            let pause = Duration::from_nanos(self.rng.random_range(0..calm));
-            world.sleep(pause).await;
+    /// Does its faults, from now on; none of them begins later than `until`.
+    pub async fn run(self, until: Nanos) {
+        let world = self.cluster.world();
+        let begun = world.now();
+        for (place, fault) in &self.faults {
+            world
+                .sleep_until(world.now().max(begun + nanos(fault.at.0)))
+                .await;
             if world.now() >= until {
                 return;
             }
-            let Some(kind) = self.kinds.choose(&mut self.rng).copied() else {
-                return;
-            };
-            self.done += 1;
-            match kind {
-                FaultKind::Kill | FaultKind::Vanish => self.lose_memory(kind).await,
-                FaultKind::Join => self.let_join().await,
-                FaultKind::Leave => self.let_leave().await,
-                FaultKind::Pause
-                | FaultKind::Cut
-                | FaultKind::OneWayCut
-                | FaultKind::Deaf
-                | FaultKind::Isolate
-                | FaultKind::Split
-                | FaultKind::Slow
-                | FaultKind::Loss
-                | FaultKind::Disorder
-                | FaultKind::Stutter
-                | FaultKind::ClockStep
-                | FaultKind::ClockJump => self.disturb(kind).await,
-            }
+            self.inflict(*place, fault).await;
         }
     }
 
-    async fn lose_memory(&mut self, kind: FaultKind) {
-        let world = self.cluster.world().clone();
-        let node = self.any_node();
+    async fn inflict(&self, place: usize, fault: &Fault) {
+        let name = format!("{}-{place}", fault.kind.name());
+        match (fault.kind, fault.nodes.as_slice()) {
+            (FaultKind::Kill | FaultKind::Vanish, [node]) => {
+                self.lose_memory(&name, fault, *node).await;
+            }
+            (FaultKind::Join, [node]) => self.let_join(&name, *node).await,
+            (FaultKind::Leave, [node]) => self.let_leave(&name, *node).await,
+            (FaultKind::Loss | FaultKind::Disorder | FaultKind::Slow | FaultKind::Deaf, _)
+            | (FaultKind::Cut | FaultKind::OneWayCut | FaultKind::Isolate | FaultKind::Split, _) => {
+                self.break_network(&name, fault).await;
+            }
+            (FaultKind::Pause | FaultKind::Stutter, [node]) => {
+                self.hold(&name, fault, *node).await;
+            }
+            (FaultKind::ClockStep | FaultKind::ClockJump, [node]) => {
+                self.move_clock(&name, fault, *node).await;
+            }
+            (
+                FaultKind::Kill
+                | FaultKind::Vanish
+                | FaultKind::Join
+                | FaultKind::Leave
+                | FaultKind::Pause
+                | FaultKind::Stutter
+                | FaultKind::ClockStep
+                | FaultKind::ClockJump,
+                _,
+            ) => {}
+        }
+    }
+
+    async fn lose_memory(&self, name: &str, fault: &Fault, node: u16) {
+        let world = self.cluster.world();
         if self.cluster.node(node).is_none() {
             // Another hand has it.
             return;
         }
-        let fault = self.begin(kind, &[node]);
-        let power = if kind == FaultKind::Vanish {
+        self.begin(name, &[node]);
+        let power = if fault.kind == FaultKind::Vanish {
             Power::Gone
         } else {
             Power::Ended
         };
-        // Losing the same node again before it is back in the ring is no second loss.
-        let times = if self.rng.random_bool(0.25) { 3 } else { 1 };
-        for _ in 0..times {
-            if self.cluster.node(node).is_none() {
-                break;
-            }
+        let mut again = fault.again.iter();
+        let mut away = fault.lasts.0;
+        loop {
             self.cluster.crash(node, power);
-            let away = self.millis(20, 30_000);
             world.sleep(away).await;
             if let Err(error) = self.cluster.start(node) {
                 world.note(|| format!("node-{node} does not start: {error}"));
                 return;
             }
-            if times > 1 {
-                let again = self.millis(1, 2_000);
-                world.sleep(again).await;
+            let Some(next) = again.next() else { break };
+            world.sleep(next.after.0).await;
+            if self.cluster.node(node).is_none() {
+                break;
             }
+            away = next.lasts.0;
         }
-        self.end(&fault);
+        self.end(name);
         // The next loss is a first one only when this node is back in every ring.
         self.settle(SETTLE_TIMEOUT).await;
     }
 
-    async fn let_join(&mut self) {
-        let world = self.cluster.world();
-        let nodes = 0..self.cluster.options().nodes;
-        let mut absent: Vec<u16> = nodes.filter(|it| !self.cluster.is_member(*it)).collect();
-        // New ones in the order of their places, so that those that never come are the last.
-        let has_lived = |node: u16| world.life(HostId(node)) > 0;
-        let new = absent.iter().copied().find(|it| !has_lived(*it));
-        absent.retain(|it| has_lived(*it) || Some(*it) == new);
-        let Some(node) = absent.choose(&mut self.rng).copied() else {
+    async fn let_join(&self, name: &str, node: u16) {
+        if self.cluster.is_member(node) {
             return;
-        };
-        let fault = self.begin(FaultKind::Join, &[node]);
+        }
+        self.begin(name, &[node]);
         self.add(node);
         self.settle(SETTLE_TIMEOUT).await;
-        self.end(&fault);
+        self.end(name);
     }
 
     fn add(&self, node: u16) {
@@ -174,22 +154,13 @@ impl Hand {
         }
     }
 
-    async fn let_leave(&mut self) {
+    async fn let_leave(&self, name: &str, node: u16) {
         let running = self.cluster.running();
-        let options = self.cluster.options();
-        // A ring of all owners may shrink to two; a larger one keeps enough members for all copies.
-        let least = if options.owners_are_fixed() {
-            2
-        } else {
-            usize::from(options.replication_factor)
-        };
-        let Some(node) = running.choose(&mut self.rng).copied() else {
-            return;
-        };
-        if running.len() <= least {
+        if !running.contains(&node) || running.len() <= plan::least_members(self.cluster.options())
+        {
             return;
         }
-        let fault = self.begin(FaultKind::Leave, &[node]);
+        self.begin(name, &[node]);
         let drained = self.cluster.leave(node).await;
         let world = self.cluster.world();
         world.note(|| format!("node-{node} has left: {drained:?}"));
@@ -198,7 +169,7 @@ impl Hand {
             self.add(node);
             self.settle(SETTLE_TIMEOUT).await;
         }
-        self.end(&fault);
+        self.end(name);
     }
 
     /// Waits until all members are in one ring. Returns whether they are.
@@ -215,151 +186,140 @@ impl Hand {
         is_settled
     }
 
-    /// A time whose order of magnitude is as likely as any other between the two.
-    fn millis(&mut self, least: u64, most: u64) -> Duration {
-        let doublings = (most / least).ilog2();
-        let least = least << self.rng.random_range(0..=doublings);
-        Duration::from_millis(
-            self.rng
-                .random_range(least..=(least * 2).min(most).max(least)),
-        )
+    async fn break_network(&self, name: &str, fault: &Fault) {
+        self.begin(name, &fault.nodes);
+        self.change_paths(fault, true);
+        self.cluster.world().sleep(fault.lasts.0).await;
+        self.change_paths(fault, false);
+        self.end(name);
     }
 
-    async fn disturb(&mut self, kind: FaultKind) {
-        let world = self.cluster.world().clone();
-        let nodes = self.cluster.options().nodes;
-        let lasts = self.millis(10, 40_000);
-        let node = self.any_node();
-        let other = (node + self.rng.random_range(1..nodes)) % nodes;
-        let group: Vec<u16> = (0..nodes).filter(|_| self.rng.random_bool(0.5)).collect();
-        let amount = self.rng.random_range(1..=100u32);
-        let fault = match kind {
-            FaultKind::Kill | FaultKind::Vanish | FaultKind::Join | FaultKind::Leave => return,
-            FaultKind::Cut | FaultKind::OneWayCut => self.begin(kind, &[node, other]),
-            FaultKind::Split => self.begin(kind, &group),
-            FaultKind::Loss | FaultKind::Disorder => self.begin(kind, &[]),
-            FaultKind::Pause
-            | FaultKind::Deaf
-            | FaultKind::Isolate
-            | FaultKind::Slow
-            | FaultKind::Stutter
-            | FaultKind::ClockStep
-            | FaultKind::ClockJump => self.begin(kind, &[node]),
-        };
-        let is_deaf = amount > 50;
-        let touches = move |from: u16, to: u16| match kind {
-            FaultKind::Cut => (from, to) == (node, other) || (to, from) == (node, other),
-            FaultKind::OneWayCut => (from, to) == (node, other),
-            FaultKind::Deaf => (if is_deaf { to } else { from }) == node,
-            FaultKind::Isolate | FaultKind::Slow => from == node || to == node,
-            FaultKind::Split => group.contains(&from) != group.contains(&to),
-            FaultKind::Loss | FaultKind::Disorder => true,
-            FaultKind::Kill
-            | FaultKind::Vanish
-            | FaultKind::Join
-            | FaultKind::Leave
-            | FaultKind::Pause
-            | FaultKind::Stutter
-            | FaultKind::ClockStep
-            | FaultKind::ClockJump => false,
-        };
-        let delay = Duration::from_millis(u64::from(amount) * 5);
-        let (begin, undo): (Change, Change) = match kind {
-            FaultKind::Cut
-            | FaultKind::OneWayCut
-            | FaultKind::Deaf
-            | FaultKind::Isolate
-            | FaultKind::Split => (
-                Box::new(|path| path.cut = true),
-                Box::new(|path| path.cut = false),
-            ),
-            FaultKind::Slow => (
-                Box::new(move |path| path.delay += delay),
-                Box::new(move |path| path.delay -= delay),
-            ),
-            FaultKind::Loss => (
-                Box::new(move |path| path.loss_ppm = amount * 3_000),
-                Box::new(|path| path.loss_ppm = 0),
-            ),
-            FaultKind::Disorder => (
-                Box::new(move |path| {
-                    (path.duplicate_ppm, path.reorder_ppm) = (amount * 3_000, amount * 5_000);
-                }),
-                Box::new(|path| (path.duplicate_ppm, path.reorder_ppm) = (0, 0)),
-            ),
-            FaultKind::Pause => {
-                world.pause(HostId(node), lasts);
-                (Box::new(|_| {}), Box::new(|_| {}))
-            }
-            FaultKind::Stutter => (Box::new(|_| {}), Box::new(|_| {})),
-            FaultKind::ClockStep => {
-                let skew = self.cluster.options().skew_millis + 50;
-                let offset = self.rng.random_range(-skew..=skew);
-                self.cluster.set_clock(node, offset);
-                (Box::new(|_| {}), Box::new(|_| {}))
-            }
-            FaultKind::ClockJump => {
-                let seconds = i64::from(amount) - 50;
-                self.cluster.set_clock(node, seconds * 1_000);
-                (Box::new(|_| {}), Box::new(|_| {}))
-            }
-            FaultKind::Kill | FaultKind::Vanish | FaultKind::Join | FaultKind::Leave => return,
-        };
-        self.change_paths(&touches, begin);
-        if kind == FaultKind::Stutter {
-            self.stutter(node, lasts).await;
+    async fn hold(&self, name: &str, fault: &Fault, node: u16) {
+        let world = self.cluster.world();
+        self.begin(name, &[node]);
+        if fault.kind == FaultKind::Pause {
+            world.pause(HostId(node), fault.lasts.0);
+            world.sleep(fault.lasts.0).await;
         } else {
-            world.sleep(lasts).await;
+            let mut rng = SmallRng::seed_from_u64(fault.draws.unwrap_or_default());
+            let until = world.now() + nanos(fault.lasts.0);
+            while world.now() < until {
+                let still = millis(&mut rng, 1, 400);
+                world.pause(HostId(node), still);
+                let runs = millis(&mut rng, 1, 400);
+                world.sleep(still + runs).await;
+            }
         }
-        if kind == FaultKind::ClockJump {
+        self.end(name);
+    }
+
+    async fn move_clock(&self, name: &str, fault: &Fault, node: u16) {
+        self.begin(name, &[node]);
+        let is_jump = fault.kind == FaultKind::ClockJump;
+        let usual = if is_jump { JUMP_MILLIS } else { STEP_MILLIS };
+        self.cluster
+            .set_clock(node, fault.offset_ms.unwrap_or(usual));
+        self.cluster.world().sleep(fault.lasts.0).await;
+        if is_jump {
             self.cluster.set_clock(node, 0);
         }
-        self.change_paths(&touches, undo);
-        self.end(&fault);
+        self.end(name);
     }
 
-    async fn stutter(&mut self, node: u16, lasts: Duration) {
-        let world = self.cluster.world().clone();
-        let until = world.now() + nanos(lasts);
-        while world.now() < until {
-            let still = self.millis(1, 400);
-            world.pause(HostId(node), still);
-            let runs = self.millis(1, 400);
-            world.sleep(still + runs).await;
-        }
-    }
-
-    fn change_paths(&self, touches: &dyn Fn(u16, u16) -> bool, mut change: Change) {
+    /// Breaks the paths that a fault concerns, or repairs them. Faults that overlap add up.
+    fn change_paths(&self, fault: &Fault, is_begin: bool) {
         let nodes = self.cluster.options().nodes;
+        let mut cuts = self.cuts.lock().unwrap_or_else(PoisonError::into_inner);
         self.cluster.world().network(|network| {
             for from in 0..nodes {
-                for to in (0..nodes).filter(|to| from != *to && touches(from, *to)) {
-                    network.change(HostId(from), HostId(to), &mut change);
+                for to in (0..nodes).filter(|to| from != *to && touches(fault, from, *to)) {
+                    let cuts = cuts.entry((from, to)).or_default();
+                    network.change(HostId(from), HostId(to), |path| {
+                        change(path, fault, is_begin, cuts);
+                    });
                 }
             }
         });
     }
 
-    fn any_node(&mut self) -> u16 {
-        self.rng.random_range(0..self.cluster.options().nodes)
-    }
-
-    fn begin(&self, kind: FaultKind, nodes: &[u16]) -> String {
-        let fault = format!("{}-{}-{}", kind.name(), self.place, self.done);
+    fn begin(&self, name: &str, nodes: &[u16]) {
         let event = Event::FaultBegin {
-            fault: fault.clone(),
+            fault: name.to_owned(),
             nodes: nodes.iter().copied().map(u32::from).collect(),
         };
         self.cluster.recorder().mark(self.cluster.world(), event);
-        fault
     }
 
-    fn end(&self, fault: &str) {
+    fn end(&self, name: &str) {
         let event = Event::FaultEnd {
-            fault: fault.to_owned(),
+            fault: name.to_owned(),
         };
         self.cluster.recorder().mark(self.cluster.world(), event);
     }
 }
 
-type Change = Box<dyn FnMut(&mut Path) + Send>;
+/// Whether a fault concerns what one node sends to another.
+fn touches(fault: &Fault, from: u16, to: u16) -> bool {
+    let nodes = fault.nodes.as_slice();
+    let is = |node: u16| nodes.contains(&node);
+    match fault.kind {
+        FaultKind::Cut => is(from) && is(to),
+        FaultKind::OneWayCut => nodes == [from, to],
+        FaultKind::Deaf => is(if fault.mute { from } else { to }),
+        FaultKind::Isolate | FaultKind::Slow => is(from) || is(to),
+        FaultKind::Split => is(from) != is(to),
+        FaultKind::Loss | FaultKind::Disorder => true,
+        FaultKind::Kill
+        | FaultKind::Vanish
+        | FaultKind::Join
+        | FaultKind::Leave
+        | FaultKind::Pause
+        | FaultKind::Stutter
+        | FaultKind::ClockStep
+        | FaultKind::ClockJump => false,
+    }
+}
+
+fn change(path: &mut Path, fault: &Fault, is_begin: bool, cuts: &mut u32) {
+    let delay = fault.delay.map_or(DELAY, |delay| delay.0);
+    let ppm = ppm(fault.percent.unwrap_or(PERCENT));
+    let add = |to: &mut u32, ppm: u32| {
+        *to = if is_begin {
+            to.saturating_add(ppm)
+        } else {
+            to.saturating_sub(ppm)
+        };
+    };
+    match fault.kind {
+        FaultKind::Slow if is_begin => path.delay += delay,
+        FaultKind::Slow => path.delay = path.delay.saturating_sub(delay),
+        FaultKind::Loss => add(&mut path.loss_ppm, ppm),
+        FaultKind::Disorder => {
+            add(&mut path.reorder_ppm, ppm);
+            add(&mut path.duplicate_ppm, ppm / 5 * 3);
+        }
+        FaultKind::Cut
+        | FaultKind::OneWayCut
+        | FaultKind::Deaf
+        | FaultKind::Isolate
+        | FaultKind::Split => {
+            add(cuts, 1);
+            path.cut = *cuts > 0;
+        }
+        FaultKind::Kill
+        | FaultKind::Vanish
+        | FaultKind::Join
+        | FaultKind::Leave
+        | FaultKind::Pause
+        | FaultKind::Stutter
+        | FaultKind::ClockStep
+        | FaultKind::ClockJump => {}
+    }
+}
+
+/// Percent as parts of a million.
+#[must_use]
+pub fn ppm(percent: f64) -> u32 {
+    // Clamped, so that nothing is cut off.
+    (percent.clamp(0.0, 100.0) * 10_000.0).round() as u32
+}

@@ -10,6 +10,7 @@
 //! - [`peers`]: the peer port of a node over the world's connections; [`node`]: a node of production code on a host.
 //! - [`cluster`]: the nodes of a run; [`workload`], [`faults`]: what happens to them; [`recorder`]: what is noted of it.
 //! - [`plant`]: known bugs, to see whether the checker finds them.
+//! - [`plan`]: what goes wrong, before it happens; [`span`]: durations as people write them.
 //! - [`logs`]: what nodes log, for people.
 //! - [`options`]: what a run is like; [`run`](mod@run): its phases; [`paths`]: rare paths that it took.
 //! - [`history`], [`check`], [`report`], [`shrink`]: what happened as seen from outside, and which promises it broke.
@@ -27,10 +28,12 @@ pub mod options;
 pub mod paths;
 pub mod peers;
 pub mod plant;
+pub mod plan;
 pub mod recorder;
 pub mod report;
 pub mod run;
 pub mod scale;
 pub mod shrink;
+pub mod span;
 pub mod workload;
 pub mod world;

@@ -3,16 +3,19 @@
 use std::{collections::BTreeSet, time::Duration};
 
 use rand::{RngExt as _, SeedableRng as _, rngs::SmallRng};
+use serde::{Deserialize, Serialize};
 use shard_cache::config::Config;
 
 use crate::{
     history::{Invariant, Promises},
     node,
+    plan::Given,
     plant::Plant,
 };
 
 /// Something that goes wrong.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum FaultKind {
     /// A process is killed; it starts again with an empty memory.
     Kill,
@@ -186,8 +189,10 @@ pub struct Options {
     pub nodes: u16,
     /// N.
     pub replication_factor: u8,
-    /// R and W.
+    /// R.
     pub quorum: u8,
+    /// W.
+    pub write_quorum: u8,
     /// Members that the first ring needs.
     pub min_members: u16,
     /// How long a member that is down stays in the ring.
@@ -224,6 +229,8 @@ pub struct Options {
     pub delay: Duration,
     /// See `delay`.
     pub jitter: Duration,
+    /// Packets that are lost all the time, in a million.
+    pub loss_ppm: u32,
     /// How far wall clocks are off at most, in milliseconds either way.
     pub skew_millis: i64,
     /// How much faster or slower clocks go at most, in parts per million.
@@ -236,6 +243,8 @@ pub struct Options {
     pub calm: Duration,
     /// A bug that all nodes have.
     pub plant: Option<Plant>,
+    /// What a file says instead of the seed.
+    pub given: Option<Given>,
 }
 
 impl std::fmt::Display for Options {
@@ -244,6 +253,7 @@ impl std::fmt::Display for Options {
             nodes,
             replication_factor,
             quorum,
+            write_quorum,
             slots,
             duration,
             clients,
@@ -255,7 +265,7 @@ impl std::fmt::Display for Options {
         let faults: Vec<_> = self.faults.iter().map(|kind| kind.name()).collect();
         write!(
             f,
-            "{nodes} nodes, N {replication_factor}, R and W {quorum}, {slots} slots; {clients} clients, {rate} \
+            "{nodes} nodes, N {replication_factor}, R {quorum}, W {write_quorum}, {slots} slots; {clients} clients, {rate} \
              operations per second on {keys} keys (set {}, delete {} %); {duration:?} with {}",
             mix.set,
             mix.delete,
@@ -303,6 +313,7 @@ impl Options {
             nodes,
             replication_factor,
             quorum: replication_factor / 2 + 1,
+            write_quorum: replication_factor / 2 + 1,
             // A ring that grows by one member at a time, before it holds anything, is safe.
             min_members: if nodes == 3 && rng.random_bool(0.5) {
                 2
@@ -342,12 +353,14 @@ impl Options {
             deadline_max: Duration::from_millis(rng.random_range(300..=2000)),
             delay: Duration::from_micros(rng.random_range(50..=2000)),
             jitter: Duration::from_micros(rng.random_range(20..=2000)),
+            loss_ppm: 0,
             skew_millis: rng.random_range(0..=80),
             drift_ppm: rng.random_range(0..=100),
             faults,
             judge: Judge::default(),
             calm: Duration::from_millis(rng.random_range(2_000..=20_000)),
             plant: None,
+            given: None,
         }
     }
 
@@ -360,7 +373,9 @@ impl Options {
     /// How many nodes form the first ring; the others may join later.
     #[must_use]
     pub fn first_nodes(&self) -> u16 {
-        if self.faults.contains(&FaultKind::Join) {
+        if let Some(given) = &self.given {
+            given.first_nodes
+        } else if self.faults.contains(&FaultKind::Join) {
             self.nodes - (self.nodes / 3).max(1)
         } else {
             self.nodes
@@ -381,7 +396,7 @@ impl Options {
         config.cluster.min_members = Some(usize::from(self.min_members.min(self.first_nodes())));
         config.cluster.ring_down_grace = self.ring_down_grace;
         config.client.quorum.read_quorum = usize::from(self.quorum);
-        config.client.quorum.write_quorum = usize::from(self.quorum);
+        config.client.quorum.write_quorum = usize::from(self.write_quorum);
         config.server.cache.max_memory = Some(256 << 20);
         config.server.cache.capacity = self.capacity_entries;
         config.server.peer.queue_bytes_max = self.queue_bytes_max;

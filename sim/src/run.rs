@@ -86,8 +86,9 @@ pub fn run(options: &Options, print: bool) -> Outcome {
         world.run_until(world.now() + slice);
     }
     let mut history = recorder.take();
-    let lived = (0..options.nodes).filter(|index| world.life(HostId(*index)) > 0);
-    history.header.cluster.nodes.truncate(lived.count());
+    let mut lived = (0..options.nodes).filter(|index| world.life(HostId(*index)) > 0);
+    let named = lived.next_back().map_or(0, |last| usize::from(last) + 1);
+    history.header.cluster.nodes.truncate(named);
     let outcome = Outcome {
         trace: world.trace_hash(),
         events: world.events(),
@@ -315,7 +316,7 @@ fn header(options: &Options) -> Header {
             nodes: (0..options.nodes).map(node::name).collect(),
             replication_factor: options.replication_factor,
             read_quorum: options.quorum,
-            write_quorum: options.quorum,
+            write_quorum: options.write_quorum,
         },
         clocks: Clocks {
             uncertainty_ns: 0,
@@ -336,8 +337,13 @@ fn promises(options: &Options) -> Promises {
     let seconds = options.duration.as_secs();
     let operations = seconds * u64::from(options.rate);
     let with_faults = u64::from(!options.faults.is_empty() && seconds >= 60);
+    let given = options.given.as_ref();
+    let mut promises = options.judge.promises();
+    if let Some(only) = given.and_then(|given| given.invariants.clone()) {
+        promises.invariants = only;
+    }
     Promises {
-        floors: Floors {
+        floors: given.and_then(|given| given.floors).unwrap_or(Floors {
             operations_min: operations / 10,
             acknowledged_min: operations / 100,
             hits_min: operations / 1000,
@@ -345,14 +351,17 @@ fn promises(options: &Options) -> Promises {
             faults_min: with_faults,
             during_faults_min: with_faults * 10,
             compared_min: 0,
-        },
-        ..options.judge.promises()
+        }),
+        ..promises
     }
 }
 
 /// The command that does the same again.
 #[must_use]
 pub fn replay(options: &Options) -> String {
+    if let Some(given) = &options.given {
+        return given.replay.clone();
+    }
     let (seed, seconds) = (options.seed, options.duration.as_secs());
     let mut command = format!("shard-cache-sim run --seed {seed} --seconds {seconds}");
     if options.faults != Options::of_seed(seed, options.duration).faults {
