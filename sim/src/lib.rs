@@ -11,6 +11,7 @@
 //! - [`cluster`]: the nodes of a run; [`workload`], [`faults`]: what happens to them; [`recorder`]: what is noted of it.
 //! - [`plant`]: known bugs, to see whether the checker finds them.
 //! - [`plan`]: what goes wrong, before it happens; [`span`]: durations as people write them.
+//! - [`plan`]: what goes wrong, before it happens; [`scenario`]: a run as a file; [`span`]: durations in it.
 //! - [`logs`]: what nodes log, for people.
 //! - [`options`]: what a run is like; [`run`](mod@run): its phases; [`paths`]: rare paths that it took.
 //! - [`history`], [`check`], [`report`], [`shrink`]: what happened as seen from outside, and which promises it broke.
@@ -33,6 +34,7 @@ pub mod recorder;
 pub mod report;
 pub mod run;
 pub mod scale;
+pub mod scenario;
 pub mod shrink;
 pub mod span;
 pub mod workload;

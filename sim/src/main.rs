@@ -8,6 +8,8 @@ use shard_cache_sim::cli::{
     mutants::{self, MutantsArguments},
     run::{self, RunArguments},
     scale::{self, ScaleArguments},
+    scenario::{self, ReplayArguments, ScenarioArguments},
+    shrink::{self, ShrinkArguments},
     sweep::{self, SweepArguments},
 };
 
@@ -29,6 +31,12 @@ enum Command {
     Scale(ScaleArguments),
     /// Does the checker find known bugs?
     Mutants(MutantsArguments),
+    /// A run of a cluster, load and faults that a file describes.
+    Scenario(ScenarioArguments),
+    /// Runs a scenario or a seed again: does the same happen?
+    Replay(ReplayArguments),
+    /// Finds the few faults of a failing run that matter.
+    Shrink(ShrinkArguments),
     /// Judges a recorded history: which promises were broken?
     Check(CheckArguments),
 }
@@ -40,6 +48,9 @@ fn main() -> ExitCode {
         Command::Sweep(arguments) => sweep::run(&arguments).into(),
         Command::Scale(arguments) => scale::run(&arguments).into(),
         Command::Mutants(arguments) => mutants::run(&arguments).into(),
+        Command::Scenario(arguments) => scenario::run(&arguments).into(),
+        Command::Replay(arguments) => scenario::replay(&arguments).into(),
+        Command::Shrink(arguments) => shrink::run(&arguments).into(),
         Command::Check(arguments) => check::run(&arguments).into(),
     }
 }

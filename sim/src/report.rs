@@ -6,7 +6,7 @@ use std::{
     fmt,
 };
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::{
     check::{Counts, Excuse, Shortfall, Verdict, Violation},
@@ -36,7 +36,7 @@ pub struct Report {
 }
 
 /// A verdict in one word.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Summary {
     /// No promise was broken, and enough happened.

@@ -4,7 +4,10 @@ use std::{fs, path::PathBuf, time::Duration};
 
 use clap::Args;
 
-use super::check::Exit;
+use super::{
+    check::Exit,
+    report_file::{ReportArguments, RunReport, words},
+};
 use crate::{
     check::check,
     history::{Event as Happened, Mark, Writer},
@@ -67,9 +70,9 @@ pub struct RunArguments {
     /// Writes the history to this file, as JSON lines.
     #[arg(long, value_name = "FILE")]
     pub history: Option<PathBuf>,
-    /// Writes the report as JSON to this file.
-    #[arg(long, value_name = "FILE")]
-    pub report: Option<PathBuf>,
+    /// Where the report goes.
+    #[command(flatten)]
+    pub report: ReportArguments,
 }
 
 /// Runs the command.
@@ -87,18 +90,16 @@ pub fn run(arguments: &RunArguments) -> Exit {
     }
     let outcome = run::run(&options, arguments.trace);
     let report = judge(&outcome);
-    let written = [
-        arguments.history.as_ref().map(|file| {
-            let sink = std::io::BufWriter::new(fs::File::create(file)?);
-            Writer::write_all(sink, &outcome.history)
-        }),
-        arguments
-            .report
-            .as_ref()
-            .map(|file| fs::write(file, format!("{}\n", report.to_json()?))),
-    ];
     println!("{}", Finding::of(&outcome, &report));
-    if let Some(error) = written.into_iter().flatten().find_map(Result::err) {
+    let kept = arguments.history.as_ref().map_or(Ok(()), |file| {
+        let sink = std::io::BufWriter::new(fs::File::create(file)?);
+        Writer::write_all(sink, &outcome.history)
+    });
+    let full = RunReport::new(&options, &outcome, &report);
+    let reported = arguments
+        .report
+        .write(&full, &words(&options, &outcome, &report));
+    if let Err(error) = kept.and(reported) {
         eprintln!("cannot write: {error}");
         return Exit::Failed;
     }

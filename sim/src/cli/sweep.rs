@@ -10,12 +10,15 @@ use std::{
 };
 
 use clap::Args;
+use serde::Serialize;
 
 use super::{
     check::Exit,
+    report_file::{ReportArguments, RunReport},
     run::{Finding, Shape, exit_of, judge},
 };
 use crate::{paths, run};
+use crate::{options::Judge, report::Summary, run};
 
 /// Between two lines of progress.
 const PROGRESS_INTERVAL: Duration = Duration::from_secs(5);
@@ -44,6 +47,9 @@ pub struct SweepArguments {
     /// The rest.
     #[command(flatten)]
     pub shape: Shape,
+    /// Where the report goes.
+    #[command(flatten)]
+    pub report: ReportArguments,
 }
 
 /// What the runs came to together.
@@ -60,6 +66,8 @@ struct Sum {
     /// Time that threads spent in runs, apart from judging.
     busy: Duration,
     paths: BTreeMap<&'static str, u64>,
+    /// The runs that were not good, in full.
+    bad: Vec<RunReport>,
     told: Option<Instant>,
 }
 
@@ -86,8 +94,15 @@ pub fn run(arguments: &SweepArguments) -> Exit {
             });
         }
     });
-    let sum = sum.into_inner().unwrap_or_else(PoisonError::into_inner);
-    sum.tell(arguments, now() - started);
+    let mut sum = sum.into_inner().unwrap_or_else(PoisonError::into_inner);
+    sum.sort();
+    let took = now() - started;
+    let said = sum.words(arguments, took);
+    print!("{said}");
+    if let Err(error) = arguments.report.write(&sum.report(arguments, took), &said) {
+        eprintln!("cannot write the report: {error}");
+        return Exit::Failed;
+    }
     if !sum.failed.is_empty() || !sum.unrepeatable.is_empty() {
         Exit::Violated
     } else if !sum.vacuous.is_empty() {
@@ -137,6 +152,9 @@ fn one(arguments: &SweepArguments, seed: u64, started: Instant, sum: &Mutex<Sum>
     }
     let mut sum = sum.lock().unwrap_or_else(PoisonError::into_inner);
     sum.runs += 1;
+    if !is_good {
+        sum.bad.push(RunReport::new(&options, &outcome, &report));
+    }
     match exit {
         Exit::Kept => {}
         Exit::Vacuous => sum.vacuous.push(seed),
@@ -166,12 +184,67 @@ fn one(arguments: &SweepArguments, seed: u64, started: Instant, sum: &Mutex<Sum>
     is_good
 }
 
+/// What the runs of a sweep came to, for programs.
+#[derive(Serialize)]
+struct SweepReport<'a> {
+    verdict: Summary,
+    replay: String,
+    first: u64,
+    seeds: u64,
+    runs: u64,
+    failed: &'a [u64],
+    vacuous: &'a [u64],
+    unrepeatable: &'a [u64],
+    operations: u64,
+    during_faults: u64,
+    faults: u64,
+    simulated_seconds: f64,
+    took_seconds: f64,
+    rare_paths: &'a BTreeMap<&'static str, u64>,
+    bad: &'a [RunReport],
+}
+
 impl Sum {
-    fn tell(&self, arguments: &SweepArguments, took: Duration) {
+    /// In the order of seeds, whichever thread was faster.
+    fn sort(&mut self) {
+        self.failed.sort_unstable();
+        self.vacuous.sort_unstable();
+        self.unrepeatable.sort_unstable();
+        self.bad.sort_by_key(|run| run.options.seed);
+    }
+
+    fn report<'a>(&'a self, arguments: &SweepArguments, took: Duration) -> SweepReport<'a> {
+        let verdict = if !self.failed.is_empty() || !self.unrepeatable.is_empty() {
+            Summary::Violated
+        } else if self.vacuous.is_empty() {
+            Summary::Kept
+        } else {
+            Summary::Vacuous
+        };
+        SweepReport {
+            verdict,
+            replay: replay(arguments),
+            first: arguments.first,
+            seeds: arguments.seeds,
+            runs: self.runs,
+            failed: &self.failed,
+            vacuous: &self.vacuous,
+            unrepeatable: &self.unrepeatable,
+            operations: self.operations,
+            during_faults: self.during_faults,
+            faults: self.faults,
+            simulated_seconds: self.simulated.as_secs_f64(),
+            took_seconds: took.as_secs_f64(),
+            rare_paths: &self.paths,
+            bad: &self.bad,
+        }
+    }
+
+    fn words(&self, arguments: &SweepArguments, took: Duration) -> String {
         let hours = self.simulated.as_secs_f64() / 3600.0;
         let speed = self.simulated.as_secs_f64() / self.busy.as_secs_f64().max(0.001);
-        println!(
-            "{} seeds from {}: {} failed {:?}, {} vacuous {:?}, {} unrepeatable {:?}",
+        let mut words = format!(
+            "{} seeds from {}: {} failed {:?}, {} vacuous {:?}, {} unrepeatable {:?}\n",
             self.runs,
             arguments.first,
             self.failed.len(),
@@ -181,18 +254,38 @@ impl Sum {
             self.unrepeatable.len(),
             self.unrepeatable
         );
-        println!(
-            "{} operations, {} of them during {} faults",
+        words.push_str(&format!(
+            "{} operations, {} of them during {} faults\n",
             self.operations, self.during_faults, self.faults
-        );
-        println!(
-            "{hours:.2} simulated hours in {took:.1?}, {:.2} seeds per second, {speed:.0}x real time per thread",
+        ));
+        words.push_str(&format!(
+            "{hours:.2} simulated hours in {took:.1?}, {:.2} seeds per second, {speed:.0}x real time per thread\n",
             self.runs as f64 / took.as_secs_f64().max(0.001)
-        );
+        ));
         for (name, count) in &self.paths {
-            println!("  {name}: {count}");
+            words.push_str(&format!("  {name}: {count}\n"));
         }
+        for replay in self.bad.iter().filter_map(|run| run.report.replay.as_ref()) {
+            words.push_str(&format!("replay: {replay}\n"));
+        }
+        words
     }
+}
+
+/// The command that does the sweep again.
+fn replay(arguments: &SweepArguments) -> String {
+    let (seeds, first, shape) = (arguments.seeds, arguments.first, &arguments.shape);
+    let seconds = shape.seconds.unwrap_or(shape.minutes * 60);
+    let mut command =
+        format!("shard-cache-sim sweep --seeds {seeds} --first {first} --seconds {seconds}");
+    if let Some(only) = &shape.faults {
+        let names: Vec<_> = only.iter().map(|kind| kind.name()).collect();
+        command.push_str(&format!(" --faults {}", names.join(",")));
+    }
+    if shape.promises == Judge::Full {
+        command.push_str(" --promises full");
+    }
+    command
 }
 
 #[allow(

@@ -1,0 +1,255 @@
+//! A run as a file: a cluster, its network, its load, what goes wrong when, and what is promised. What a file leaves out
+//! has the value of [`Scenario::default`].
+//!
+//! - `read`: from a file, with the place of whatever is wrong in it.
+//! - `check`: what must hold between values.
+//! - `convert`: to and from [`Options`](crate::options::Options).
+
+mod check;
+mod convert;
+mod read;
+
+use std::{collections::BTreeSet, fmt, time::Duration};
+
+use serde::{
+    Deserialize, Deserializer, Serialize, Serializer,
+    de::{Error, SeqAccess, Visitor},
+};
+
+pub use self::read::read_file;
+use crate::{
+    history::{Floors, Invariant},
+    options::Judge,
+    plan::Fault,
+    report::Summary,
+    span::Span,
+};
+
+/// A run as a file.
+#[derive(Clone, PartialEq, Debug, Default, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Scenario {
+    /// What follows from chance follows from it.
+    pub seed: u64,
+    /// How long clients work and faults happen, in minutes; 5 if neither this nor `seconds` is there.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub minutes: Option<u64>,
+    /// The same in seconds.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub seconds: Option<u64>,
+    /// The cluster.
+    pub topology: Topology,
+    /// The network and the clocks.
+    pub network: Network,
+    /// What clients do.
+    pub load: Load,
+    /// What goes wrong.
+    pub faults: Vec<Fault>,
+    /// What is promised.
+    pub promises: Wanted,
+    /// How much has to happen for a verdict; what is usual for the load if absent.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub floors: Option<Floors>,
+    /// The verdict that is expected.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub expect: Option<Summary>,
+    /// The trace that a run of this had.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub trace: Option<String>,
+}
+
+/// The cluster of a scenario.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Topology {
+    /// How many nodes there are, from 2 to 64.
+    pub nodes: u16,
+    /// How many of them form the first ring; all if absent. The others join by faults of that kind.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub first_nodes: Option<u16>,
+    /// N: owners per key.
+    pub replication_factor: u8,
+    /// R; a majority of N if absent.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub read_quorum: Option<u8>,
+    /// W; a majority of N if absent.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub write_quorum: Option<u8>,
+    /// Slots of the ring.
+    pub slots: u16,
+    /// Members that the first ring needs; all of the first nodes if absent.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub min_members: Option<u16>,
+    /// How long a member that is down stays in the ring.
+    pub ring_down_grace: Span,
+    /// Entries that a node keeps.
+    pub capacity_entries: usize,
+    /// Bytes of hints for one target.
+    pub hint_bytes: usize,
+    /// Bytes queued for one peer.
+    pub queue_bytes: usize,
+    /// How long a peer may leave an operation unanswered.
+    pub stall_timeout: Span,
+    /// When a read asks one more owner.
+    pub hedge_after: Span,
+    /// The share of reads that may, from 0 to 1.
+    pub hedge_share: f64,
+}
+
+impl Default for Topology {
+    fn default() -> Self {
+        Self {
+            nodes: 3,
+            first_nodes: None,
+            replication_factor: 3,
+            read_quorum: None,
+            write_quorum: None,
+            slots: 256,
+            min_members: None,
+            ring_down_grace: Span(Duration::from_secs(24 * 3600)),
+            capacity_entries: 100_000,
+            hint_bytes: 64 << 20,
+            queue_bytes: 16 << 20,
+            stall_timeout: Span(Duration::from_millis(200)),
+            hedge_after: Span(Duration::from_millis(20)),
+            hedge_share: 0.1,
+        }
+    }
+}
+
+/// The network and the clocks of a scenario.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Network {
+    /// Shortest delay of a packet between two nodes.
+    pub delay: Span,
+    /// What is added at most; one packet in a hundred takes ten times that.
+    pub jitter: Span,
+    /// Packets lost all the time, in percent.
+    pub loss_percent: f64,
+    /// How far wall clocks are off at most, in milliseconds either way.
+    pub clock_skew_ms: i64,
+    /// How much faster or slower clocks go at most, in parts per million.
+    pub clock_drift_ppm: i64,
+}
+
+impl Default for Network {
+    fn default() -> Self {
+        Self {
+            delay: Span(Duration::from_micros(250)),
+            jitter: Span(Duration::from_micros(200)),
+            loss_percent: 0.0,
+            clock_skew_ms: 20,
+            clock_drift_ppm: 50,
+        }
+    }
+}
+
+/// What clients of a scenario do. Shares are in percent.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Load {
+    /// Operations per second, of all clients together.
+    pub rate: u32,
+    /// Clients.
+    pub clients: u16,
+    /// Keys.
+    pub keys: u32,
+    /// Operations that store.
+    pub set: u32,
+    /// Operations that delete. The rest reads.
+    pub delete: u32,
+    /// Of what is stored, how much expires.
+    pub ttl: u32,
+    /// Operations at ONE.
+    pub one: u32,
+    /// Operations at ALL. The rest is at QUORUM.
+    pub all: u32,
+    /// Operations that accept degraded service.
+    pub degrade: u32,
+    /// Largest value, in bytes.
+    pub value_bytes: usize,
+    /// Longest time that a client gives a request.
+    pub deadline: Span,
+}
+
+impl Default for Load {
+    fn default() -> Self {
+        Self {
+            rate: 120,
+            clients: 12,
+            keys: 100,
+            set: 40,
+            delete: 5,
+            ttl: 0,
+            one: 0,
+            all: 0,
+            degrade: 0,
+            value_bytes: 300,
+            deadline: Span(Duration::from_secs(1)),
+        }
+    }
+}
+
+/// What a scenario promises.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Wanted {
+    /// What this release keeps, or everything.
+    By(Judge),
+    /// These invariants, as this release keeps them.
+    Only(BTreeSet<Invariant>),
+}
+
+impl Default for Wanted {
+    fn default() -> Self {
+        Self::By(Judge::Release)
+    }
+}
+
+impl Serialize for Wanted {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        match self {
+            Self::By(Judge::Release) => serializer.serialize_str(RELEASE),
+            Self::By(Judge::Full) => serializer.serialize_str(FULL),
+            Self::Only(invariants) => invariants.serialize(serializer),
+        }
+    }
+}
+
+impl<'de> Deserialize<'de> for Wanted {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(WantedVisitor)
+    }
+}
+
+const RELEASE: &str = "release";
+const FULL: &str = "full";
+
+struct WantedVisitor;
+
+impl<'de> Visitor<'de> for WantedVisitor {
+    type Value = Wanted;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("release, full or a list of invariants")
+    }
+
+    fn visit_str<E: Error>(self, text: &str) -> Result<Wanted, E> {
+        match text {
+            RELEASE => Ok(Wanted::By(Judge::Release)),
+            FULL => Ok(Wanted::By(Judge::Full)),
+            other => Err(E::unknown_variant(
+                other,
+                &[RELEASE, FULL, "a list of invariants"],
+            )),
+        }
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Wanted, A::Error> {
+        let mut only = BTreeSet::new();
+        while let Some(invariant) = list.next_element()? {
+            only.insert(invariant);
+        }
+        Ok(Wanted::Only(only))
+    }
+}
