@@ -2,10 +2,9 @@
 
 pub mod check;
 pub mod mutants;
-pub mod run;
-pub mod scale;
 pub mod report_file;
 pub mod run;
+pub mod scale;
 pub mod scenario;
 pub mod shrink;
 pub mod sweep;

@@ -17,8 +17,7 @@ use super::{
     report_file::{ReportArguments, RunReport},
     run::{Finding, Shape, exit_of, judge},
 };
-use crate::{paths, run};
-use crate::{options::Judge, report::Summary, run};
+use crate::{options::Judge, paths, report::Summary, run};
 
 /// Between two lines of progress.
 const PROGRESS_INTERVAL: Duration = Duration::from_secs(5);
@@ -282,8 +281,10 @@ fn replay(arguments: &SweepArguments) -> String {
         let names: Vec<_> = only.iter().map(|kind| kind.name()).collect();
         command.push_str(&format!(" --faults {}", names.join(",")));
     }
-    if shape.promises == Judge::Full {
-        command.push_str(" --promises full");
+    match shape.promises {
+        None | Some(Judge::Release) => {}
+        Some(Judge::Agreement) => command.push_str(" --promises agreement"),
+        Some(Judge::Full) => command.push_str(" --promises full"),
     }
     command
 }

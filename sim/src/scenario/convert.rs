@@ -99,6 +99,7 @@ impl Scenario {
             faults: self.faults.iter().map(|fault| fault.kind).collect(),
             judge,
             calm: Duration::ZERO,
+            plant: None,
             given: Some(Given {
                 plan: self.faults.clone(),
                 first_nodes: self.first_nodes(),

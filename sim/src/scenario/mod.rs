@@ -194,7 +194,7 @@ impl Default for Load {
 /// What a scenario promises.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Wanted {
-    /// What this release keeps, or everything.
+    /// What this release keeps, the same and that owners agree in the end, or everything.
     By(Judge),
     /// These invariants, as this release keeps them.
     Only(BTreeSet<Invariant>),
@@ -210,6 +210,7 @@ impl Serialize for Wanted {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         match self {
             Self::By(Judge::Release) => serializer.serialize_str(RELEASE),
+            Self::By(Judge::Agreement) => serializer.serialize_str(AGREEMENT),
             Self::By(Judge::Full) => serializer.serialize_str(FULL),
             Self::Only(invariants) => invariants.serialize(serializer),
         }
@@ -223,6 +224,7 @@ impl<'de> Deserialize<'de> for Wanted {
 }
 
 const RELEASE: &str = "release";
+const AGREEMENT: &str = "agreement";
 const FULL: &str = "full";
 
 struct WantedVisitor;
@@ -231,16 +233,17 @@ impl<'de> Visitor<'de> for WantedVisitor {
     type Value = Wanted;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("release, full or a list of invariants")
+        f.write_str("release, agreement, full or a list of invariants")
     }
 
     fn visit_str<E: Error>(self, text: &str) -> Result<Wanted, E> {
         match text {
             RELEASE => Ok(Wanted::By(Judge::Release)),
+            AGREEMENT => Ok(Wanted::By(Judge::Agreement)),
             FULL => Ok(Wanted::By(Judge::Full)),
             other => Err(E::unknown_variant(
                 other,
-                &[RELEASE, FULL, "a list of invariants"],
+                &[RELEASE, AGREEMENT, FULL, "a list of invariants"],
             )),
         }
     }
