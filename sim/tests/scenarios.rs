@@ -109,7 +109,10 @@ fn unknown_keys_and_values_are_refused_with_their_place_and_what_is_accepted() {
         "{stderr}"
     );
     let stderr = refused("promises.yaml", "promises: all\n");
-    assert!(stderr.contains("accepted: release, agreement, full"), "{stderr}");
+    assert!(
+        stderr.contains("accepted: release, agreement, full"),
+        "{stderr}"
+    );
 }
 
 #[test]
