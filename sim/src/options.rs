@@ -13,6 +13,9 @@ use crate::{
     plant::Plant,
 };
 
+/// The first so many nodes are the seeds of all.
+pub const SEED_NODES: u16 = 3;
+
 /// Something that goes wrong.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -388,7 +391,7 @@ impl Options {
         let mut config = Config::default();
         config.node.name = Some(node::name(index));
         config.cluster.id = "simulated".to_owned();
-        config.cluster.seeds = (0..self.nodes.min(3))
+        config.cluster.seeds = (0..self.nodes.min(SEED_NODES))
             .map(|seed| node::address(seed).to_string())
             .collect();
         config.cluster.slots = self.slots;

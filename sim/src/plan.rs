@@ -15,7 +15,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     history::{Floors, Invariant},
-    options::{FaultKind, Options},
+    options::{FaultKind, Options, SEED_NODES},
     span::Span,
 };
 
@@ -341,6 +341,11 @@ impl Drawing<'_> {
         }
         let members: Vec<u16> = self.members.iter().copied().collect();
         let node = members.choose(&mut self.rng).copied()?;
+        // A node that joins when every seed has left finds nobody, which nothing promises otherwise.
+        let seeds = members.iter().filter(|member| **member < SEED_NODES);
+        if node < SEED_NODES && seeds.count() == 1 {
+            return None;
+        }
         self.members.remove(&node);
         Some(node)
     }
