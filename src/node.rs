@@ -3,11 +3,11 @@
 
 mod addresses;
 mod desk;
+mod drain;
 mod keeper;
 mod traces;
 
 use std::{
-    fmt,
     future::Future,
     net::SocketAddr,
     sync::{
@@ -35,12 +35,13 @@ pub use addresses::Advertised;
 pub use addresses::{AddressError, Addresses};
 use addresses::{Listeners, Sockets};
 use desk::{Desk, Facts};
+pub use drain::Drained;
 use keeper::{Keeper, KeeperParts};
 use traces::Traces;
 
 use crate::{
     api::{self, ClusterQueries, Edge, Limits, Reflection, ServingSwitch, peer::PeerParts},
-    clock::{Clock, Entropy, Monotonic, SystemClock},
+    clock::{Clock, Entropy, SystemClock},
     config::{Config, GossipProfile, LimitsConfig},
     coordinator::{self, Coordinator, Degrade, Ledger, Policy, RingCell},
     handoff::{HintLimits, HintStats, OwedHints, delivery::HintDelivery},
@@ -72,17 +73,6 @@ const EXPIRY_INTERVAL: Duration = Duration::from_millis(100);
 const EXPIRY_BUDGET: usize = 4096;
 /// How often readiness is looked at for `grpc.health.v1`.
 const READINESS_INTERVAL: Duration = Duration::from_millis(200);
-/// Between telling load balancers that this node leaves and refusing their requests.
-const DRAIN_NOTICE: Duration = Duration::from_secs(1);
-/// How long connections may take to end when all requests have.
-const DRAIN_CONNECTIONS_TIMEOUT: Duration = Duration::from_secs(1);
-/// How often a leaving node looks whether its requests and hints are done.
-const SETTLE_INTERVAL: Duration = Duration::from_millis(50);
-/// What is left of the drain timeout for leaving gossip and closing once requests and hints had their time.
-const DRAIN_RESERVE: Duration = LEAVE_LINGER
-    .saturating_add(DRAIN_CONNECTIONS_TIMEOUT)
-    .saturating_add(Duration::from_millis(500));
-
 /// What a node on this machine takes from its surroundings, beside the machine's sockets and tasks.
 pub struct Seams {
     /// Time.
@@ -132,46 +122,6 @@ pub enum StartError {
     /// Membership.
     #[error(transparent)]
     Membership(#[from] DriverError),
-}
-
-/// What a leaving node has not finished.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-struct Left {
-    requests: usize,
-    writes: usize,
-    hints: usize,
-}
-
-impl Left {
-    const fn is_nothing(self) -> bool {
-        self.requests == 0 && self.writes == 0 && self.hints == 0
-    }
-}
-
-impl fmt::Display for Left {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self {
-            requests,
-            writes,
-            hints,
-        } = self;
-        write!(
-            f,
-            "{requests} requests in flight, {writes} exchanges under way, {hints} hints owed to present members"
-        )
-    }
-}
-
-/// How a drain ended.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub enum Drained {
-    /// Everything was handed over.
-    Clean,
-    /// Something was not.
-    Unsafe {
-        /// What.
-        reason: String,
-    },
 }
 
 /// A running node.
@@ -427,92 +377,6 @@ impl Node {
             cluster_id: config.cluster.id.clone(),
             parameters: parameters(config),
         })
-    }
-
-    /// Leaves in order: tells the others, stops taking requests, finishes those under way, hands over hints, leaves
-    /// gossip, closes; all within `node.drain_timeout`. Traces are exported last, for a bounded time of their own.
-    ///
-    /// Dropping the future leaves the node half stopped; end the process then.
-    pub async fn drain(self) -> Drained {
-        tracing::info!("draining");
-        let clock = Arc::clone(&self.core.clock);
-        let deadline = clock.monotonic() + self.drain_timeout;
-        let drained = tokio::select! {
-            biased;
-            drained = self.leave(deadline.saturating_sub(DRAIN_RESERVE)) => drained,
-            () = clock.sleep(self.drain_timeout) => Drained::Unsafe {
-                reason: format!("not done within {:?}: {}", self.drain_timeout, self.left()),
-            },
-        };
-        self.traces.stop(&*clock).await;
-        drained
-    }
-
-    /// Leaves; whatever is not finished by `settle_deadline` is given up and told.
-    async fn leave(&self, settle_deadline: Monotonic) -> Drained {
-        self.draining.store(true, Ordering::Release);
-        self.leaving.cancel();
-        self.core.clock.sleep(DRAIN_NOTICE).await;
-        self.coordinator.stop_admitting();
-        self.stop_clients.cancel();
-        let left = self.settle(settle_deadline).await;
-        let gossip = self.membership.leave().await;
-        self.stop_peers.cancel();
-        self.core.transport.close();
-        tokio::select! {
-            biased;
-            () = self.core.workers.stop() => {}
-            () = self.core.clock.sleep(DRAIN_CONNECTIONS_TIMEOUT) => {
-                tracing::warn!("some connections did not end in time");
-            }
-        }
-        self.membership.shutdown().await;
-        if !left.is_nothing() {
-            return Drained::Unsafe {
-                reason: format!("not done in time: {left}"),
-            };
-        }
-        match gossip {
-            Ok(()) => Drained::Clean,
-            Err(error) => Drained::Unsafe {
-                reason: format!("gossip was not left: {error}"),
-            },
-        }
-    }
-
-    /// Waits until every request has been answered, every write under way has been settled and nothing is owed to
-    /// members that can be reached. Returns what is left at the deadline.
-    async fn settle(&self, deadline: Monotonic) -> Left {
-        // Two looks in a row: between leaving the table and becoming a hint an exchange is in neither count.
-        let mut clear = false;
-        loop {
-            let left = self.left();
-            if (clear && left.is_nothing()) || self.core.clock.monotonic() >= deadline {
-                return left;
-            }
-            clear = left.is_nothing();
-            self.core.clock.sleep(SETTLE_INTERVAL).await;
-        }
-    }
-
-    fn left(&self) -> Left {
-        Left {
-            requests: self.admission.in_flight(),
-            // A write whose slow owner has not answered may still become a hint.
-            writes: self.core.ledger.under_way(),
-            hints: self.hints_owed_to_present(),
-        }
-    }
-
-    fn hints_owed_to_present(&self) -> usize {
-        let view = self.view();
-        let present = |target: NodeId| {
-            view.member(target)
-                .is_some_and(|member| member.liveness.is_present())
-        };
-        let stats = self.core.hints.stats();
-        let owed = stats.targets.iter().filter(|target| present(target.target));
-        owed.map(|target| target.pending).sum()
     }
 
     async fn serve(&self, config: &Config, listeners: Listeners) {

@@ -390,9 +390,9 @@ mod tests {
         }
     }
 
-    #[test]
-    fn a_budget_is_what_is_left_when_the_batch_is_sent() {
-        let operation = Operation {
+    /// A read that ends at 500 ms.
+    fn read() -> Operation {
+        Operation {
             token: 1,
             slot: Slot(0),
             configuration: SlotConfiguration {
@@ -406,8 +406,12 @@ mod tests {
                 key: Key::new(Bytes::from_static(b"k")),
                 want: Want::Record,
             },
-        };
-        let sent = encode_operation(operation, Monotonic::from_millis(200));
+        }
+    }
+
+    #[test]
+    fn a_budget_is_what_is_left_when_the_batch_is_sent() {
+        let sent = encode_operation(read(), Monotonic::from_millis(200));
         assert_eq!(sent.budget_micros, 300_000);
         assert!(
             sent.trace_context.is_empty(),
@@ -419,22 +423,7 @@ mod tests {
 
     #[test]
     fn an_operation_that_waited_beyond_its_deadline_has_no_budget_and_arrives_expired() {
-        let operation = Operation {
-            token: 1,
-            slot: Slot(0),
-            configuration: SlotConfiguration {
-                root: 0,
-                number: 1,
-                owners: 0,
-            },
-            deadline: Monotonic::from_millis(500),
-            trace: None,
-            kind: Kind::Read {
-                key: Key::new(Bytes::from_static(b"k")),
-                want: Want::Record,
-            },
-        };
-        let sent = encode_operation(operation, Monotonic::from_millis(501));
+        let sent = encode_operation(read(), Monotonic::from_millis(501));
         assert_eq!(sent.budget_micros, 0);
         let now = Monotonic::from_secs(9);
         assert!(decode_operation(sent, now).unwrap().deadline <= now);

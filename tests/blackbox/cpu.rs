@@ -1,7 +1,6 @@
 //! A CPU that is used up: part of the requests is shed, writes first, until it is free again.
 
 use std::{
-    collections::BTreeMap,
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
@@ -10,7 +9,6 @@ use std::{
 };
 
 use shard_cache::{
-    config::{self, Sources},
     node::{Drained, Node, Seams},
     overload::{
         meter::{Counters, CpuTime},
@@ -19,7 +17,7 @@ use shard_cache::{
 };
 use shard_cache_client::{CallOptions, Client, ClientError, ClientOptions, Ttl, Value};
 
-use crate::harness::{Cluster, Options, PATIENCE, Room, http, lookout::Lookout, until};
+use crate::harness::{Cluster, Options, PATIENCE, Room, http, inside, lookout::Lookout, until};
 use crate::overload::PUSHBACK;
 
 const THRESHOLD: f64 = 0.9;
@@ -117,9 +115,16 @@ async fn a_node_that_reads_a_used_up_cpu_sheds_over_both_faces_until_it_reads_a_
         cpu: Box::new(cpu),
         ..Seams::system()
     };
-    let node = Node::start(configuration(), seams)
-        .await
-        .expect("the node starts");
+    let node = Node::start(
+        inside::configuration(&[
+            ("server.limits.cpu_threshold", "0.9"),
+            ("server.limits.cpu_window", "1s"),
+            ("cluster.bootstrap_wait", "100ms"),
+        ]),
+        seams,
+    )
+    .await
+    .expect("the node starts");
     let at = node.addresses();
     until("it is ready", PATIENCE, async || {
         match http::get(at.http, "/readyz").await?.status {
@@ -165,27 +170,6 @@ async fn a_node_that_reads_a_used_up_cpu_sheds_over_both_faces_until_it_reads_a_
     }
     assert_eq!((served.ok, served.shed), ([20, 20], [0, 0]));
     assert_eq!(node.drain().await, Drained::Clean);
-}
-
-fn configuration() -> config::Config {
-    let environment = [
-        ("SHARD_CACHE__SERVER__GRPC__PORT", "0"),
-        ("SHARD_CACHE__SERVER__HTTP__PORT", "0"),
-        ("SHARD_CACHE__SERVER__GOSSIP__PORT", "0"),
-        ("SHARD_CACHE__SERVER__CACHE__MAX_MEMORY", "64MiB"),
-        ("SHARD_CACHE__SERVER__LIMITS__CPU_THRESHOLD", "0.9"),
-        ("SHARD_CACHE__SERVER__LIMITS__CPU_WINDOW", "1s"),
-        ("SHARD_CACHE__CLUSTER__BOOTSTRAP_WAIT", "100ms"),
-    ];
-    let environment: BTreeMap<String, String> = environment
-        .map(|(name, value)| (name.to_owned(), value.to_owned()))
-        .into();
-    let sources = Sources {
-        environment,
-        ..Sources::default()
-    };
-    let loaded = config::load(sources).expect("the configuration is legal");
-    loaded.config
 }
 
 async fn shed_over_http(address: std::net::SocketAddr) -> Result<(), String> {

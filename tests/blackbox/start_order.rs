@@ -1,7 +1,6 @@
 //! Nodes may start in any order, and before their seed has an address.
 
 use std::{
-    collections::BTreeMap,
     io,
     net::SocketAddr,
     sync::{
@@ -11,14 +10,11 @@ use std::{
     time::Duration,
 };
 
-use shard_cache::{
-    config::{self, Sources},
-    node::{Drained, Node, Seams},
-};
+use shard_cache::node::{Drained, Node, Seams};
 use shard_cache_client::{CallOptions, Ttl, Value};
 use shard_cache_membership::resolver::{Resolution, Resolver};
 
-use crate::harness::{Cluster, Launch, NodeProcess, PATIENCE, Room, holds, http, until};
+use crate::harness::{Cluster, Launch, NodeProcess, PATIENCE, Room, holds, http, inside, until};
 
 /// How much later the seed starts than the others.
 const SEED_DELAY: Duration = Duration::from_secs(4);
@@ -89,9 +85,16 @@ async fn a_seed_name_that_resolves_only_later_is_found() {
         resolver: Arc::clone(&resolver) as Arc<dyn Resolver>,
         ..Seams::system()
     };
-    let second = Node::start(configuration(), seams)
-        .await
-        .expect("the node starts");
+    let second = Node::start(
+        inside::configuration(&[
+            ("cluster.seeds", "late.shard-cache.test:7946"),
+            ("cluster.min_members", "2"),
+            ("node.name", "n2"),
+        ]),
+        seams,
+    )
+    .await
+    .expect("the node starts");
     let at = second.addresses().http;
     until(
         "the name was asked for again",
@@ -134,28 +137,6 @@ async fn a_seed_name_that_resolves_only_later_is_found() {
         b"v"
     );
     assert_eq!(second.drain().await, Drained::Clean);
-}
-
-fn configuration() -> config::Config {
-    let environment = [
-        ("SHARD_CACHE__SERVER__GRPC__PORT", "0"),
-        ("SHARD_CACHE__SERVER__HTTP__PORT", "0"),
-        ("SHARD_CACHE__SERVER__GOSSIP__PORT", "0"),
-        ("SHARD_CACHE__SERVER__CACHE__MAX_MEMORY", "64MiB"),
-        ("SHARD_CACHE__CLUSTER__SEEDS", "late.shard-cache.test:7946"),
-        ("SHARD_CACHE__CLUSTER__MIN_MEMBERS", "2"),
-        ("SHARD_CACHE__NODE__NAME", "n2"),
-    ];
-    let environment: BTreeMap<String, String> = environment
-        .map(|(name, value)| (name.to_owned(), value.to_owned()))
-        .into();
-    let sources = Sources {
-        environment,
-        ..Sources::default()
-    };
-    config::load(sources)
-        .expect("the configuration is legal")
-        .config
 }
 
 /// A name that has no address until it appears.

@@ -65,22 +65,10 @@ fn last_heal<'a>(case: &Case<'a>, before_ns: u64) -> Option<(u64, &'a [u32])> {
     let last = marks
         .filter(|mark| mark.at_ns <= before_ns && ends_or_begins_peace(&mark.event))
         .max_by_key(|mark| mark.at_ns)?;
-    match &last.event {
-        Event::Healed { nodes } => Some((last.at_ns, nodes)),
-        Event::FaultBegin { .. }
-        | Event::FaultEnd { .. }
-        | Event::Crash { .. }
-        | Event::Boot { .. }
-        | Event::Join { .. }
-        | Event::Leave { .. }
-        | Event::Clock { .. }
-        | Event::Owners { .. }
-        | Event::Settled
-        | Event::Unsettled { .. }
-        | Event::Evictions { .. }
-        | Event::Membership { .. }
-        | Event::Usage { .. } => None,
-    }
+    let Event::Healed { nodes } = &last.event else {
+        return None;
+    };
+    Some((last.at_ns, nodes))
 }
 
 /// Whether an event begins or ends a time in which nodes must agree.

@@ -3,6 +3,7 @@
 //! - `node`: one process: started, killed, stopped, frozen, restarted on the ports it had.
 //! - `collector`: keeps the spans that nodes export.
 //! - `cluster`: several of them, and what it means that they agree.
+//! - `inside`: a node within the test's own process.
 //! - `http`: as much of HTTP/1.1 as the tests need.
 //! - `load`: concurrent writers of unique keys that remember what was acknowledged, and reading it all back.
 //! - `lookout`: looks at the members meanwhile.
@@ -13,6 +14,7 @@
 pub(crate) mod cluster;
 pub(crate) mod collector;
 pub(crate) mod http;
+pub(crate) mod inside;
 pub(crate) mod load;
 pub(crate) mod lookout;
 pub(crate) mod node;
