@@ -30,6 +30,7 @@ pub mod operation;
 pub mod overload;
 pub mod replica;
 pub mod ring;
+pub mod slot_set;
 pub mod store;
 mod sync;
 pub mod telemetry;

@@ -44,7 +44,11 @@ use crate::{
     clock::{Clock, Entropy, SystemClock},
     config::{Config, GossipProfile, LimitsConfig},
     coordinator::{self, Coordinator, Degrade, Ledger, Policy, RingCell},
-    handoff::{HintLimits, HintStats, OwedHints, delivery::HintDelivery},
+    handoff::{
+        HintLimits, HintStats, OwedHints,
+        delivery::HintDelivery,
+        slots::{SlotHandoff, Slots},
+    },
     overload::{
         Admission,
         system::{CpuSource, SystemCpu},
@@ -54,6 +58,8 @@ use crate::{
     ring::{
         Ring, RingMember, Shape,
         roster::{Roster, RosterConfig},
+        slot::Quorums,
+        table::SlotCounts,
     },
     store::{self, Store},
     telemetry::Metrics,
@@ -149,6 +155,7 @@ struct Core {
     metrics: Arc<Metrics>,
     store: Arc<Store>,
     ring: RingCell,
+    slots: Arc<Slots>,
     hints: Arc<OwedHints>,
     ledger: Arc<Ledger>,
     replica: Arc<Replica>,
@@ -236,6 +243,7 @@ impl Node {
             membership: membership.clone(),
             transport: Arc::clone(&core.transport) as Arc<dyn PeerTransport>,
             ring: core.ring.clone(),
+            slots: Arc::clone(&core.slots),
             store: Arc::clone(&core.store),
             hints: Arc::clone(&core.hints),
             replica: Arc::clone(&core.replica),
@@ -256,6 +264,7 @@ impl Node {
             membership: membership.clone(),
             keeper: keeper_desk,
             ring: core.ring.clone(),
+            slots: Arc::clone(&core.slots),
             store: Arc::clone(&core.store),
             hints: Arc::clone(&core.hints),
             coordinator: Arc::clone(&coordinator),
@@ -287,7 +296,7 @@ impl Node {
 
     /// Starts the tasks of a node that was built.
     pub fn run(&self, loops: Loops) {
-        self.core.start_workers();
+        self.core.start_workers(&self.membership);
         let Loops { keeper, targets } = loops;
         self.core
             .workers
@@ -347,6 +356,12 @@ impl Node {
         self.core.ring.ring.load_full()
     }
 
+    /// How many slots are how far.
+    #[must_use]
+    pub fn slots(&self) -> SlotCounts {
+        self.core.slots.counts()
+    }
+
     /// Counters.
     #[must_use]
     pub const fn metrics(&self) -> &Arc<Metrics> {
@@ -370,6 +385,7 @@ impl Node {
     pub fn peer_parts(&self, config: &Config) -> Arc<PeerParts> {
         Arc::new(PeerParts {
             replica: Arc::clone(&self.core.replica),
+            slots: Arc::clone(&self.core.slots),
             desk: Arc::clone(&self.desk) as Arc<dyn api::peer::PeerDesk>,
             clock: Arc::clone(&self.core.clock),
             hybrid: Arc::clone(&self.core.hybrid),
@@ -456,7 +472,7 @@ impl Core {
             tombstone_life_millis: millis(config.tombstones.life),
             slots: config.cluster.slots,
         }));
-        let ring = RingCell::default();
+        let ring = RingCell::new(config.cluster.slots);
         let hint_limits = HintLimits {
             target_bytes_max: config.hints.target_bytes_max,
             total_bytes_max: config.hints.total_bytes_max,
@@ -467,17 +483,25 @@ impl Core {
             Arc::clone(&clock),
             Arc::clone(&metrics),
         ));
+        let slots = Arc::new(Slots::new(
+            own,
+            config.cluster.slots,
+            quorums(config),
+            ring.clone(),
+            Arc::clone(&store),
+            Arc::clone(&hints),
+            Arc::clone(&metrics),
+        ));
         let ledger = Arc::new(Ledger::new(
             Arc::clone(&hints),
+            Arc::clone(&ring.gates),
             Arc::clone(&clock),
             Arc::clone(&metrics),
         ));
         let replica = Replica::new(
-            own.node_id,
-            Arc::clone(&boot),
             Arc::clone(&store),
             Arc::clone(&hybrid),
-            Arc::clone(&ring.ring),
+            Arc::clone(&ring.gates),
         );
         let replica = Arc::new(replica.traced(traces.tracer.clone()));
         let transport = Arc::new(StreamTransport::new(
@@ -501,6 +525,7 @@ impl Core {
             metrics,
             store,
             ring,
+            slots,
             hints,
             ledger,
             replica,
@@ -516,6 +541,7 @@ impl Core {
         let policy = Policy {
             read_quorum: owners(quorum.read_quorum),
             write_quorum: owners(quorum.write_quorum),
+            replication_factor: owners(config.cluster.replication_factor),
             default_ttl: (!default_ttl.is_zero()).then_some(default_ttl),
             hedge_after: hedging.enabled.then_some(hedging.timeout),
             hedge_ratio: hedging.ratio,
@@ -533,7 +559,7 @@ impl Core {
         Coordinator::new(self.own.node_id, policy, surroundings)
     }
 
-    fn start_workers(&self) {
+    fn start_workers(&self, membership: &Handle) {
         let spawn = |name, task| self.workers.spawn(name, task);
         spawn("deadline sweep", Box::pin(Arc::clone(&self.ledger).sweep()));
         spawn(
@@ -545,10 +571,19 @@ impl Core {
             hints: Arc::clone(&self.hints),
             replica: Arc::clone(&self.replica),
             transport: Arc::clone(&self.transport) as Arc<dyn PeerTransport>,
-            ring: Arc::clone(&self.ring.ring),
+            gates: Arc::clone(&self.ring.gates),
             clock: Arc::clone(&self.clock),
         };
         spawn("hint delivery", Box::pin(delivery.run()));
+        let handoff = SlotHandoff {
+            slots: Arc::clone(&self.slots),
+            replica: Arc::clone(&self.replica),
+            transport: Arc::clone(&self.transport) as Arc<dyn PeerTransport>,
+            view: membership.view(),
+            clock: Arc::clone(&self.clock),
+            metrics: Arc::clone(&self.metrics),
+        };
+        spawn("slot handoff", Box::pin(handoff.run()));
         let expiry = expire(
             Arc::clone(&self.store),
             Arc::clone(&self.hybrid),
@@ -653,6 +688,13 @@ fn roster_config(config: &Config) -> RosterConfig {
             FORMATION_WAIT
         },
         ring_down_grace: config.cluster.ring_down_grace,
+    }
+}
+
+fn quorums(config: &Config) -> Quorums {
+    Quorums {
+        replication_factor: owners(config.cluster.replication_factor),
+        write_quorum: owners(config.client.quorum.write_quorum),
     }
 }
 

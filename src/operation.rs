@@ -4,7 +4,7 @@
 use crate::{
     clock::Monotonic,
     key::{Key, Slot},
-    ring::SlotConfiguration,
+    ring::{SlotConfiguration, slot::Vote},
     store::Record,
     trace::TraceParent,
     version::Version,
@@ -84,15 +84,15 @@ pub enum WriteAnswer {
     Stored {
         /// A live value was there before.
         replaced: bool,
-        /// Its data covers everything acknowledged in earlier configurations.
-        full: bool,
+        /// How the answer counts.
+        vote: Vote,
     },
     /// It holds something newer.
     Newer {
         /// What it holds.
         version: Version,
-        /// Its data covers everything acknowledged in earlier configurations.
-        full: bool,
+        /// How the answer counts.
+        vote: Vote,
     },
     /// Not stored, for a reason that is the same to a write and to a read.
     Failed(Failure),
@@ -136,15 +136,15 @@ pub enum ReadAnswer {
     Holds {
         /// The record, whole or its version alone.
         held: Held,
-        /// Its data covers everything acknowledged in earlier configurations.
-        full: bool,
+        /// How the answer counts.
+        vote: Vote,
     },
     /// It holds nothing to serve.
     Miss {
         /// A version that it knows to be gone.
         version: Option<Version>,
-        /// Its data covers everything acknowledged in earlier configurations.
-        full: bool,
+        /// How the answer counts.
+        vote: Vote,
     },
     /// Not answered.
     Failed(Failure),

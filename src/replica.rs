@@ -1,19 +1,13 @@
 //! What a node does with a request for data that it holds: it judges the configuration, the deadline and the sender's
 //! clock, and applies the rest to its store. Synchronous, so that a link can answer a whole batch at once.
 
-use std::sync::{
-    Arc,
-    atomic::{AtomicU64, Ordering},
-};
-
-use arc_swap::ArcSwapOption;
-use shard_cache_membership::identity::{BootId, NodeId};
+use std::sync::Arc;
 
 use crate::{
     clock::Now,
     key::{Key, Slot},
     operation::{Answer, Failure, Held, Kind, Operation, ReadAnswer, Want, WriteAnswer},
-    ring::{Ring, RingMember},
+    ring::{gates::GateCell, slot::Vote},
     store::{Applied, Lookup, Record, ScanPage, SlotSet, Store},
     telemetry::traces::{KeyValue, Tracer},
     trace::TraceParent,
@@ -22,30 +16,20 @@ use crate::{
 
 /// One node's replica: its store behind the rules.
 pub struct Replica {
-    own: NodeId,
-    boot: Arc<AtomicU64>,
     store: Arc<Store>,
     clock: Arc<HybridClock>,
-    ring: Arc<ArcSwapOption<Ring>>,
+    gates: Arc<GateCell>,
     tracer: Tracer,
 }
 
 impl Replica {
-    /// The replica of the node `own`, whose present boot id is in `boot`, over its store, hybrid clock and ring.
+    /// The replica over a node's store, hybrid clock and slots.
     #[must_use]
-    pub fn new(
-        own: NodeId,
-        boot: Arc<AtomicU64>,
-        store: Arc<Store>,
-        clock: Arc<HybridClock>,
-        ring: Arc<ArcSwapOption<Ring>>,
-    ) -> Self {
+    pub fn new(store: Arc<Store>, clock: Arc<HybridClock>, gates: Arc<GateCell>) -> Self {
         Self {
-            own,
-            boot,
             store,
             clock,
-            ring,
+            gates,
             tracer: Tracer::off(),
         }
     }
@@ -96,62 +80,78 @@ impl Replica {
         if operation.deadline <= now.monotonic {
             return Answer::Failed(Failure::Expired);
         }
-        let ring = self.ring.load();
-        let Some(ring) = ring.as_deref() else {
-            return Answer::Failed(Failure::WrongConfig);
-        };
-        let present = ring.configuration(operation.slot);
-        let counts = present == operation.configuration && self.is_owner(ring, operation.slot);
+        let asked = operation.configuration;
         let now_millis = self.clock.now(wall_millis).millis();
-        match &operation.kind {
+        let vote = self.gates.vote(operation.slot, asked);
+        let answer = match &operation.kind {
             Kind::Write { key, record } => {
                 if let Err(failure) = self.admit(record, wall_millis) {
                     return Answer::Failed(failure);
                 }
-                if !counts {
+                let Some(vote) = vote else {
                     // Stored without counting when the data descends from the same root; never otherwise.
-                    if present.root == operation.configuration.root {
+                    if self.gates.root(operation.slot) == Some(asked.root) {
                         self.store.merge(key, record.clone(), now_millis);
+                        self.keep_in_root(operation, key, record);
                     }
                     return Answer::Failed(Failure::WrongConfig);
-                }
-                write_answer(self.store.write(key, record.clone(), now_millis))
+                };
+                write_answer(self.store.write(key, record.clone(), now_millis), vote)
             }
             Kind::Read { key, want } => {
-                if !counts {
+                let Some(vote) = vote else {
                     return Answer::Failed(Failure::WrongConfig);
-                }
-                Answer::Read(self.read(key, *want, now_millis))
+                };
+                Answer::Read(self.read(key, *want, now_millis, vote))
             }
+        };
+        if self.gates.is_still(operation.slot, asked) {
+            return answer;
+        }
+        // The slot has moved meanwhile. Whoever copied it may have come before or after this: it must not count.
+        if let Kind::Write { key, record } = &operation.kind {
+            self.keep_in_root(operation, key, record);
+        }
+        Answer::Failed(Failure::WrongConfig)
+    }
+
+    /// Takes a record out again if its slot has another root by now: data never crosses roots.
+    fn keep_in_root(&self, operation: &Operation, key: &Key, record: &Record) {
+        if self.gates.root(operation.slot) != Some(operation.configuration.root) {
+            self.store.discard(key, record.version);
         }
     }
 
-    /// Merges records that are owed to this node, or that it pulls: by version, for any configuration of one root.
-    ///
-    /// # Errors
-    /// [`ForeignRoot`]: data never crosses roots; nothing was changed.
+    /// Merges records that are owed to this node, or that it pulls: by version, for any configuration of the root that
+    /// they were written in. Records whose slot has another root by now, or none yet, are left out.
     pub fn merge(
         &self,
-        root: u64,
+        root_of: impl Fn(Slot) -> Option<u64>,
         records: Vec<(Key, Record)>,
         now: Now,
-    ) -> Result<Merged, ForeignRoot> {
-        let ring = self.ring.load();
-        let own = ring.as_deref().map(Ring::root);
-        if own != Some(root) {
-            return Err(ForeignRoot { own, theirs: root });
-        }
+    ) -> Merged {
+        let gates = self.gates.load();
         let now_millis = self.clock.now(now.wall_millis).millis();
         let mut merged = Merged::default();
         for (key, record) in records {
-            if self.admit(&record, now.wall_millis).is_err() {
+            let slot = gates.slot(&key);
+            let root = root_of(slot);
+            if root.is_none() || gates.root(slot) != root {
+                merged.foreign += 1;
+            } else if self.admit(&record, now.wall_millis).is_err() {
                 merged.drifted += 1;
-                continue;
+            } else {
+                let version = record.version;
+                self.store.merge(&key, record, now_millis);
+                if self.gates.root(slot) == root {
+                    merged.taken += 1;
+                } else {
+                    self.store.discard(&key, version);
+                    merged.foreign += 1;
+                }
             }
-            self.store.merge(&key, record, now_millis);
-            merged.taken += 1;
         }
-        Ok(merged)
+        merged
     }
 
     /// A page of the records of some slots; see [`Store::scan`].
@@ -160,31 +160,17 @@ impl Replica {
         self.store.scan(slots, cursor, bytes_max, now_millis)
     }
 
-    fn read(&self, key: &Key, want: Want, now_millis: u64) -> ReadAnswer {
+    fn read(&self, key: &Key, want: Want, now_millis: u64, vote: Vote) -> ReadAnswer {
         match self.store.read(key, now_millis) {
             Lookup::Hit(record) => {
                 let held = match want {
                     Want::Record => Held::Whole(record),
                     Want::Version => Held::Version(record.version),
                 };
-                ReadAnswer::Holds { held, full: true }
+                ReadAnswer::Holds { held, vote }
             }
-            Lookup::Miss { version } => ReadAnswer::Miss {
-                version,
-                full: true,
-            },
+            Lookup::Miss { version } => ReadAnswer::Miss { version, vote },
         }
-    }
-
-    /// Whether the ring names this node, in its present life, as an owner. A restarted node meets configurations that
-    /// name its old boot: it has lost what that one stored, and must not answer for it.
-    fn is_owner(&self, ring: &Ring, slot: Slot) -> bool {
-        let boot_id = BootId(self.boot.load(Ordering::Acquire));
-        let own = RingMember {
-            node_id: self.own,
-            boot_id,
-        };
-        ring.owners(slot).iter().any(|owner| *owner == own)
     }
 
     /// A record stamped too far ahead is refused, so that one bad clock cannot poison the order of writes.
@@ -202,16 +188,8 @@ pub struct Merged {
     pub taken: u64,
     /// Records refused because their stamp is too far ahead of the local clock.
     pub drifted: u64,
-}
-
-/// The records descend from another root, or this node has no ring yet.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
-#[error("the records belong to root {theirs:016x}, this node is in {own:016x?}")]
-pub struct ForeignRoot {
-    /// The root that this node is in.
-    pub own: Option<u64>,
-    /// The root of the records.
-    pub theirs: u64,
+    /// Records refused because their slot has another root at this node, or none yet.
+    pub foreign: u64,
 }
 
 /// An answer in one word, and whether it is one.
@@ -228,22 +206,14 @@ const fn outcome(answer: &Answer) -> Result<&'static str, &'static str> {
     }
 }
 
-/// Every owner of the present configuration counts as full: a member enters the ring only after it has copied its
-/// slots from all their present owners.
-const fn write_answer(applied: Applied) -> Answer {
+const fn write_answer(applied: Applied, vote: Vote) -> Answer {
     match applied {
-        Applied::Stored { replaced } => Answer::Write(WriteAnswer::Stored {
-            replaced,
-            full: true,
-        }),
+        Applied::Stored { replaced } => Answer::Write(WriteAnswer::Stored { replaced, vote }),
         Applied::Same => Answer::Write(WriteAnswer::Stored {
             replaced: false,
-            full: true,
+            vote,
         }),
-        Applied::Newer { version } => Answer::Write(WriteAnswer::Newer {
-            version,
-            full: true,
-        }),
+        Applied::Newer { version } => Answer::Write(WriteAnswer::Newer { version, vote }),
         // No room even after eviction, or (which only happens to merges) below a floor: it is not stored.
         Applied::Full | Applied::Refused => Answer::Failed(Failure::Shed),
     }

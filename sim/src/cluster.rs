@@ -224,7 +224,8 @@ impl Cluster {
         running.collect()
     }
 
-    /// Why not all members run in one ring of all of them, with the lives that they have now; `None` when they do.
+    /// Why not all members run in one ring of all of them, with the lives that they have now and all slots settled; `None`
+    /// when they do.
     #[must_use]
     pub fn unsettled(&self) -> Option<String> {
         let running = self.running_nodes();
@@ -245,7 +246,11 @@ impl Cluster {
             let members = ring.members().iter();
             let mut members: Vec<_> = members.map(|it| (it.node_id, it.boot_id)).collect();
             members.sort_unstable();
-            (members != lives).then(|| format!("node-{index} has a ring of other members or lives"))
+            if members != lives {
+                return Some(format!("node-{index} has a ring of other members or lives"));
+            }
+            let slots = node.slots();
+            (slots.unsettled > 0).then(|| format!("node-{index}: slots are not settled: {slots:?}"))
         })
     }
 

@@ -98,27 +98,6 @@ impl FaultKind {
         }
     }
 
-    /// Whether this release promises to survive it, where owners are fixed or not. Other kinds only happen when they are
-    /// asked for by name.
-    #[must_use]
-    pub const fn is_survived(self, owners_are_fixed: bool) -> bool {
-        match self {
-            Self::Kill | Self::Vanish | Self::Join | Self::Leave => owners_are_fixed,
-            Self::Pause
-            | Self::Cut
-            | Self::OneWayCut
-            | Self::Deaf
-            | Self::Isolate
-            | Self::Split
-            | Self::Slow
-            | Self::Loss
-            | Self::Disorder
-            | Self::Stutter
-            | Self::ClockStep
-            | Self::ClockJump => true,
-        }
-    }
-
     /// Whether a node loses its memory.
     #[must_use]
     pub const fn loses_memory(self) -> bool {
@@ -298,10 +277,9 @@ impl Options {
         } else {
             3
         };
-        let owners_are_fixed = u16::from(replication_factor) >= nodes;
         let faults = FaultKind::ALL
             .into_iter()
-            .filter(|kind| rng.random_bool(0.5) && kind.is_survived(owners_are_fixed))
+            .filter(|_| rng.random_bool(0.5))
             .collect();
         let mix = Mix {
             set: rng.random_range(20..=60),
@@ -323,12 +301,8 @@ impl Options {
             } else {
                 nodes
             },
-            // A ring of no more nodes than owners never shrinks by failure; a larger one must not.
-            ring_down_grace: if owners_are_fixed {
-                Duration::from_secs([0, 1, 20][rng.random_range(0..3)])
-            } else {
-                Duration::from_secs(24 * 3600)
-            },
+            // A ring of no more nodes than owners never shrinks by failure.
+            ring_down_grace: Duration::from_secs([0, 1, 20][rng.random_range(0..3)]),
             losses: if rng.random_bool(0.15) { 2 } else { 1 },
             slots: [16, 64, 256, 1024][rng.random_range(0..4)],
             duration,

@@ -45,6 +45,7 @@ enum Purpose {
     PullSlots = 3,
     Deliver = 4,
     Report = 5,
+    ExchangeSlots = 6,
 }
 
 impl Purpose {
@@ -55,6 +56,7 @@ impl Purpose {
             3 => Some(Self::PullSlots),
             4 => Some(Self::Deliver),
             5 => Some(Self::Report),
+            6 => Some(Self::ExchangeSlots),
             _ => None,
         }
     }
@@ -152,6 +154,13 @@ impl Connection for SimConnection {
         Box::pin(self.call(Purpose::PullSlots, request))
     }
 
+    fn exchange_slots(
+        self: Box<Self>,
+        request: peer::ExchangeSlotsRequest,
+    ) -> BoxFuture<Result<peer::ExchangeSlotsResponse, Status>> {
+        Box::pin(self.call(Purpose::ExchangeSlots, request))
+    }
+
     fn deliver(
         self: Box<Self>,
         request: peer::DeliverRequest,
@@ -219,6 +228,9 @@ async fn serve(duplex: Duplex, parts: Arc<PeerParts>, plant: Option<Plant>) {
                 Err(answer) => Ok(Response::new(answer)),
             };
             answer(&duplex, body, deliver).await;
+        }
+        Some(Purpose::ExchangeSlots) => {
+            answer(&duplex, body, |request| api.exchange_slots(request)).await;
         }
         Some(Purpose::Report) => answer(&duplex, body, |request| api.report(request)).await,
         None => {}

@@ -19,12 +19,12 @@ use tonic::{Request, Response, Status, Streaming};
 use super::serve::Incoming;
 use crate::{
     clock::{BoxFuture, Clock},
-    handoff::records,
+    handoff::{records, slots::Slots},
     operation::{Answer, Failure},
     replica::Replica,
     store::SlotSet,
     telemetry::{Direction, Metrics},
-    transport::{MESSAGE_BYTES_MAX, PushPull, wire},
+    transport::{MESSAGE_BYTES_MAX, PushPull, slots, wire},
     version::{HybridClock, Stamp},
 };
 
@@ -55,6 +55,8 @@ pub struct PeerApi {
 pub struct PeerParts {
     /// Carries operations out.
     pub replica: Arc<Replica>,
+    /// Answers where this node is.
+    pub slots: Arc<Slots>,
     /// Answers for membership and status.
     pub desk: Arc<dyn PeerDesk>,
     /// Time.
@@ -141,6 +143,24 @@ impl peer_server::Peer for PeerApi {
         }))
     }
 
+    async fn exchange_slots(
+        &self,
+        request: Request<peer::ExchangeSlotsRequest>,
+    ) -> Result<Response<peer::ExchangeSlotsResponse>, Status> {
+        let parts = &self.parts;
+        let request = request.into_inner();
+        parts.expect_boot(request.receiver)?;
+        parts.observe(request.clock);
+        let (sender, questions) = slots::decode_questions(request)
+            .map_err(|error| Status::invalid_argument(error.to_string()))?;
+        let (own, replies) = parts.slots.answer(sender, &questions);
+        Ok(Response::new(slots::encode_replies(
+            own,
+            parts.present_clock(),
+            &replies,
+        )))
+    }
+
     async fn deliver(
         &self,
         request: Request<peer::DeliverRequest>,
@@ -150,11 +170,15 @@ impl peer_server::Peer for PeerApi {
         parts.observe(request.clock);
         let records = records::decode(&request.records)
             .map_err(|error| Status::invalid_argument(error.to_string()))?;
-        let merged = parts
-            .replica
-            .merge(request.root, records, parts.clock.now())
-            .map_err(|error| Status::failed_precondition(error.to_string()))?;
+        let root_of = |_slot| Some(request.root);
+        let merged = parts.replica.merge(root_of, records, parts.clock.now());
         parts.metrics.hlc_rejected.inc_by(merged.drifted);
+        if merged.foreign > 0 {
+            return Err(Status::failed_precondition(format!(
+                "{} records belong to another root than their slots here",
+                merged.foreign
+            )));
+        }
         if merged.drifted > 0 {
             // The sender keeps them and tries again.
             let drifted = merged.drifted;

@@ -14,7 +14,7 @@ use crate::{
     handoff::OwedHints,
     key::{Key, Slot},
     operation::{Answer, Failure, ReadAnswer, WriteAnswer},
-    ring::Ring,
+    ring::{gates::GateCell, slot::Configuration},
     store::Record,
     telemetry::{Metrics, ReplicaOp, ReplicaOutcome},
     trace::TraceParent,
@@ -48,8 +48,8 @@ pub(super) struct WriteExchange {
     pub(super) tally: WriteTally,
     pub(super) key: Key,
     pub(super) record: Record,
-    pub(super) ring: Arc<Ring>,
     pub(super) slot: Slot,
+    pub(super) configuration: Configuration,
     pub(super) debt: Debt,
     pub(super) spans: Option<Box<ReplicaSpans>>,
 }
@@ -150,6 +150,7 @@ impl Exchange {
 pub struct Ledger {
     pending: PendingTable<Exchange>,
     hints: Arc<OwedHints>,
+    gates: Arc<GateCell>,
     clock: Arc<dyn Clock>,
     metrics: Arc<Metrics>,
 }
@@ -157,10 +158,16 @@ pub struct Ledger {
 impl Ledger {
     /// An empty ledger whose debts go to `hints`.
     #[must_use]
-    pub fn new(hints: Arc<OwedHints>, clock: Arc<dyn Clock>, metrics: Arc<Metrics>) -> Self {
+    pub fn new(
+        hints: Arc<OwedHints>,
+        gates: Arc<GateCell>,
+        clock: Arc<dyn Clock>,
+        metrics: Arc<Metrics>,
+    ) -> Self {
         Self {
             pending: PendingTable::new(LANES),
             hints,
+            gates,
             clock,
             metrics,
         }
@@ -209,7 +216,7 @@ impl Ledger {
     fn settle(&self, exchange: &Exchange) {
         match exchange {
             Exchange::Write(write) => {
-                for position in 0..write.ring.owner_count() {
+                for position in (0u8..).take(write.configuration.owners().len()) {
                     self.count(ReplicaOp::Write, write.tally.explain(position));
                 }
                 if let Some(spans) = &write.spans {
@@ -235,9 +242,12 @@ impl Ledger {
         if owed.is_empty() {
             return;
         }
-        let owners: Vec<_> = write.ring.owners(write.slot).iter().collect();
+        // A slot that was declared lost meanwhile has another root: data never crosses.
+        if self.gates.root(write.slot) != Some(write.configuration.id().root) {
+            return;
+        }
         for position in owed {
-            if let Some(owner) = owners.get(usize::from(position)) {
+            if let Some(owner) = write.configuration.owners().get(usize::from(position)) {
                 self.hints.owe(owner.node_id, &write.key, &write.record);
             }
         }

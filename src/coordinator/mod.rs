@@ -42,9 +42,18 @@ pub use request::{
 
 use crate::{
     clock::Clock,
-    coordinator::{hedge::HedgeBudget, quorum::Need},
+    coordinator::{
+        hedge::HedgeBudget,
+        quorum::{Need, Standing},
+    },
     key::{Key, Slot},
-    ring::{Ring, SlotConfiguration},
+    ring::{
+        Ring,
+        gates::GateCell,
+        slot::{Configuration, Quorums},
+    },
+    slot_set::SlotSet,
+    sync::{Mutex, lock},
     telemetry::{Metrics, Op, OperationOutcome, traces::Scope},
     transport::{PeerTransport, Reach},
     version::{HybridClock, Version},
@@ -62,6 +71,8 @@ pub struct Policy {
     pub read_quorum: u8,
     /// Owners that store a quorum write in a ring of at least the replication factor.
     pub write_quorum: u8,
+    /// Owners per slot when there are enough members.
+    pub replication_factor: u8,
     /// Applies when a writer gives no time to live; `None` for no expiry.
     pub default_ttl: Option<Duration>,
     /// When a read turns to another owner although nothing has failed; `None` for never.
@@ -70,13 +81,53 @@ pub struct Policy {
     pub hedge_ratio: f64,
 }
 
-/// The ring in use and news of its changes.
-#[derive(Clone, Default)]
+/// The ring in use, the slots as this node is in them, and news of their changes.
+#[derive(Clone)]
 pub struct RingCell {
     /// The ring; `None` before the first.
     pub ring: Arc<ArcSwapOption<Ring>>,
-    /// Notified after every change.
+    /// The slots.
+    pub gates: Arc<GateCell>,
+    /// Notified after every change of either.
     pub changed: Arc<Notify>,
+    /// Slots of which a peer has another idea.
+    pub doubts: Doubts,
+}
+
+impl RingCell {
+    /// Without a ring, for so many slots.
+    #[must_use]
+    pub fn new(slots: u16) -> Self {
+        Self {
+            ring: Arc::default(),
+            gates: Arc::new(GateCell::new(slots)),
+            changed: Arc::default(),
+            doubts: Doubts::default(),
+        }
+    }
+}
+
+/// Slots in which an owner answered from another configuration: whoever keeps the slots asks about them. Bounded by the
+/// number of slots.
+#[derive(Clone, Default)]
+pub struct Doubts {
+    slots: Arc<Mutex<SlotSet>>,
+    /// Notified when there are some.
+    pub noted: Arc<Notify>,
+}
+
+impl Doubts {
+    fn note(&self, slot: Slot) {
+        if lock(&self.slots).insert(slot) {
+            self.noted.notify_one();
+        }
+    }
+
+    /// All of them, once.
+    #[must_use]
+    pub fn take(&self) -> SlotSet {
+        std::mem::take(&mut *lock(&self.slots))
+    }
 }
 
 /// The parts of a node that the coordinator works with.
@@ -125,11 +176,17 @@ struct Attempt<'a> {
     trace: Option<&'a Arc<Scope>>,
 }
 
-/// What one attempt goes by: one ring, whatever happens to the ring meanwhile.
+/// What one attempt goes by: one configuration of the slot, whatever happens to it meanwhile.
 struct Plan {
-    ring: Arc<Ring>,
     slot: Slot,
-    configuration: SlotConfiguration,
+    configuration: Configuration,
+}
+
+impl Plan {
+    /// At most [`quorum::OWNERS_MAX`].
+    fn owner_count(&self) -> u8 {
+        u8::try_from(self.configuration.owners().len()).unwrap_or(u8::MAX)
+    }
 }
 
 impl Coordinator {
@@ -190,7 +247,7 @@ impl Coordinator {
             .filter(|member| self.transport.reach(*member) == Reach::Down)
             .collect();
         let owners = ring.owner_count();
-        let spare = usize::from(owners - quorum_of(ring, self.policy.write_quorum));
+        let spare = usize::from(owners - self.policy.quorum_of(owners, self.policy.write_quorum));
         if down.len() <= spare {
             return 0.0;
         }
@@ -208,23 +265,22 @@ impl Coordinator {
     }
 
     fn plan(&self, key: &Key) -> Result<Plan, Unavailable> {
-        let ring = self.ring.ring.load_full().ok_or(Unavailable::Joining)?;
-        let slot = ring.slot(key);
-        let configuration = ring.configuration(slot);
+        let gates = self.ring.gates.load();
+        let slot = gates.slot(key);
+        let configuration = gates.configuration(slot).ok_or(Unavailable::Joining)?;
         Ok(Plan {
-            ring,
             slot,
-            configuration,
+            configuration: configuration.clone(),
         })
     }
 
     /// N, and how many of them `terms` ask for.
-    fn need(&self, ring: &Ring, terms: Terms, quorum: u8) -> Need {
-        let owners = ring.owner_count();
-        let required = match terms.consistency {
-            Consistency::One => 1,
-            Consistency::Quorum => quorum_of(ring, quorum),
-            Consistency::All => owners,
+    fn need(&self, plan: &Plan, terms: Terms, quorum: u8) -> Need {
+        let owners = plan.owner_count();
+        let (required, standing) = match terms.consistency {
+            Consistency::One => (1, Standing::Themselves),
+            Consistency::Quorum => (self.policy.quorum_of(owners, quorum), Standing::Everything),
+            Consistency::All => (owners, Standing::Everything),
         };
         let least = match terms.degrade {
             Degrade::Refuse => required,
@@ -234,14 +290,15 @@ impl Coordinator {
             owners,
             required,
             least,
+            standing,
         }
     }
 
     /// Refuses a request for which too few owners can be reached, before anything is sent.
     fn check_reach(&self, plan: &Plan, need: Need) -> Result<(), Unavailable> {
         let reachable = plan
-            .ring
-            .owners(plan.slot)
+            .configuration
+            .owners()
             .iter()
             .filter(|owner| self.transport.reach(owner.node_id) != Reach::Down)
             .count();
@@ -262,9 +319,10 @@ impl Coordinator {
         Ok(())
     }
 
-    /// Waits a moment for this node's ring to change. Returns whether another attempt is worth making, which only the
+    /// Waits a moment for the slot to change at this node. Returns whether another attempt is worth making, which only the
     /// deadline bounds.
-    async fn await_reconfiguration(&self, attempts: u32, terms: Terms) -> bool {
+    async fn await_reconfiguration(&self, slot: Slot, attempts: u32, terms: Terms) -> bool {
+        self.ring.doubts.note(slot);
         let left = terms.deadline.saturating_sub(self.clock.monotonic());
         let pause = RECONFIGURE_PAUSE
             .saturating_mul(attempts)
@@ -296,12 +354,12 @@ impl Coordinator {
             return None;
         }
         let owners = (0u8..)
-            .zip(plan.ring.owners(plan.slot).iter())
+            .zip(plan.configuration.owners())
             .map(|(position, owner)| (self.name_of(owner.node_id), answer(position)))
             .collect();
         Some(Box::new(Explanation {
             slot: plan.slot,
-            configuration: plan.configuration.owners,
+            configuration: plan.configuration.id().owners,
             owners,
             attempts,
         }))
@@ -324,13 +382,15 @@ impl Coordinator {
     }
 }
 
-/// Owners that make a quorum in this ring. While it is smaller than the replication factor, that is a majority of what
-/// there is.
-fn quorum_of(ring: &Ring, configured: u8) -> u8 {
-    let owners = ring.owner_count();
-    if owners < ring.shape().replication_factor {
-        owners / 2 + 1
-    } else {
-        configured.min(owners)
+impl Policy {
+    /// Owners that make a quorum of so many. While there are fewer than the replication factor, that is a majority of what
+    /// there is.
+    fn quorum_of(&self, owners: u8, configured: u8) -> u8 {
+        let quorums = Quorums {
+            replication_factor: self.replication_factor,
+            write_quorum: configured,
+        };
+        // At most OWNERS_MAX.
+        u8::try_from(quorums.write(usize::from(owners))).unwrap_or(u8::MAX)
     }
 }

@@ -1,11 +1,12 @@
 //! Quorums as values: built from a plan, fed answers, asked for the outcome. Nothing here sends, waits or reads a clock.
 //!
-//! A quorum is counted by rule 5 of the slot reconfiguration: enough answers under one configuration, at least one of
-//! them from an owner whose data is full. Success and hopelessness are both known as early as the answers allow.
+//! A quorum is counted by rule 5 of slot reconfiguration: enough answers under one configuration, at least one of
+//! them from an owner whose data is full, or a cover of some earlier configuration that carries it. Success and hopelessness are both known as early as the answers allow.
 
 use crate::{
     coordinator::request::OwnerAnswer,
     operation::{Failure, Held, ReadAnswer, WriteAnswer},
+    ring::slot::Vote,
     store::Record,
     version::Version,
 };
@@ -22,6 +23,34 @@ pub struct Need {
     pub required: u8,
     /// Owners that will do when `required` cannot be met; equal to it unless the request may be degraded.
     pub least: u8,
+    /// Whether the answers have to stand for everything acknowledged in lower configurations.
+    pub standing: Standing,
+}
+
+/// What the answers of a quorum have to stand for.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Standing {
+    /// Everything acknowledged in lower configurations: one of them is full, or a cover of some earlier configuration
+    /// carries it.
+    Everything,
+    /// Themselves alone: any owner in the configuration will do.
+    Themselves,
+}
+
+impl Standing {
+    /// Whether the votes do (rule 5 of slot reconfiguration).
+    fn is_met(self, votes: impl Iterator<Item = Vote> + Clone) -> bool {
+        let is_carried = |vote: Vote| {
+            vote.carry.is_some_and(|carry| {
+                let same = votes.clone().filter(|other| other.carry == Some(carry));
+                same.count() >= usize::from(carry.cover)
+            })
+        };
+        match self {
+            Self::Everything => votes.clone().any(|vote| vote.is_full || is_carried(vote)),
+            Self::Themselves => true,
+        }
+    }
 }
 
 /// How a write stands.
@@ -36,7 +65,8 @@ pub enum WriteOutcome {
         /// The newest version seen.
         by: Version,
     },
-    /// An owner is in another configuration and the rest are not enough: try again under the present one.
+    /// An owner is in another configuration and the rest are not enough, or nobody stands for what was acknowledged
+    /// before: try again under the present configuration.
     Reconfigured,
     /// Enough owners can no longer store it.
     Hopeless,
@@ -85,7 +115,7 @@ impl WriteTally {
     #[must_use]
     pub fn outcome(&self) -> WriteOutcome {
         let stored = self.stored();
-        if stored >= self.need.required && self.any_full() {
+        if stored >= self.need.required && self.stands() {
             return WriteOutcome::Acknowledged;
         }
         if self.on_newer == OnNewer::Restamp
@@ -94,19 +124,25 @@ impl WriteTally {
             return WriteOutcome::Superseded { by };
         }
         let open = self.open();
-        if stored + open >= self.need.required && (open > 0 || self.any_full()) {
+        if stored + open >= self.need.required && open > 0 {
             return WriteOutcome::Open;
         }
-        if self
-            .answered()
-            .any(|answer| answer == WriteAnswer::Failed(Failure::WrongConfig))
+        // Enough, but for somebody who stands for what was before: that is a matter of time.
+        let lacks_standing = stored >= self.need.required;
+        if lacks_standing && self.accepts_less() {
+            return WriteOutcome::Acknowledged;
+        }
+        if lacks_standing
+            || self
+                .answered()
+                .any(|answer| answer == WriteAnswer::Failed(Failure::WrongConfig))
         {
             return WriteOutcome::Reconfigured;
         }
         if open == 0 && stored >= self.need.least {
             return WriteOutcome::Acknowledged;
         }
-        if open > 0 && self.need.least < self.need.required {
+        if open > 0 && self.accepts_less() {
             return WriteOutcome::Open;
         }
         WriteOutcome::Hopeless
@@ -128,10 +164,14 @@ impl WriteTally {
         self.need.owners - self.count(|_| true)
     }
 
-    /// Whether the acknowledgement rests on fewer owners than required.
+    /// Whether the acknowledgement rests on fewer owners than required, or on none that stands for what was before.
     #[must_use]
     pub fn is_degraded(&self) -> bool {
-        self.stored() < self.need.required
+        self.stored() < self.need.required || !self.stands()
+    }
+
+    const fn accepts_less(&self) -> bool {
+        self.need.least < self.need.required
     }
 
     /// Whether any owner may have applied the write: it stored it, or the link broke, or it has not answered.
@@ -186,12 +226,15 @@ impl WriteTally {
             .max()
     }
 
-    fn any_full(&self) -> bool {
-        self.answered().any(|answer| match answer {
-            WriteAnswer::Stored { full, .. } => full,
-            WriteAnswer::Newer { full, .. } => full && self.on_newer == OnNewer::Satisfied,
-            WriteAnswer::Failed(_) => false,
-        })
+    fn stands(&self) -> bool {
+        let votes = self.answers.iter().filter_map(|answer| match (*answer)? {
+            WriteAnswer::Stored { vote, .. } => Some(vote),
+            WriteAnswer::Newer { vote, .. } => {
+                (self.on_newer == OnNewer::Satisfied).then_some(vote)
+            }
+            WriteAnswer::Failed(_) => None,
+        });
+        self.need.standing.is_met(votes)
     }
 
     fn answered(&self) -> impl Iterator<Item = WriteAnswer> + '_ {
@@ -222,7 +265,7 @@ pub enum ReadOutcome {
     },
     /// Enough owners answered.
     Answered,
-    /// An owner is in another configuration and the rest are not enough.
+    /// An owner is in another configuration and the rest are not enough, or nobody stands for what was acknowledged before.
     Reconfigured,
     /// Enough owners can no longer answer.
     Hopeless,
@@ -315,7 +358,7 @@ impl ReadTally {
     #[must_use]
     pub fn outcome(&self) -> ReadOutcome {
         let (good, prompt, late, unasked) = self.census();
-        if good >= self.need.required && self.any_full() {
+        if good >= self.need.required && self.stands() {
             return ReadOutcome::Answered;
         }
         let wanted = if good >= self.need.required {
@@ -334,11 +377,16 @@ impl ReadTally {
         if prompt + late >= wanted {
             return ReadOutcome::Open;
         }
-        if self
-            .answers
-            .iter()
-            .flatten()
-            .any(|answer| *answer == ReadAnswer::Failed(Failure::WrongConfig))
+        let lacks_standing = good >= self.need.required;
+        if lacks_standing && self.need.least < self.need.required {
+            return ReadOutcome::Answered;
+        }
+        if lacks_standing
+            || self
+                .answers
+                .iter()
+                .flatten()
+                .any(|answer| *answer == ReadAnswer::Failed(Failure::WrongConfig))
         {
             return ReadOutcome::Reconfigured;
         }
@@ -357,10 +405,10 @@ impl ReadTally {
         self.census().0
     }
 
-    /// Whether the answer rests on fewer owners than required.
+    /// Whether the answer rests on fewer owners than required, or on none that stands for what was before.
     #[must_use]
     pub fn is_degraded(&self) -> bool {
-        self.answered() < self.need.required
+        self.answered() < self.need.required || !self.stands()
     }
 
     /// The newest of the answers so far.
@@ -466,11 +514,14 @@ impl ReadTally {
         (good, prompt, late, unasked)
     }
 
-    fn any_full(&self) -> bool {
-        self.answers.iter().flatten().any(|answer| match answer {
-            ReadAnswer::Holds { full, .. } | ReadAnswer::Miss { full, .. } => *full,
-            ReadAnswer::Failed(_) => false,
-        })
+    fn stands(&self) -> bool {
+        let votes = self.answers.iter().flatten();
+        self.need
+            .standing
+            .is_met(votes.filter_map(|answer| match answer {
+                ReadAnswer::Holds { vote, .. } | ReadAnswer::Miss { vote, .. } => Some(*vote),
+                ReadAnswer::Failed(_) => None,
+            }))
     }
 }
 

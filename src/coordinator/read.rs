@@ -10,8 +10,7 @@ use crate::{
         Attempt, Coordinator, Plan,
         ledger::{Exchange, HeldExchange, ReadExchange},
         pending::{Schedule, Woken},
-        quorum::{Need, Newest, OWNERS_MAX, ReadOutcome, ReadTally, WriteOutcome},
-        quorum_of,
+        quorum::{Need, Newest, OWNERS_MAX, ReadOutcome, ReadTally, Standing, WriteOutcome},
         request::{Consistency, Hit, KeyRequest, Read, ReadError, Terms, Unavailable},
         traced,
     },
@@ -104,7 +103,7 @@ impl Coordinator {
         loop {
             attempts += 1;
             let plan = self.plan(key)?;
-            let need = self.need(&plan.ring, terms, self.policy.read_quorum);
+            let need = self.need(&plan, terms, self.policy.read_quorum);
             self.check_reach(&plan, need)?;
             let attempt = Attempt {
                 plan: &plan,
@@ -114,7 +113,9 @@ impl Coordinator {
             };
             let tally = match self.ask_owners(attempt, need).await? {
                 Asked::Answered(tally) => tally,
-                Asked::Reconfigured if self.await_reconfiguration(attempts, terms).await => {
+                Asked::Reconfigured
+                    if self.await_reconfiguration(plan.slot, attempts, terms).await =>
+                {
                     continue;
                 }
                 Asked::Reconfigured => return Err(unanswered(0, need)),
@@ -122,7 +123,9 @@ impl Coordinator {
             let (hit, version) = match self.resolve(attempt, &tally).await? {
                 Resolved::Answer { hit, version } => (hit, version),
                 Resolved::Again if self.clock.monotonic() < terms.deadline => continue,
-                Resolved::Reconfigured if self.await_reconfiguration(attempts, terms).await => {
+                Resolved::Reconfigured
+                    if self.await_reconfiguration(plan.slot, attempts, terms).await =>
+                {
                     continue;
                 }
                 Resolved::Again | Resolved::Reconfigured => {
@@ -188,7 +191,7 @@ impl Coordinator {
                     WriteOutcome::Open | WriteOutcome::Superseded { .. } | WriteOutcome::Hopeless,
                 )
                 | None => {
-                    let need = self.need(&plan.ring, terms, self.policy.write_quorum);
+                    let need = self.need(plan, terms, self.policy.write_quorum);
                     return Err(unanswered(tally.holders(record.version), need));
                 }
             }
@@ -210,7 +213,9 @@ impl Coordinator {
         match terms.consistency {
             Consistency::One => false,
             Consistency::Quorum | Consistency::All => {
-                let quorum = quorum_of(&plan.ring, self.policy.write_quorum);
+                let quorum = self
+                    .policy
+                    .quorum_of(plan.owner_count(), self.policy.write_quorum);
                 !tally.is_degraded() && tally.holders(record.version) < quorum
             }
         }
@@ -333,9 +338,10 @@ impl Coordinator {
     async fn fetch(&self, attempt: Attempt<'_>, holder: u8) -> Option<Record> {
         let Attempt { plan, terms, .. } = attempt;
         let need = Need {
-            owners: plan.ring.owner_count(),
+            owners: plan.owner_count(),
             required: 1,
             least: 1,
+            standing: Standing::Themselves,
         };
         let mut tally = ReadTally::new(need);
         // Only the holder is asked; the others count as asked and never answer.
@@ -366,18 +372,13 @@ impl Coordinator {
         let Attempt {
             plan, key, terms, ..
         } = attempt;
-        let Some(owner) = plan
-            .ring
-            .owners(plan.slot)
-            .iter()
-            .nth(usize::from(position))
-        else {
+        let Some(owner) = plan.configuration.owners().get(usize::from(position)) else {
             return;
         };
         let operation = Operation {
             token: held.token(position),
             slot: plan.slot,
-            configuration: plan.configuration,
+            configuration: plan.configuration.id(),
             deadline: terms.deadline,
             trace: held.trace(position),
             kind: Kind::Read {
@@ -395,10 +396,7 @@ impl Coordinator {
     fn preference(&self, plan: &Plan) -> Preference {
         let mut ranked = [(Reach::Down, Duration::MAX, u8::MAX); OWNERS_MAX];
         let mut owners = 0;
-        for (position, owner) in (0u8..)
-            .zip(plan.ring.owners(plan.slot).iter())
-            .take(OWNERS_MAX)
-        {
+        for (position, owner) in (0u8..).zip(plan.configuration.owners()).take(OWNERS_MAX) {
             let rank = if owner.node_id == self.own {
                 (Reach::Up, Duration::ZERO)
             } else {

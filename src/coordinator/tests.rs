@@ -16,11 +16,16 @@ use crate::{
     handoff::{HintLimits, OwedHints},
     operation::{Answer, Failure, Operation},
     replica::Replica,
-    ring::{Bootstrap, RingMember, Shape},
+    ring::{
+        Bootstrap, RingMember, Shape,
+        gates::Gates,
+        table::{Reply, SlotTable},
+    },
     store::{Form, Limits, Lookup, Record, Store, Value},
     telemetry::traces::Tracer,
     transport::{
         CallError, Completions, Delivery, NotSent, Page, PageRequest, PeerTarget, PushPull,
+        SlotExchange,
     },
     version::Stamp,
 };
@@ -110,6 +115,14 @@ impl PeerTransport for Loopback {
         Box::pin(std::future::ready(Err(CallError::NoAddress)))
     }
 
+    fn exchange_slots(
+        &self,
+        _: NodeId,
+        _: SlotExchange,
+    ) -> BoxFuture<Result<Vec<Reply>, CallError>> {
+        Box::pin(std::future::ready(Err(CallError::NoAddress)))
+    }
+
     fn deliver(&self, _: NodeId, _: Delivery) -> BoxFuture<Result<(), CallError>> {
         Box::pin(std::future::ready(Err(CallError::NoAddress)))
     }
@@ -130,6 +143,10 @@ struct World {
     clock: Arc<SystemClock>,
 }
 
+const QUORUMS: Quorums = Quorums {
+    replication_factor: 3,
+    write_quorum: 2,
+};
 const NODES: [NodeId; 3] = [NodeId(1), NodeId(2), NodeId(3)];
 
 fn ring(boots: [u64; 3]) -> Arc<Ring> {
@@ -156,18 +173,16 @@ impl World {
             slots: SHAPE.slots,
         };
         let stores: Vec<_> = NODES.iter().map(|_| Arc::new(Store::new(limits))).collect();
-        let rings: Vec<_> = NODES.iter().map(|_| RingCell::default()).collect();
+        let rings: Vec<_> = NODES.iter().map(|_| RingCell::new(SHAPE.slots)).collect();
         let hybrids: Vec<_> = NODES.iter().map(|_| Arc::new(HybridClock::new())).collect();
         let boots: Vec<_> = (11..14)
             .map(|boot| Arc::new(AtomicU64::new(boot)))
             .collect();
         let replicas = NODES.iter().enumerate().map(|(index, node_id)| {
             let replica = Replica::new(
-                *node_id,
-                Arc::clone(&boots[index]),
                 Arc::clone(&stores[index]),
                 Arc::clone(&hybrids[index]),
-                Arc::clone(&rings[index].ring),
+                Arc::clone(&rings[index].gates),
             );
             (*node_id, Arc::new(replica.traced(tracer.clone())))
         });
@@ -191,6 +206,7 @@ impl World {
         ));
         let ledger = Arc::new(Ledger::new(
             Arc::clone(&hints),
+            Arc::clone(&rings[0].gates),
             Arc::clone(&seam),
             Arc::clone(&metrics),
         ));
@@ -204,6 +220,7 @@ impl World {
         let policy = Policy {
             read_quorum: 2,
             write_quorum: 2,
+            replication_factor: 3,
             default_ttl: None,
             hedge_after: Some(Duration::from_millis(5)),
             hedge_ratio: 1.0,
@@ -232,7 +249,15 @@ impl World {
         world
     }
 
+    /// As if a cluster had begun with this ring.
     fn use_ring(&self, node: usize, ring: Arc<Ring>) {
+        let own = RingMember {
+            node_id: NODES[node],
+            boot_id: BootId(11 + node as u64),
+        };
+        let mut table = SlotTable::new(SHAPE.slots, own, QUORUMS);
+        table.form(&ring);
+        self.rings[node].gates.publish(table.gates(&SlotSet::new()));
         self.rings[node].ring.store(Some(ring));
         self.rings[node].changed.notify_waiters();
     }
@@ -667,7 +692,7 @@ async fn a_dropped_request_is_still_accounted_for() {
 #[tokio::test]
 async fn a_joining_node_refuses_before_anything_is_sent() {
     let world = World::new();
-    world.rings[0].ring.store(None);
+    world.rings[0].gates.publish(Gates::default());
     assert_eq!(
         world.set("one").await.unwrap_err(),
         WriteError::Unavailable(Unavailable::Joining)

@@ -78,7 +78,7 @@ impl Coordinator {
             ReplicaOp::Write => ("replica.write", "write"),
         };
         let slot = attempt.plan.slot;
-        let owners = attempt.plan.ring.owners(slot);
+        let owners = attempt.plan.configuration.owners();
         let mut spans = Box::new(ReplicaSpans {
             links: Links {
                 scope: Arc::clone(scope),

@@ -153,7 +153,7 @@ impl Coordinator {
                     };
                 }
                 Some(WriteOutcome::Reconfigured)
-                    if self.await_reconfiguration(attempts, terms).await => {}
+                    if self.await_reconfiguration(plan.slot, attempts, terms).await => {}
                 Some(WriteOutcome::Open) | None => {
                     return Err(WriteError::DeadlineExceeded {
                         stored,
@@ -176,7 +176,7 @@ impl Coordinator {
         attempt: Attempt<'_>,
         record: &Record,
     ) -> Option<WriteOutcome> {
-        let need = self.need(&attempt.plan.ring, attempt.terms, self.policy.write_quorum);
+        let need = self.need(attempt.plan, attempt.terms, self.policy.write_quorum);
         let need = Need {
             least: need.required,
             ..need
@@ -189,7 +189,7 @@ impl Coordinator {
 
     fn prepare(&self, key: &Key, terms: Terms) -> Result<(Plan, Need), Unavailable> {
         let plan = self.plan(key)?;
-        let need = self.need(&plan.ring, terms, self.policy.write_quorum);
+        let need = self.need(&plan, terms, self.policy.write_quorum);
         self.check_reach(&plan, need)?;
         Ok((plan, need))
     }
@@ -209,8 +209,8 @@ impl Coordinator {
             tally: WriteTally::new(need, on_newer),
             key: key.clone(),
             record: record.clone(),
-            ring: plan.ring.clone(),
             slot: plan.slot,
+            configuration: plan.configuration.clone(),
             debt: Debt::Owed,
             spans: self.replica_spans(attempt, ReplicaOp::Write, 0..need.owners),
         });
@@ -262,7 +262,7 @@ impl Coordinator {
             let operation = Operation {
                 token: held.token(position),
                 slot: plan.slot,
-                configuration: plan.configuration,
+                configuration: plan.configuration.id(),
                 deadline: terms.deadline,
                 trace: held.trace(position),
                 kind: Kind::Write {
@@ -275,7 +275,7 @@ impl Coordinator {
             }
         };
         let mut own_position = None;
-        for (position, owner) in (0u8..).zip(plan.ring.owners(plan.slot).iter()) {
+        for (position, owner) in (0u8..).zip(plan.configuration.owners()) {
             if owner.node_id == self.own {
                 own_position = Some(position);
             } else {

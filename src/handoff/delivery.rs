@@ -1,8 +1,7 @@
 //! Hinted handoff: hands hints over when their target is back, in bounded batches, one at a time per target.
 
-use std::{sync::Arc, time::Duration};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
-use arc_swap::ArcSwapOption;
 use shard_cache_membership::identity::NodeId;
 
 use crate::{
@@ -12,8 +11,8 @@ use crate::{
         records::{self, NotRecords},
     },
     key::Key,
-    replica::{ForeignRoot, Replica},
-    ring::Ring,
+    replica::Replica,
+    ring::gates::GateCell,
     store::Record,
     transport::{CallError, Delivery, PeerTransport, Reach},
 };
@@ -35,8 +34,8 @@ pub struct HintDelivery {
     pub replica: Arc<Replica>,
     /// How the others are reached.
     pub transport: Arc<dyn PeerTransport>,
-    /// The ring in use.
-    pub ring: Arc<ArcSwapOption<Ring>>,
+    /// The node's slots.
+    pub gates: Arc<GateCell>,
     /// Time.
     pub clock: Arc<dyn Clock>,
 }
@@ -63,24 +62,33 @@ impl HintDelivery {
     /// One batch for each target that can be reached.
     async fn step(&self) -> Step {
         self.hints.expire();
-        let Some(root) = self.ring.load().as_deref().map(Ring::root) else {
-            return Step::Idle;
-        };
         let mut step = Step::Idle;
         for target in self.hints.targets() {
-            if self.transport.reach(target) == Reach::Up && self.deliver(target, root).await {
+            if self.transport.reach(target) == Reach::Up && self.deliver(target).await {
                 step = Step::Busy;
             }
         }
         step
     }
 
-    /// Whether a batch was delivered. What was not stays owed.
-    async fn deliver(&self, target: NodeId, root: u64) -> bool {
-        let batch = self.hints.batch(target, BATCH_BYTES_MAX);
-        if batch.is_empty() {
-            return false;
+    /// Whether anything was delivered. What was not stays owed.
+    async fn deliver(&self, target: NodeId) -> bool {
+        let gates = self.gates.load();
+        let mut batches: BTreeMap<u64, Vec<(Key, Record)>> = BTreeMap::new();
+        for (key, record) in self.hints.batch(target, BATCH_BYTES_MAX) {
+            // Before this node has a configuration nothing is owed, and of a root that is gone all was forgotten.
+            if let Some(root) = gates.root(gates.slot(&key)) {
+                batches.entry(root).or_default().push((key, record));
+            }
         }
+        let mut any = false;
+        for (root, batch) in batches {
+            any |= self.deliver_batch(target, batch, root).await;
+        }
+        any
+    }
+
+    async fn deliver_batch(&self, target: NodeId, batch: Vec<(Key, Record)>, root: u64) -> bool {
         let paid: Vec<_> = batch
             .iter()
             .map(|(key, record)| (key.clone(), record.version))
@@ -116,10 +124,17 @@ impl HintDelivery {
     }
 
     fn keep(&self, batch: Vec<(Key, Record)>, root: u64) -> Result<(), NotDelivered> {
-        let merged = self.replica.merge(root, batch, self.clock.now())?;
+        let merged = self
+            .replica
+            .merge(|_slot| Some(root), batch, self.clock.now());
         if merged.drifted > 0 {
             return Err(NotDelivered::Drifted {
                 records: merged.drifted,
+            });
+        }
+        if merged.foreign > 0 {
+            return Err(NotDelivered::Foreign {
+                records: merged.foreign,
             });
         }
         Ok(())
@@ -133,8 +148,8 @@ enum NotDelivered {
     Call(#[from] CallError),
     #[error(transparent)]
     Unencodable(#[from] NotRecords),
-    #[error(transparent)]
-    ForeignRoot(#[from] ForeignRoot),
+    #[error("{records} records belong to another root than their slots here")]
+    Foreign { records: u64 },
     #[error("{records} records are stamped too far ahead of the local clock")]
     Drifted { records: u64 },
 }

@@ -211,6 +211,28 @@ impl HintStore {
         count
     }
 
+    /// Drops the hints for these keys; returns how many there were.
+    pub fn forget(&mut self, is_void: impl Fn(&Key) -> bool) -> usize {
+        let mut count = 0;
+        for target in self.targets() {
+            let Some(queue) = self.targets.get_mut(&target) else {
+                continue;
+            };
+            let before = queue.bytes;
+            let void: Vec<Key> = queue
+                .hints
+                .values()
+                .map(|hint| hint.key.clone())
+                .filter(|key| is_void(key))
+                .collect();
+            count += void.iter().filter_map(|key| queue.remove(key)).count();
+            self.bytes = self.bytes - before + queue.bytes;
+            self.forget_if_paid(target);
+        }
+        self.dropped.target_gone += count as u64;
+        count
+    }
+
     /// Takes all hints of a target that left for good, oldest first, for the present owners of
     /// their keys.
     pub fn drain_target(&mut self, target: NodeId) -> Vec<MovedHint> {

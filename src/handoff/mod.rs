@@ -3,12 +3,14 @@
 //! - `hints`: who is owed what, bounded. Pure.
 //! - `delivery`: hands hints over when their target is back.
 //! - `pull`: the bulk copy of a joining node.
+//! - `slots`: what a change of owners takes.
 //! - `records`: records as bytes.
 
 pub mod delivery;
 mod hints;
 pub mod pull;
 pub mod records;
+pub mod slots;
 
 use std::sync::Arc;
 
@@ -97,6 +99,15 @@ impl OwedHints {
     /// The target has left for good: nothing is owed to it any more.
     pub fn forgive(&self, target: NodeId) {
         let dropped = lock(&self.store).drop_target(target);
+        self.metrics
+            .hints_dropped
+            .get(HintDropReason::PeerGone)
+            .inc_by(dropped as u64);
+    }
+
+    /// Hints for these keys are void: their slot has another root.
+    pub fn forget(&self, is_void: impl Fn(&Key) -> bool) {
+        let dropped = lock(&self.store).forget(is_void);
         self.metrics
             .hints_dropped
             .get(HintDropReason::PeerGone)

@@ -1,8 +1,5 @@
-//! The bulk pull of a joining node: before it enters the ring, it copies its future slots from *every* owner that they
-//! have now.
-//!
-//! Every owner is asked, not one of them: an acknowledged write is on a write quorum of owners, so after the
-//! loss of one of them the rest together still hold it, but any single one may not.
+//! The bulk pull of a joining node: before it enters the ring, it copies its future slots from the owners that they have
+//! now, so that only differences are left when it becomes an owner. The copy is unsealed: nothing rests on it.
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
@@ -13,7 +10,7 @@ use crate::{
     clock::Clock,
     handoff::records::{self, NotRecords},
     key::Slot,
-    replica::{ForeignRoot, Replica},
+    replica::Replica,
     ring::{Ring, RingMember},
     store::SlotSet,
     telemetry::Metrics,
@@ -76,9 +73,8 @@ pub struct Pull {
 }
 
 impl Pull {
-    /// Copies everything. Ends when every source has been read to its end, or has provably lost its memory. A source
-    /// that is merely down is waited for: without it, this node would count as full although it may lack what that one
-    /// holds. Returns the number of records read.
+    /// Copies what can be had. Ends when every source has been read to its end, or is not there: nothing rests on this copy,
+    /// it only leaves less to do once the node owns the slots. Returns the number of records read.
     ///
     /// Dropping the future leaves what was copied so far, which does no harm.
     pub async fn run(&self, plan: PullPlan, root: u64) -> u64 {
@@ -92,8 +88,8 @@ impl Pull {
     async fn pull_from(&self, source: RingMember, slots: SlotSet, root: u64) -> u64 {
         let (mut cursor, mut records) = (0, 0);
         loop {
-            if self.is_lost(source) {
-                tracing::warn!(source = %source.node_id, "a source of a bulk pull has lost its memory");
+            if !self.is_there(source) {
+                tracing::info!(source = %source.node_id, "a source of a bulk pull is left out: it is not there");
                 return records;
             }
             match self.pull_page(source, &slots, cursor, root).await {
@@ -132,7 +128,9 @@ impl Pull {
         let count = records.len() as u64;
         self.metrics.pull_pages.inc();
         self.metrics.pulled_records.inc_by(count);
-        let merged = self.replica.merge(root, records, self.clock.now())?;
+        let merged = self
+            .replica
+            .merge(|_slot| Some(root), records, self.clock.now());
         self.metrics.hlc_rejected.inc_by(merged.drifted);
         if merged.drifted > 0 {
             return Err(PullError::Drifted {
@@ -145,11 +143,11 @@ impl Pull {
         })
     }
 
-    /// Whether the memory that the ring names is gone: its node has started anew since.
-    fn is_lost(&self, source: RingMember) -> bool {
+    /// Whether the memory that the ring names can be asked.
+    fn is_there(&self, source: RingMember) -> bool {
         let view = self.view.borrow();
         view.member(source.node_id)
-            .is_some_and(|member| member.boot_id != source.boot_id)
+            .is_some_and(|member| member.boot_id == source.boot_id && member.liveness.is_present())
     }
 }
 
@@ -166,8 +164,6 @@ enum PullError {
     Call(#[from] CallError),
     #[error(transparent)]
     Unreadable(#[from] NotRecords),
-    #[error(transparent)]
-    ForeignRoot(#[from] ForeignRoot),
     #[error("{records} records are stamped too far ahead of the local clock")]
     Drifted { records: u64 },
 }

@@ -24,7 +24,7 @@ use crate::{
     api::{ClusterQueries, Condition, NodeHealth, peer::PeerDesk},
     clock::{BoxFuture, Clock, Monotonic},
     coordinator::{Coordinator, RingCell},
-    handoff::OwedHints,
+    handoff::{OwedHints, slots::Slots},
     key::Key,
     node::keeper::{KeeperDesk, take_state},
     overload::Admission,
@@ -58,6 +58,7 @@ pub(super) struct Desk {
     pub(super) membership: Handle,
     pub(super) keeper: KeeperDesk,
     pub(super) ring: RingCell,
+    pub(super) slots: Arc<Slots>,
     pub(super) store: Arc<Store>,
     pub(super) hints: Arc<OwedHints>,
     pub(super) coordinator: Arc<Coordinator>,
@@ -117,7 +118,15 @@ impl Desk {
             named.collect()
         };
         let (absent, unlinked) = (names(absent), names(unlinked.collect()));
-        if absent.is_empty() && unlinked.is_empty() {
+        let slots = self.slots.counts();
+        let moving = match (slots.wanting, slots.unsettled) {
+            (0, 0) => None,
+            (0, unsettled) => Some(format!("{unsettled} slots are not settled")),
+            (wanting, unsettled) => Some(format!(
+                "{unsettled} slots are not settled, of {wanting} this node has no full copy"
+            )),
+        };
+        if absent.is_empty() && unlinked.is_empty() && moving.is_none() {
             return (Condition::Ok, String::new(), true);
         }
         let unserved = self.coordinator.unserved_ratio(&ring);
@@ -130,6 +139,7 @@ impl Desk {
             .into_iter()
             .filter(|(_, members)| !members.is_empty())
             .map(|(what, members)| format!("{what}: {}", members.join(", ")))
+            .chain(moving)
             .collect();
         (
             Condition::Degraded,
@@ -397,6 +407,7 @@ impl ClusterQueries for Desk {
             })
             .collect();
         hints.sort_by(|a, b| a.peer.cmp(&b.peer));
+        let slots = self.slots.counts();
         let mut snapshot = Snapshot {
             version: env!("CARGO_PKG_VERSION"),
             uptime_seconds: self.uptime().as_secs_f64(),
@@ -414,6 +425,8 @@ impl ClusterQueries for Desk {
             members_down: liveness(Liveness::Down),
             membership_view_hash: view_hash(&view),
             ring_owned_ratio: self.owned_ratio(),
+            slots_unsettled: slots.unsettled as u64,
+            slots_wanting: slots.wanting as u64,
             ring_changes: self.keeper.standing.borrow().ring_changes,
             hints,
             cpu_utilization_ratio: self.admission.cpu_utilization(),

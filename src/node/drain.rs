@@ -28,11 +28,12 @@ struct Left {
     requests: usize,
     writes: usize,
     hints: usize,
+    slots: usize,
 }
 
 impl Left {
     const fn is_nothing(self) -> bool {
-        self.requests == 0 && self.writes == 0 && self.hints == 0
+        self.requests == 0 && self.writes == 0 && self.hints == 0 && self.slots == 0
     }
 }
 
@@ -42,10 +43,12 @@ impl fmt::Display for Left {
             requests,
             writes,
             hints,
+            slots,
         } = self;
         write!(
             f,
-            "{requests} requests in flight, {writes} exchanges under way, {hints} hints owed to present members"
+            "{requests} requests in flight, {writes} exchanges under way, {hints} hints owed to present members, \
+             {slots} slots that their owners have not all taken over"
         )
     }
 }
@@ -114,8 +117,9 @@ impl Node {
         }
     }
 
-    /// Waits until every request has been answered, every write under way has been settled and nothing is owed to
-    /// members that can be reached. Returns what is left at the deadline.
+    /// Waits until every request has been answered, every write under way has been settled, nothing is owed to
+    /// members that can be reached, and the next owners of this node's slots are full. Returns what is left at the
+    /// deadline.
     async fn settle(&self, deadline: Monotonic) -> Left {
         // Two looks in a row: between leaving the table and becoming a hint an exchange is in neither count.
         let mut clear = false;
@@ -135,6 +139,7 @@ impl Node {
             // A write whose slow owner has not answered may still become a hint.
             writes: self.core.ledger.under_way(),
             hints: self.hints_owed_to_present(),
+            slots: self.slots().unsettled,
         }
     }
 

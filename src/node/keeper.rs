@@ -28,6 +28,7 @@ use crate::{
     handoff::{
         OwedHints,
         pull::{Pull, PullPlan},
+        slots::Slots,
     },
     replica::Replica,
     ring::{
@@ -72,6 +73,7 @@ pub(super) struct KeeperParts {
     pub(super) membership: Handle,
     pub(super) transport: Arc<dyn PeerTransport>,
     pub(super) ring: RingCell,
+    pub(super) slots: Arc<Slots>,
     pub(super) store: Arc<Store>,
     pub(super) hints: Arc<OwedHints>,
     pub(super) replica: Arc<Replica>,
@@ -188,6 +190,7 @@ impl Keeper {
                         return;
                     }
                 }
+                () = self.parts.ring.changed.notified(), if self.phase() == Phase::Joining => {}
                 () = self.parts.clock.sleep(wait) => {}
             }
         }
@@ -264,6 +267,12 @@ impl Keeper {
                 "ring changed"
             );
         }
+        if let Some(ring) = &ring {
+            if self.roster.is_first_ring() {
+                self.parts.slots.form(ring);
+            }
+            self.parts.slots.want(Arc::clone(ring));
+        }
         self.parts.ring.ring.store(ring);
         self.parts.ring.changed.notify_waiters();
         self.standing
@@ -287,7 +296,10 @@ impl Keeper {
             }
             Phase::Joining => match self.pull {
                 PullState::Running { ring_hash, .. } if ring_hash == ring.hash() => {}
-                PullState::NotStarted | PullState::Running { .. } | PullState::Done { .. } => {
+                // Records without a configuration for their slot have no root, and would be refused.
+                PullState::NotStarted | PullState::Running { .. } | PullState::Done { .. }
+                    if self.parts.slots.counts().unknown == 0 =>
+                {
                     *attempt += 1;
                     self.pull = PullState::Running {
                         attempt: *attempt,
@@ -295,6 +307,7 @@ impl Keeper {
                     };
                     self.start_pull(&ring, *attempt);
                 }
+                PullState::NotStarted | PullState::Running { .. } | PullState::Done { .. } => {}
             },
         }
     }
@@ -367,6 +380,10 @@ impl Keeper {
         tracing::warn!(%by, "another ring is older: discarding this node's ring and store");
         self.parts.ring.ring.store(None);
         self.parts.boot.store(boot_id.0, Ordering::Release);
+        self.parts.slots.start_over(RingMember {
+            boot_id,
+            ..self.own
+        });
         self.parts.store.clear();
         self.parts.hints.clear();
         self.pull_superseded.cancel();

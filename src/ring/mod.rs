@@ -17,9 +17,11 @@ use xxhash_rust::xxh3::Xxh3;
 
 use crate::key::{Key, Slot};
 
+pub mod gates;
 pub mod roster;
 mod score;
 pub mod slot;
+pub mod table;
 
 pub use slot::SlotConfiguration;
 

@@ -136,7 +136,7 @@ impl Roster {
                         former: own.boot_id,
                     };
                     let entries = members.into_iter().map(|member| (member, None));
-                    self.follow(bootstrap, entries);
+                    self.follow(bootstrap, true, entries);
                     Some(RosterEffect::Formed { bootstrap })
                 }
             },
@@ -185,7 +185,7 @@ impl Roster {
                     .map(|age| nanos(now).saturating_sub(nanos(age))),
             )
         });
-        self.follow(state.bootstrap, entries);
+        self.follow(state.bootstrap, state.is_first, entries);
         Ok(())
     }
 
@@ -208,6 +208,7 @@ impl Roster {
         Some(RosterState {
             shape: self.config.shape,
             bootstrap: following.bootstrap,
+            is_first: following.is_first,
             members: members.collect(),
         })
     }
@@ -217,6 +218,12 @@ impl Roster {
     pub fn ring(&self) -> Option<Arc<Ring>> {
         self.following()
             .map(|following| Arc::clone(&following.ring))
+    }
+
+    /// Whether the ring still is the first one of the cluster: its owners are those of every slot's first configuration.
+    #[must_use]
+    pub fn is_first_ring(&self) -> bool {
+        self.following().is_some_and(|following| following.is_first)
     }
 
     /// The ring's bootstrap: what this node announces in its record's attachment.
@@ -252,9 +259,10 @@ impl Roster {
     fn follow(
         &mut self,
         bootstrap: Bootstrap,
+        is_first: bool,
         members: impl Iterator<Item = (RingMember, Option<i64>)>,
     ) {
-        let following = Following::start(self.config.shape, bootstrap, members);
+        let following = Following::start(self.config.shape, bootstrap, is_first, members);
         self.standing = Standing::Following(following);
     }
 }

@@ -140,9 +140,8 @@ impl<'a> Probe<'a> {
         }
     }
 
-    /// A key of any position, to make two keys collide.
-    #[cfg(test)]
-    pub(super) const fn forged(position: Position, bytes: &'a [u8]) -> Self {
+    /// The key with these bytes at a position; tests make two keys collide with it.
+    pub(super) const fn placed(position: Position, bytes: &'a [u8]) -> Self {
         Self { position, bytes }
     }
 

@@ -25,7 +25,6 @@ mod digest;
 mod entry;
 mod record;
 mod shard;
-mod slot_set;
 #[cfg(test)]
 mod tests;
 mod totals;
@@ -33,15 +32,15 @@ mod totals;
 use self::{
     apply::Source,
     entry::{Keyed as _, Position, Probe},
-    shard::{Found, Page, Shard},
+    shard::{Found, Page, Shard, Standing},
     totals::Totals,
 };
 pub use self::{
     entry::{ENTRY_OVERHEAD_BYTES, EXPIRY_OVERHEAD_BYTES, TOMBSTONE_OVERHEAD_BYTES},
     record::{Body, Form, Record, Value},
-    slot_set::SlotSet,
     totals::Stats,
 };
+pub use crate::slot_set::SlotSet;
 use crate::{
     key::{Key, Slot},
     sync::{
@@ -250,6 +249,41 @@ impl Store {
         ScanPage {
             records: page.into_records(),
             next_cursor: None,
+        }
+    }
+
+    /// Discards the values and tombstones of some slots. Their floors stay. Records applied meanwhile may stay.
+    pub fn drop_slots(&self, slots: &SlotSet) {
+        for slot in slots.iter().take_while(|slot| slot.0 < self.limits.slots) {
+            let mut shard = lock(self.shard(slot));
+            let (values, tombstones) = shard.drop_slot(slot);
+            self.totals.values.sub(values);
+            self.totals.tombstones.sub(tombstones);
+        }
+    }
+
+    /// Takes a record out again if exactly this version is held.
+    pub fn discard(&self, key: &Key, version: Version) {
+        let probe = self.probe(key);
+        let mut shard = lock(self.shard(probe.position().slot()));
+        if matches!(shard.standing(&probe, version), Standing::Same) {
+            let (values, tombstones) = shard.drop_key(&probe);
+            self.totals.values.sub(values);
+            self.totals.tombstones.sub(tombstones);
+        }
+    }
+
+    /// Waits until operations on these slots that are under way have ended: whatever was written before is visible to
+    /// them that follow.
+    pub fn fence(&self, slots: &SlotSet) {
+        let mut homes = vec![false; self.shards.len()];
+        for slot in slots.iter() {
+            homes[self.home(slot)] = true;
+        }
+        for (shard, is_home) in self.shards.iter().zip(homes) {
+            if is_home {
+                drop(lock(shard));
+            }
         }
     }
 

@@ -248,6 +248,22 @@ impl Shard {
         }
     }
 
+    /// Removes whatever is held for the key; returns what value and tombstone held.
+    pub(super) fn drop_key(&mut self, probe: &Probe<'_>) -> (Amount, Amount) {
+        (self.remove(probe), self.unbury(probe))
+    }
+
+    /// Removes all records of a slot; returns what values and tombstones held.
+    pub(super) fn drop_slot(&mut self, slot: Slot) -> (Amount, Amount) {
+        let mut dropped = (Amount::default(), Amount::default());
+        for key in self.keys_of(slot) {
+            let (value, tombstone) = self.drop_key(&Probe::placed(key.position(), key.bytes()));
+            dropped.0 += value;
+            dropped.1 += tombstone;
+        }
+        dropped
+    }
+
     /// Evicts the least recently used value, unless it is the one of `spared`; returns what it
     /// held.
     pub(super) fn evict_coldest(&mut self, spared: Option<&Probe<'_>>) -> Option<Amount> {

@@ -76,6 +76,12 @@ pub struct Metrics {
     pub pulled_records: Counter,
     /// Pages of records asked for by bulk pull.
     pub pull_pages: Counter,
+    /// Records copied when the owners of slots changed.
+    pub slot_records: Counter,
+    /// Pages of records asked for when the owners of slots changed.
+    pub slot_pages: Counter,
+    /// Slots that this node declared lost.
+    pub slots_lost: Counter,
     /// Spans that found no room or could not be exported.
     pub otel_spans_dropped: Counter,
 }
@@ -134,6 +140,15 @@ impl Metrics {
             ),
             pulled_records: set.counter("pulled_records", "Records taken over by bulk pull"),
             pull_pages: set.counter("pull_pages", "Pages asked for by bulk pull"),
+            slot_records: set.counter(
+                "slot_handoff_records",
+                "Records copied because owners changed",
+            ),
+            slot_pages: set.counter(
+                "slot_handoff_pages",
+                "Pages asked for because owners changed",
+            ),
+            slots_lost: set.counter("slots_lost", "Slots that this node declared lost"),
             otel_spans_dropped: set.counter(
                 "otel_spans_dropped",
                 "Spans that found no room or could not be exported",
@@ -268,6 +283,16 @@ impl Snapshot {
             "ring_owned_ratio",
             "Share of the slots that this node owns a copy of",
             self.ring_owned_ratio,
+        );
+        set.gauge(
+            "slots_unsettled",
+            "Slots whose owners are not all known to be full",
+            self.slots_unsettled,
+        );
+        set.gauge(
+            "slots_wanting",
+            "Slots that this node owns and has no full copy of",
+            self.slots_wanting,
         );
         set.counter("ring_changes", "Rings put into use", self.ring_changes);
     }

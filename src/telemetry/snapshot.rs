@@ -38,6 +38,10 @@ pub struct Snapshot {
     pub membership_view_hash: u64,
     /// Share of the slots that this node owns a copy of, 0 to 1.
     pub ring_owned_ratio: f64,
+    /// Slots whose owners are not all known to be full.
+    pub slots_unsettled: u64,
+    /// Slots that this node owns and has no full copy of.
+    pub slots_wanting: u64,
     /// Rings put into use since the start.
     pub ring_changes: u64,
     /// Gossip datagrams sent, by kind.

@@ -38,6 +38,12 @@ pub trait Connection: Send {
         request: peer::PullSlotsRequest,
     ) -> BoxFuture<Result<peer::PullSlotsResponse, Status>>;
 
+    /// Asks where the peer is in some slots.
+    fn exchange_slots(
+        self: Box<Self>,
+        request: peer::ExchangeSlotsRequest,
+    ) -> BoxFuture<Result<peer::ExchangeSlotsResponse, Status>>;
+
     /// Hands records over.
     fn deliver(
         self: Box<Self>,

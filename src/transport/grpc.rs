@@ -82,6 +82,18 @@ impl Connection for GrpcConnection {
         Box::pin(async move { self.0.pull_slots(request).await.map(Response::into_inner) })
     }
 
+    fn exchange_slots(
+        mut self: Box<Self>,
+        request: peer::ExchangeSlotsRequest,
+    ) -> BoxFuture<Result<peer::ExchangeSlotsResponse, Status>> {
+        Box::pin(async move {
+            self.0
+                .exchange_slots(request)
+                .await
+                .map(Response::into_inner)
+        })
+    }
+
     fn deliver(
         mut self: Box<Self>,
         request: peer::DeliverRequest,

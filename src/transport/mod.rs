@@ -5,11 +5,12 @@
 //! - `link`: what is queued for one peer and what is in flight, and the breaker. No I/O.
 //! - `streams`: the transport, one long-lived stream per peer.
 //! - [`dial`]: the I/O below it, which the simulator replaces; `grpc`: the one of production.
-//! - `wire`: operations and answers as protobuf messages.
+//! - `wire`: operations and answers as protobuf messages; `slots`: exchanges about slots.
 
 pub mod dial;
 mod grpc;
 mod link;
+pub(crate) mod slots;
 mod streams;
 pub(crate) mod wire;
 
@@ -27,7 +28,11 @@ pub use streams::{
 use crate::{
     clock::BoxFuture,
     operation::{Answer, Operation},
-    store::SlotSet,
+    ring::{
+        RingMember,
+        table::{Question, Reply},
+    },
+    slot_set::SlotSet,
 };
 
 /// Carries operations to peers and to the node itself.
@@ -63,6 +68,13 @@ pub trait PeerTransport: Send + Sync + 'static {
 
     /// Reads a page of the records of some slots from a peer.
     fn pull_slots(&self, peer: NodeId, page: PageRequest) -> BoxFuture<Result<Page, CallError>>;
+
+    /// Asks a peer where it is in some slots. The replies are those of the life of its memory that was asked.
+    fn exchange_slots(
+        &self,
+        peer: NodeId,
+        exchange: SlotExchange,
+    ) -> BoxFuture<Result<Vec<Reply>, CallError>>;
 
     /// Hands a peer records that are owed to it.
     fn deliver(&self, peer: NodeId, delivery: Delivery) -> BoxFuture<Result<(), CallError>>;
@@ -136,6 +148,17 @@ pub struct Page {
     pub records: Bytes,
     /// Where to go on; `None` at the end.
     pub next_cursor: Option<u64>,
+}
+
+/// Questions about slots.
+#[derive(Clone, Debug)]
+pub struct SlotExchange {
+    /// Who asks, in its present life.
+    pub from: RingMember,
+    /// The life of the peer's memory that is asked.
+    pub boot_id: BootId,
+    /// What is asked.
+    pub questions: Vec<Question>,
 }
 
 /// Records that are owed to a peer.

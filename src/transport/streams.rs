@@ -30,13 +30,14 @@ use crate::{
     clock::{BoxFuture, Clock},
     operation::Operation,
     replica::Replica,
+    ring::table::Reply,
     telemetry::{BreakerState, Direction, Metrics},
     transport::{
         CallError, Completions, Delivery, NotSent, Page, PageRequest, PeerTransport, PushPull,
-        Reach,
+        Reach, SlotExchange,
         dial::{Connection, Dialer},
         link::{Drained, Link, LinkLimits, Severed},
-        wire,
+        slots, wire,
     },
     version::{HybridClock, Stamp},
     workers::Workers,
@@ -293,6 +294,43 @@ impl PeerTransport for StreamTransport {
                 records: response.records,
                 next_cursor: response.next_cursor,
             })
+        })
+    }
+
+    fn exchange_slots(
+        &self,
+        peer: NodeId,
+        exchange: SlotExchange,
+    ) -> BoxFuture<Result<Vec<Reply>, CallError>> {
+        let shared = Arc::clone(&self.shared);
+        let target = self.peer(peer).map(|peer| peer.target);
+        Box::pin(async move {
+            let target = target.ok_or(CallError::NoAddress)?;
+            let clock = shared.hybrid.now(shared.clock.wall_millis()).raw();
+            let SlotExchange {
+                from,
+                boot_id,
+                questions,
+            } = exchange;
+            let request = slots::encode_questions(from, boot_id, clock, &questions);
+            let response = shared
+                .call(target.address, |connection| {
+                    connection.exchange_slots(request)
+                })
+                .await?;
+            let malformed = |error: slots::MalformedSlots| CallError::Malformed {
+                reason: error.to_string(),
+            };
+            let (sender, replies) = slots::decode_replies(response).map_err(malformed)?;
+            if sender.node_id != peer || sender.boot_id != boot_id {
+                return Err(CallError::Malformed {
+                    reason: format!(
+                        "node {} answered with boot id {}",
+                        sender.node_id, sender.boot_id
+                    ),
+                });
+            }
+            Ok(replies)
         })
     }
 

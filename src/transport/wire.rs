@@ -9,7 +9,10 @@ use crate::{
     clock::Monotonic,
     key::{Key, Slot},
     operation::{Answer, Failure, Held, Kind, Operation, ReadAnswer, Want, WriteAnswer},
-    ring::SlotConfiguration,
+    ring::{
+        SlotConfiguration,
+        slot::{Carry, Vote},
+    },
     store::{Body, Form, Record, Value},
     trace::TraceParent,
     version::{Stamp, Version},
@@ -101,26 +104,26 @@ pub(crate) fn encode_answer(token: u64, answer: Answer) -> peer::Reply {
         ..Default::default()
     };
     let outcome = match answer {
-        Answer::Write(WriteAnswer::Stored { replaced, full }) => {
+        Answer::Write(WriteAnswer::Stored { replaced, vote }) => {
             reply.replaced = replaced;
-            reply.full = full;
+            encode_vote(&mut reply, vote);
             Outcome::Ok
         }
-        Answer::Write(WriteAnswer::Newer { version, full }) => {
+        Answer::Write(WriteAnswer::Newer { version, vote }) => {
             reply.record = Some(encode_version(version));
-            reply.full = full;
+            encode_vote(&mut reply, vote);
             Outcome::Newer
         }
-        Answer::Read(ReadAnswer::Holds { held, full }) => {
-            reply.full = full;
+        Answer::Read(ReadAnswer::Holds { held, vote }) => {
+            encode_vote(&mut reply, vote);
             reply.record = Some(match held {
                 Held::Whole(record) => encode_record(record),
                 Held::Version(version) => encode_version(version),
             });
             Outcome::Ok
         }
-        Answer::Read(ReadAnswer::Miss { version, full }) => {
-            reply.full = full;
+        Answer::Read(ReadAnswer::Miss { version, vote }) => {
+            encode_vote(&mut reply, vote);
             reply.record = version.map(encode_version);
             Outcome::Miss
         }
@@ -141,32 +144,32 @@ pub(crate) fn encode_answer(token: u64, answer: Answer) -> peer::Reply {
 /// Reads a reply. What a reply means depends on what was asked: an OK without a record answers a write.
 pub(crate) fn decode_answer(reply: peer::Reply) -> Result<(u64, Answer), Malformed> {
     use peer::reply::Outcome;
-    let full = reply.full;
+    let vote = decode_vote(&reply);
     let answer = match reply.outcome() {
         Outcome::Ok => match reply.record {
             None => Answer::Write(WriteAnswer::Stored {
                 replaced: reply.replaced,
-                full,
+                vote,
             }),
             Some(record) if record.kind() == peer::record::Kind::VersionOnly => {
                 let held = Held::Version(decode_version(&record));
-                Answer::Read(ReadAnswer::Holds { held, full })
+                Answer::Read(ReadAnswer::Holds { held, vote })
             }
             Some(record) => {
                 let held = Held::Whole(decode_record(record)?);
-                Answer::Read(ReadAnswer::Holds { held, full })
+                Answer::Read(ReadAnswer::Holds { held, vote })
             }
         },
         Outcome::Newer => {
             let record = reply.record.ok_or(Malformed::NoRecord)?;
             Answer::Write(WriteAnswer::Newer {
                 version: decode_version(&record),
-                full,
+                vote,
             })
         }
         Outcome::Miss => Answer::Read(ReadAnswer::Miss {
             version: reply.record.as_ref().map(decode_version),
-            full,
+            vote,
         }),
         Outcome::WrongConfig => Answer::Failed(Failure::WrongConfig),
         Outcome::Drift => Answer::Failed(Failure::Drift),
@@ -176,6 +179,28 @@ pub(crate) fn decode_answer(reply: peer::Reply) -> Result<(u64, Answer), Malform
         Outcome::Unknown | Outcome::Invalid => Answer::Failed(Failure::Broken),
     };
     Ok((reply.token, answer))
+}
+
+fn encode_vote(reply: &mut peer::Reply, vote: Vote) {
+    reply.full = vote.is_full;
+    reply.carry = vote.carry.map(|carry| peer::Carry {
+        configuration: Some(encode_configuration(carry.of)),
+        cover: u32::from(carry.cover),
+    });
+}
+
+/// A carry that cannot be read is none: it only ever adds to a quorum.
+fn decode_vote(reply: &peer::Reply) -> Vote {
+    let carry = reply.carry.as_ref().and_then(|carry| {
+        Some(Carry {
+            of: decode_configuration(carry.configuration?),
+            cover: u8::try_from(carry.cover).ok().filter(|cover| *cover > 0)?,
+        })
+    });
+    Vote {
+        is_full: reply.full,
+        carry,
+    }
 }
 
 fn encode_configuration(configuration: SlotConfiguration) -> peer::Configuration {
@@ -328,20 +353,35 @@ mod tests {
             })
     }
 
+    fn any_vote() -> impl Strategy<Value = Vote> {
+        let carry = (any::<u64>(), any::<u32>(), any::<u64>(), 1..=u8::MAX).prop_map(
+            |(root, number, owners, cover)| Carry {
+                of: SlotConfiguration {
+                    root,
+                    number,
+                    owners,
+                },
+                cover,
+            },
+        );
+        (any::<bool>(), prop::option::of(carry))
+            .prop_map(|(is_full, carry)| Vote { is_full, carry })
+    }
+
     fn any_answer() -> impl Strategy<Value = Answer> {
         let held = prop_oneof![
             any_record().prop_map(Held::Whole),
             any_version().prop_map(Held::Version),
         ];
         prop_oneof![
-            (any::<bool>(), any::<bool>())
-                .prop_map(|(replaced, full)| Answer::Write(WriteAnswer::Stored { replaced, full })),
-            (any_version(), any::<bool>())
-                .prop_map(|(version, full)| Answer::Write(WriteAnswer::Newer { version, full })),
-            (held, any::<bool>())
-                .prop_map(|(held, full)| Answer::Read(ReadAnswer::Holds { held, full })),
-            (prop::option::of(any_version()), any::<bool>())
-                .prop_map(|(version, full)| Answer::Read(ReadAnswer::Miss { version, full })),
+            (any::<bool>(), any_vote())
+                .prop_map(|(replaced, vote)| Answer::Write(WriteAnswer::Stored { replaced, vote })),
+            (any_version(), any_vote())
+                .prop_map(|(version, vote)| Answer::Write(WriteAnswer::Newer { version, vote })),
+            (held, any_vote())
+                .prop_map(|(held, vote)| Answer::Read(ReadAnswer::Holds { held, vote })),
+            (prop::option::of(any_version()), any_vote())
+                .prop_map(|(version, vote)| Answer::Read(ReadAnswer::Miss { version, vote })),
             Just(Answer::Failed(Failure::WrongConfig)),
             Just(Answer::Failed(Failure::Drift)),
             Just(Answer::Failed(Failure::Shed)),

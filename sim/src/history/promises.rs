@@ -183,14 +183,12 @@ impl Promises {
         }
     }
 
-    /// What the README says of this release: everything but G2, with fixed owners and one loss at a time.
+    /// What the README says of this release: everything but G2, and one loss at a time.
     #[must_use]
     pub fn of_this_release() -> Self {
         let mut promises = Self::full();
         promises.invariants.remove(&Invariant::Convergence);
         promises.gone_leaves_a_trace = false;
-        promises.lost_slot_starts_afresh = false;
-        promises.owners_change_safely = false;
         promises
     }
 

@@ -3,7 +3,19 @@
 use proptest::prelude::*;
 
 use super::*;
-use crate::version::Stamp;
+use crate::{
+    ring::{SlotConfiguration, slot::Carry},
+    version::Stamp,
+};
+
+const FULL: Vote = Vote {
+    is_full: true,
+    carry: None,
+};
+const EMPTY: Vote = Vote {
+    is_full: false,
+    carry: None,
+};
 
 fn version(millis: u64) -> Version {
     Version::new(Stamp::new(millis, 0), 1)
@@ -16,6 +28,7 @@ fn any_need() -> impl Strategy<Value = Need> {
                 owners,
                 required,
                 least,
+                standing: Standing::Everything,
             })
         })
     })
@@ -34,8 +47,8 @@ fn any_failure() -> impl Strategy<Value = Failure> {
 
 fn any_write_answer() -> impl Strategy<Value = WriteAnswer> {
     prop_oneof![
-        4 => any::<bool>().prop_map(|replaced| WriteAnswer::Stored { replaced, full: true }),
-        1 => (1u64..5).prop_map(|at| WriteAnswer::Newer { version: version(at), full: true }),
+        4 => any::<bool>().prop_map(|replaced| WriteAnswer::Stored { replaced, vote: FULL }),
+        1 => (1u64..5).prop_map(|at| WriteAnswer::Newer { version: version(at), vote: FULL }),
         2 => any_failure().prop_map(WriteAnswer::Failed),
     ]
 }
@@ -151,20 +164,21 @@ fn a_write_back_is_content_with_something_newer() {
         owners: 3,
         required: 2,
         least: 2,
+        standing: Standing::Everything,
     };
     let answers = [
         (
             0,
             WriteAnswer::Newer {
                 version: version(9),
-                full: true,
+                vote: FULL,
             },
         ),
         (
             1,
             WriteAnswer::Stored {
                 replaced: false,
-                full: true,
+                vote: FULL,
             },
         ),
     ];
@@ -180,19 +194,77 @@ fn owners_that_are_not_full_are_no_quorum_by_themselves() {
         owners: 3,
         required: 2,
         least: 2,
+        standing: Standing::Everything,
     };
-    let stored = |full| WriteAnswer::Stored {
+    let stored = |vote| WriteAnswer::Stored {
         replaced: false,
-        full,
+        vote,
     };
-    let mut tally = write_tally(
-        need,
-        OnNewer::Restamp,
-        &[(0, stored(false)), (1, stored(false))],
-    );
+    let two = [(0, stored(EMPTY)), (1, stored(EMPTY))];
+    let mut tally = write_tally(need, OnNewer::Restamp, &two);
     assert_eq!(tally.outcome(), WriteOutcome::Open);
-    tally.answer(2, stored(true));
+    tally.answer(2, stored(EMPTY));
+    assert_eq!(tally.outcome(), WriteOutcome::Reconfigured);
+    let mut tally = write_tally(need, OnNewer::Restamp, &two);
+    tally.answer(2, stored(FULL));
     assert_eq!(tally.outcome(), WriteOutcome::Acknowledged);
+    let any = Need {
+        standing: Standing::Themselves,
+        ..need
+    };
+    let tally = write_tally(any, OnNewer::Restamp, &two);
+    assert_eq!(tally.outcome(), WriteOutcome::Acknowledged);
+    let degraded = Need { least: 1, ..need };
+    let mut tally = write_tally(degraded, OnNewer::Restamp, &two);
+    tally.answer(2, stored(EMPTY));
+    assert_eq!(tally.outcome(), WriteOutcome::Acknowledged);
+    assert!(tally.is_degraded(), "it does not stand for what was before");
+}
+
+#[test]
+fn a_cover_that_carries_one_configuration_stands_for_it_and_one_of_two_does_not() {
+    let need = Need {
+        owners: 3,
+        required: 2,
+        least: 2,
+        standing: Standing::Everything,
+    };
+    let carrying = |number| {
+        let of = SlotConfiguration {
+            root: 1,
+            number,
+            owners: 9,
+        };
+        Vote {
+            is_full: false,
+            carry: Some(Carry { of, cover: 2 }),
+        }
+    };
+    let outcome = |votes: [Vote; 2]| {
+        let stored = votes.map(|vote| WriteAnswer::Stored {
+            replaced: false,
+            vote,
+        });
+        let answers = [(0, stored[0]), (1, stored[1])];
+        let write = write_tally(need, OnNewer::Restamp, &answers).outcome();
+        let mut read = asked(need, &[0, 1]);
+        for (position, vote) in (0..).zip(votes) {
+            let version = None;
+            read.answer(position, ReadAnswer::Miss { version, vote });
+        }
+        assert_eq!(
+            write == WriteOutcome::Acknowledged,
+            read.outcome() == ReadOutcome::Answered
+        );
+        write
+    };
+    assert_eq!(
+        outcome([carrying(1), carrying(1)]),
+        WriteOutcome::Acknowledged
+    );
+    assert_eq!(outcome([carrying(1), carrying(2)]), WriteOutcome::Open);
+    assert_eq!(outcome([carrying(1), EMPTY]), WriteOutcome::Open);
+    assert_eq!(outcome([FULL, EMPTY]), WriteOutcome::Acknowledged);
 }
 
 #[test]
@@ -201,10 +273,11 @@ fn a_late_answer_replaces_a_broken_link_and_nothing_else() {
         owners: 3,
         required: 2,
         least: 2,
+        standing: Standing::Everything,
     };
     let stored = WriteAnswer::Stored {
         replaced: false,
-        full: true,
+        vote: FULL,
     };
     let mut tally = WriteTally::new(need, OnNewer::Restamp);
     tally.answer(0, WriteAnswer::Failed(Failure::Broken));
@@ -217,13 +290,13 @@ fn a_late_answer_replaces_a_broken_link_and_nothing_else() {
 fn holds(millis: u64) -> ReadAnswer {
     ReadAnswer::Holds {
         held: Held::Version(version(millis)),
-        full: true,
+        vote: FULL,
     }
 }
 
 const MISS: ReadAnswer = ReadAnswer::Miss {
     version: None,
-    full: true,
+    vote: FULL,
 };
 
 fn asked(need: Need, positions: &[u8]) -> ReadTally {
@@ -238,6 +311,7 @@ fn a_read_asks_the_next_owner_as_soon_as_one_fails_or_is_late() {
         owners: 3,
         required: 2,
         least: 2,
+        standing: Standing::Everything,
     };
     let mut tally = asked(need, &[0, 1]);
     assert_eq!(tally.outcome(), ReadOutcome::Open);
@@ -261,6 +335,7 @@ fn a_read_is_hopeless_when_too_few_owners_are_left() {
         owners: 3,
         required: 2,
         least: 2,
+        standing: Standing::Everything,
     };
     let mut tally = asked(need, &[0, 1, 2]);
     tally.answer(0, ReadAnswer::Failed(Failure::NotSent));
@@ -288,6 +363,7 @@ fn a_configuration_change_is_told_apart_from_a_lost_quorum() {
         owners: 3,
         required: 2,
         least: 2,
+        standing: Standing::Everything,
     };
     let mut tally = asked(need, &[0, 1, 2]);
     tally.answer(0, ReadAnswer::Failed(Failure::WrongConfig));
@@ -301,6 +377,7 @@ fn the_newest_answer_wins_and_gone_wins_among_equals() {
         owners: 3,
         required: 3,
         least: 3,
+        standing: Standing::Everything,
     };
     let mut tally = asked(need, &[0, 1, 2]);
     tally.answer(0, holds(3));
@@ -315,7 +392,7 @@ fn the_newest_answer_wins_and_gone_wins_among_equals() {
         1,
         ReadAnswer::Miss {
             version: Some(version(5)),
-            full: true,
+            vote: FULL,
         },
     );
     assert_eq!(tally.newest(), Newest::Gone(version(5)));
@@ -328,6 +405,7 @@ fn nobody_knowing_the_key_is_a_miss_without_a_version() {
         owners: 3,
         required: 2,
         least: 2,
+        standing: Standing::Everything,
     };
     let mut tally = asked(need, &[0, 1]);
     tally.answer(0, MISS);

@@ -18,6 +18,8 @@ use crate::{
 #[derive(Debug)]
 pub(super) struct Following {
     pub(super) bootstrap: Bootstrap,
+    /// No member has come or gone since the ring was formed.
+    pub(super) is_first: bool,
     pub(super) entries: BTreeMap<NodeId, Entry>,
     pub(super) ring: Arc<Ring>,
 }
@@ -35,6 +37,7 @@ impl Following {
     pub(super) fn start(
         shape: Shape,
         bootstrap: Bootstrap,
+        is_first: bool,
         members: impl Iterator<Item = (RingMember, Option<i64>)>,
     ) -> Self {
         let entries: BTreeMap<_, _> = members
@@ -52,6 +55,7 @@ impl Following {
         let ring = build(shape, bootstrap, &entries);
         Self {
             bootstrap,
+            is_first,
             entries,
             ring,
         }
@@ -79,6 +83,7 @@ impl Following {
             .map(ring_member)
             .eq(self.ring.members().iter().copied())
         {
+            self.is_first = false;
             self.ring = build(config.shape, self.bootstrap, &self.entries);
         }
     }

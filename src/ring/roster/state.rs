@@ -25,6 +25,8 @@ const CODEC: bincode::config::Configuration<
 pub struct RosterState {
     pub(super) shape: Shape,
     pub(super) bootstrap: Bootstrap,
+    /// The members are those that the ring was formed with.
+    pub(super) is_first: bool,
     /// Sorted by node id; at least one, at most [`MEMBERS_MAX`].
     pub(super) members: Vec<StateMember>,
 }
@@ -128,6 +130,7 @@ struct Wire {
     replication_factor: u8,
     formed_millis: u64,
     former: BootId,
+    is_first: bool,
     members: Vec<WireMember>,
 }
 
@@ -145,6 +148,7 @@ impl From<&RosterState> for Wire {
             replication_factor: state.shape.replication_factor,
             formed_millis: state.bootstrap.formed_millis,
             former: state.bootstrap.former,
+            is_first: state.is_first,
             members: state.members.iter().map(WireMember::from).collect(),
         }
     }
@@ -171,6 +175,7 @@ impl TryFrom<Wire> for RosterState {
             replication_factor,
             formed_millis,
             former,
+            is_first,
             members,
         } = wire;
         if slots == 0 || replication_factor == 0 {
@@ -196,6 +201,7 @@ impl TryFrom<Wire> for RosterState {
                 formed_millis,
                 former,
             },
+            is_first,
             members: members.into_iter().map(StateMember::from).collect(),
         })
     }

@@ -605,6 +605,7 @@ fn the_largest_state_fits() {
             formed_millis: u64::MAX,
             former: BootId(u64::MAX),
         },
+        is_first: true,
         members: (0..MEMBERS_MAX as u64).rev().map(entry).collect(),
     };
     let bytes = state.encode();

@@ -74,8 +74,8 @@ const COLLISION: Position = Position(42);
 fn keys_of_one_position_are_told_apart() {
     let mut shard = Shard::new(1, 1);
     let (a, b) = (
-        Probe::forged(COLLISION, b"a"),
-        Probe::forged(COLLISION, b"b"),
+        Probe::placed(COLLISION, b"a"),
+        Probe::placed(COLLISION, b"b"),
     );
     put(&mut shard, &a, 1);
     assert!(shard.is_live(&a, 0) && !shard.is_live(&b, 0));
@@ -89,12 +89,12 @@ fn keys_of_one_position_are_told_apart() {
 fn keys_of_one_position_share_a_page() {
     let mut shard = Shard::new(1, 1);
     for (index, key) in [b"a", b"b", b"c"].into_iter().enumerate() {
-        put(&mut shard, &Probe::forged(COLLISION, key), index as u64);
+        put(&mut shard, &Probe::placed(COLLISION, key), index as u64);
     }
-    shard.bury(&Probe::forged(COLLISION, b"d"), version(9));
+    shard.bury(&Probe::placed(COLLISION, b"d"), version(9));
     put(
         &mut shard,
-        &Probe::forged(Position(COLLISION.0 + 1), b"e"),
+        &Probe::placed(Position(COLLISION.0 + 1), b"e"),
         10,
     );
     let mut page = Page::new(1);
@@ -107,14 +107,14 @@ fn keys_of_one_position_share_a_page() {
 fn a_sweep_moves_on_past_keys_of_one_position() {
     let mut shard = Shard::new(1, 1);
     for key in [b"a", b"b", b"c"] {
-        put(&mut shard, &Probe::forged(COLLISION, key), 5);
+        put(&mut shard, &Probe::placed(COLLISION, key), 5);
     }
     put(
         &mut shard,
-        &Probe::forged(Position(COLLISION.0 + 1), b"old"),
+        &Probe::placed(Position(COLLISION.0 + 1), b"old"),
         1,
     );
-    shard.bury(&Probe::forged(Position(7), b"gone"), version(2));
+    shard.bury(&Probe::placed(Position(7), b"gone"), version(2));
     assert!(shard.forget_oldest_tombstone(0).is_some());
     let steps = (0..2).map(|_| shard.expire(10, u64::MAX, &mut 1).swept.entries);
     assert_eq!(steps.collect::<Vec<_>>(), [0, 1]);

@@ -105,6 +105,20 @@ impl Shard {
         }
     }
 
+    /// The keys of a slot, of values and of tombstones.
+    pub(super) fn keys_of(&self, slot: Slot) -> Vec<EntryKey> {
+        let (first, end) = (
+            Probe::at(Position::first(slot)),
+            Probe::at(Position::end(slot)),
+        );
+        let range = (Included(&first as &dyn Keyed), Excluded(&end as &dyn Keyed));
+        let values = self.order.range::<dyn Keyed, _>(range).cloned();
+        let tombstones = self.tombstones.range::<dyn Keyed, _>(range);
+        values
+            .chain(tombstones.map(|(key, _)| key.clone()))
+            .collect()
+    }
+
     fn scan_value(&self, key: &EntryKey, now_millis: u64, page: &mut Page) {
         let Some(entry) = self.values.peek(key as &dyn Keyed) else {
             return;

@@ -14,7 +14,7 @@ use super::*;
 use crate::{
     key::{Key, Slot},
     operation::{Kind, Want, WriteAnswer},
-    ring::SlotConfiguration,
+    ring::{SlotConfiguration, slot::Vote},
 };
 
 const LIMITS: LinkLimits = LinkLimits {
@@ -46,7 +46,10 @@ fn operation(token: u64, key_bytes: usize) -> Operation {
 
 const DONE: Answer = Answer::Write(WriteAnswer::Stored {
     replaced: false,
-    full: true,
+    vote: Vote {
+        is_full: true,
+        carry: None,
+    },
 });
 
 fn up() -> (Link, u64) {

@@ -38,6 +38,20 @@ impl SlotSet {
         absent
     }
 
+    /// Removes a slot; returns whether it was there.
+    pub fn remove(&mut self, slot: Slot) -> bool {
+        let (word, bit) = (slot.index() / WORD_BITS, 1u64 << (slot.index() % WORD_BITS));
+        let present = self.contains(slot);
+        if present {
+            self.words[word] &= !bit;
+            self.len -= 1;
+            while self.words.last() == Some(&0) {
+                self.words.pop();
+            }
+        }
+        present
+    }
+
     /// Whether the slot is in the set.
     #[must_use]
     pub fn contains(&self, slot: Slot) -> bool {

@@ -1,0 +1,604 @@
+//! All slots of one node: what it is in, what the ring wants, and what it has to ask others. Pure; the shell around it
+//! (`handoff::slots`) carries questions and replies, copies data, and publishes [`Gates`](super::gates::Gates).
+//!
+//! A slot at rest costs nothing: it is neither asked about nor told of. A slot moves when the ring wants other owners, when
+//! a peer shows a higher configuration with the owners that are wanted, or when it has not been settled yet.
+//!
+//! Invariants: a slot's configuration only goes up within a root, and a root only gives way to a higher one; a slot is at
+//! rest only when all of its owners have said that they are full in its configuration.
+
+use std::{
+    collections::{BTreeMap, HashMap},
+    sync::Arc,
+};
+
+use super::{
+    Ring, RingMember,
+    gates::{Gate, Gates},
+    slot::{
+        Answered, Configuration, Grant, LossEvidence, OnSettled, Quorums, Root, SlotState,
+        state::AfterLoss,
+    },
+};
+use crate::{key::Slot, slot_set::SlotSet};
+
+/// Most slots in one exchange with a peer; the rest follows in the next one.
+pub const EXCHANGE_SLOTS_MAX: usize = 4096;
+
+/// What a node is in.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Stand {
+    /// The configuration.
+    pub configuration: Configuration,
+    /// Whether it is full in it.
+    pub is_full: bool,
+}
+
+/// What one node asks another about a slot.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Question {
+    /// The slot.
+    pub slot: Slot,
+    /// What the asking node is in; `None` when it has no configuration yet.
+    pub stand: Option<Stand>,
+    /// Whether it asks for the data, too: a pull.
+    pub is_pull: bool,
+}
+
+/// What the other one replies.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Reply {
+    /// The slot.
+    pub slot: Slot,
+    /// What the replying node is in, and what a joiner may take; `None` when it has no configuration yet.
+    pub grant: Option<Grant>,
+    /// The highest configuration in which its memory was full.
+    pub top: Option<Configuration>,
+    /// Whether this answers a pull: it is in the configuration that was asked about, and stays in it or above.
+    pub is_answered: bool,
+    /// The digest of its data of the slot, taken after that.
+    pub digest: u64,
+}
+
+/// A move that the table wants to make.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Move {
+    /// The slot.
+    pub slot: Slot,
+    /// Where to.
+    pub to: Configuration,
+}
+
+/// How many slots are how far.
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+pub struct SlotCounts {
+    /// Without a configuration yet.
+    pub unknown: usize,
+    /// Owned by this node, which is not full.
+    pub wanting: usize,
+    /// Not known to be settled, the wanting ones included.
+    pub unsettled: usize,
+}
+
+/// The slots of one node.
+pub struct SlotTable {
+    own: RingMember,
+    quorums: Quorums,
+    ring: Option<Arc<Ring>>,
+    cells: Vec<Cell>,
+    /// Slots that may have to move.
+    dirty: SlotSet,
+    /// Slots that are not settled, as far as this node knows.
+    unsettled: SlotSet,
+    /// Slots that somebody should be asked about although they seem to be at rest.
+    doubted: SlotSet,
+    /// Slots whose data is to be dropped.
+    drops: SlotSet,
+    /// Slots that were declared lost.
+    losses: u64,
+    /// Rises with everything that operations or others go by.
+    changes: u64,
+}
+
+#[derive(Clone, Default)]
+struct Cell {
+    state: Option<SlotState>,
+    /// Owners that are known to be full in the present configuration.
+    full: Vec<RingMember>,
+    /// The highest number seen in this root.
+    number: u32,
+    /// A higher configuration that a peer showed.
+    shown: Option<Configuration>,
+}
+
+impl SlotTable {
+    /// A table without configurations.
+    #[must_use]
+    pub fn new(slots: u16, own: RingMember, quorums: Quorums) -> Self {
+        Self {
+            own,
+            quorums,
+            ring: None,
+            cells: vec![Cell::default(); usize::from(slots)],
+            dirty: SlotSet::new(),
+            unsettled: SlotSet::all(slots),
+            doubted: SlotSet::new(),
+            drops: SlotSet::new(),
+            losses: 0,
+            changes: 0,
+        }
+    }
+
+    /// The same node with an empty memory, in another life.
+    pub fn start_over(&mut self, own: RingMember) {
+        let slots = u16::try_from(self.cells.len()).unwrap_or(u16::MAX);
+        *self = Self {
+            losses: self.losses,
+            changes: self.changes + 1,
+            ..Self::new(slots, own, self.quorums)
+        };
+    }
+
+    /// This node in its present life.
+    #[must_use]
+    pub const fn own(&self) -> RingMember {
+        self.own
+    }
+
+    /// How often this node has declared a slot lost.
+    #[must_use]
+    pub const fn losses(&self) -> u64 {
+        self.losses
+    }
+
+    /// Rises with everything that operations or others go by.
+    #[must_use]
+    pub const fn changes(&self) -> u64 {
+        self.changes
+    }
+
+    /// Enters the configurations that the first ring of a cluster makes (rule 14), where there is none yet.
+    pub fn form(&mut self, ring: &Ring) {
+        let mut known: HashMap<u64, Configuration> = HashMap::new();
+        for slot in self.all_slots() {
+            if self.cells[slot.index()].state.is_some() {
+                continue;
+            }
+            let configuration = known
+                .entry(ring.configuration(slot).owners)
+                .or_insert_with(|| Configuration::first(ring.bootstrap(), owners_of(ring, slot)));
+            let state = SlotState::form(configuration.clone(), self.own);
+            self.enter(slot, state);
+        }
+    }
+
+    /// The ring that decides which owners are wanted.
+    pub fn want(&mut self, ring: Arc<Ring>) {
+        self.ring = Some(ring);
+        let slots = u16::try_from(self.cells.len()).unwrap_or(u16::MAX);
+        self.dirty = SlotSet::all(slots);
+    }
+
+    /// Asks about a slot although it seems to be at rest: a peer answered from another configuration.
+    pub fn doubt(&mut self, slot: Slot) {
+        if slot.index() < self.cells.len() {
+            self.doubted.insert(slot);
+        }
+    }
+
+    /// Where slots have to move (rule 1).
+    pub fn moves(&mut self) -> Vec<Move> {
+        let Some(ring) = self.ring.clone() else {
+            return Vec::new();
+        };
+        let mut known: HashMap<(u64, u32, Root), Configuration> = HashMap::new();
+        let dirty = std::mem::take(&mut self.dirty);
+        let mut moves = Vec::new();
+        for slot in dirty.iter() {
+            let cell = &mut self.cells[slot.index()];
+            let shown = cell.shown.take();
+            let Some(state) = &cell.state else { continue };
+            let wanted = ring.configuration(slot).owners;
+            let shown = shown
+                .filter(|shown| shown.id().owners == wanted && state.may_adopt(shown, self.own));
+            let to = match shown {
+                Some(shown) => shown,
+                None if state.configuration().id().owners == wanted => continue,
+                None => {
+                    let root = state.configuration().root();
+                    let number = state.configuration().number().max(cell.number);
+                    known
+                        .entry((wanted, number, root))
+                        .or_insert_with(|| state.propose(owners_of(&ring, slot), cell.number))
+                        .clone()
+                }
+            };
+            if state.may_adopt(&to, self.own) {
+                moves.push(Move { slot, to });
+            }
+        }
+        moves
+    }
+
+    /// Of these, the slots that may be answering operations as carrying owner right now.
+    #[must_use]
+    pub fn carrying(&self, moves: &[Move]) -> SlotSet {
+        let slots = moves.iter().map(|to| to.slot);
+        slots
+            .filter(|slot| {
+                let state = self.cells[slot.index()].state.as_ref();
+                state.is_some_and(|state| state.carried().is_some())
+            })
+            .collect()
+    }
+
+    /// Notes that operations were answered as carrying owner.
+    pub fn saw(&mut self, slot: Slot) {
+        if let Some(state) = &mut self.cells[slot.index()].state {
+            state.saw();
+        }
+    }
+
+    /// Makes the moves (rule 2).
+    pub fn make(&mut self, moves: Vec<Move>) {
+        for Move { slot, to } in moves {
+            let (own, quorums) = (self.own, self.quorums);
+            let cell = &mut self.cells[slot.index()];
+            let Some(state) = &mut cell.state else {
+                continue;
+            };
+            let number = to.number();
+            if state.adopt(to, own, quorums) {
+                cell.number = cell.number.max(number);
+                self.entered(slot);
+            }
+        }
+    }
+
+    /// Enters a slot's first configuration or another root.
+    fn enter(&mut self, slot: Slot, state: SlotState) {
+        let cell = &mut self.cells[slot.index()];
+        *cell = Cell {
+            number: state.configuration().number(),
+            state: Some(state),
+            ..Cell::default()
+        };
+        self.dirty.insert(slot);
+        self.entered(slot);
+    }
+
+    /// After a slot's configuration has changed.
+    fn entered(&mut self, slot: Slot) {
+        self.changes += 1;
+        self.cells[slot.index()].full.clear();
+        self.unsettled.insert(slot);
+        self.hear_self(slot);
+    }
+
+    fn hear_self(&mut self, slot: Slot) {
+        let state = self.cells[slot.index()].state.as_ref();
+        if state.is_some_and(SlotState::is_full) {
+            self.hear(slot, self.own);
+        }
+    }
+
+    /// Somebody is full in the slot's present configuration; when all owners are, it is settled (rule 15).
+    fn hear(&mut self, slot: Slot, member: RingMember) {
+        let cell = &mut self.cells[slot.index()];
+        let Some(state) = &mut cell.state else { return };
+        let configuration = state.configuration().clone();
+        if !configuration.names(member) || cell.full.contains(&member) {
+            return;
+        }
+        cell.full.push(member);
+        self.changes += 1;
+        if cell.full.len() < configuration.owners().len() {
+            return;
+        }
+        cell.full = Vec::new();
+        self.unsettled.remove(slot);
+        match state.settle(&configuration, self.own) {
+            OnSettled::Keep => {}
+            OnSettled::DropCopy => {
+                self.drops.insert(slot);
+            }
+        }
+    }
+
+    /// What to ask a peer, at most [`EXCHANGE_SLOTS_MAX`] slots from `from` on.
+    #[must_use]
+    pub fn questions(&self, peer: RingMember, from: Slot) -> Vec<Question> {
+        let unsettled = self.unsettled.iter_from(from).map(|slot| (slot, false));
+        let doubted = self.doubted.iter_from(from).map(|slot| (slot, true));
+        let mut slots: BTreeMap<Slot, bool> = unsettled.collect();
+        slots.extend(doubted);
+        slots
+            .into_iter()
+            .filter_map(|(slot, is_doubted)| self.question(peer, slot, is_doubted))
+            .take(EXCHANGE_SLOTS_MAX)
+            .collect()
+    }
+
+    fn question(&self, peer: RingMember, slot: Slot, is_doubted: bool) -> Option<Question> {
+        let cell = self.cells.get(slot.index())?;
+        let Some(state) = &cell.state else {
+            return Some(Question {
+                slot,
+                stand: None,
+                is_pull: false,
+            });
+        };
+        let is_pull = state.is_wanting(self.own);
+        let configuration = state.configuration();
+        let is_unheard = configuration.names(peer) && !cell.full.contains(&peer);
+        (is_doubted || is_pull || is_unheard).then(|| Question {
+            slot,
+            stand: Some(stand(state)),
+            is_pull,
+        })
+    }
+
+    /// The question that pulls a slot, if this node wants it.
+    #[must_use]
+    pub fn pull(&self, slot: Slot) -> Option<Question> {
+        let state = self
+            .state(slot)
+            .filter(|state| state.is_wanting(self.own))?;
+        Some(Question {
+            slot,
+            stand: Some(stand(state)),
+            is_pull: true,
+        })
+    }
+
+    /// Takes note of what a peer shows of itself: before moves are made and it is replied to.
+    pub fn observe(&mut self, peer: RingMember, slot: Slot, stand: &Stand) {
+        let Some(cell) = self.cells.get_mut(slot.index()) else {
+            return;
+        };
+        let Some(state) = &cell.state else { return };
+        let (own, shown) = (state.configuration(), &stand.configuration);
+        if shown.root() != own.root() {
+            if shown.root() > own.root() && self.doubted.insert(slot) {
+                self.changes += 1;
+            }
+            return;
+        }
+        cell.number = cell.number.max(shown.number());
+        if shown == own {
+            if stand.is_full {
+                self.hear(slot, peer);
+            }
+        } else if shown > own {
+            if cell.shown.as_ref().is_none_or(|held| held < shown) {
+                cell.shown = Some(shown.clone());
+            }
+            self.dirty.insert(slot);
+        }
+    }
+
+    /// The reply to a question, without the digest. A pull is answered from within its configuration only (rule 9).
+    pub fn reply(&mut self, question: &Question) -> Option<Reply> {
+        let own = self.own;
+        let cell = self.cells.get_mut(question.slot.index())?;
+        let mut reply = Reply {
+            slot: question.slot,
+            grant: None,
+            top: None,
+            is_answered: false,
+            digest: 0,
+        };
+        let Some(state) = &mut cell.state else {
+            return Some(reply);
+        };
+        if let (true, Some(stand)) = (question.is_pull, &question.stand) {
+            let answered = state.answer_pull(stand.configuration.id(), own);
+            reply.is_answered = answered.is_some();
+        }
+        reply.top = state.top().cloned();
+        reply.grant = Some(state.grant());
+        Some(reply)
+    }
+
+    /// Takes a slot's first configuration, the highest that was granted (rule 13).
+    pub fn join(&mut self, slot: Slot, grant: Grant) -> bool {
+        let Some(cell) = self.cells.get(slot.index()) else {
+            return false;
+        };
+        if cell.state.is_some() {
+            return false;
+        }
+        match SlotState::join(grant, self.own) {
+            Some(state) => {
+                self.enter(slot, state);
+                true
+            }
+            None => false,
+        }
+    }
+
+    /// Whether a slot has no configuration yet.
+    #[must_use]
+    pub fn is_unknown(&self, slot: Slot) -> bool {
+        let cell = self.cells.get(slot.index());
+        cell.is_some_and(|cell| cell.state.is_none())
+    }
+
+    /// Whether this node owns a slot and is not full in it.
+    #[must_use]
+    pub fn is_wanting(&self, slot: Slot) -> bool {
+        self.state(slot)
+            .is_some_and(|state| state.is_wanting(self.own))
+    }
+
+    /// The state of a slot.
+    #[must_use]
+    pub fn state(&self, slot: Slot) -> Option<&SlotState> {
+        self.cells.get(slot.index())?.state.as_ref()
+    }
+
+    /// Whether a root that a peer granted is above the slot's.
+    #[must_use]
+    pub fn is_below(&self, slot: Slot, grant: &Grant) -> bool {
+        self.state(slot)
+            .is_some_and(|state| grant.configuration.root() > state.configuration().root())
+    }
+
+    /// Follows into a higher root (rule 17); the slot's data is to be dropped. Nothing may be answered meanwhile.
+    pub fn follow(&mut self, slot: Slot, grant: Grant) {
+        let own = self.own;
+        let Some(state) = &mut self.cells[slot.index()].state else {
+            return;
+        };
+        if state.follow(grant, own) {
+            let state = state.clone();
+            self.enter(slot, state);
+            self.drops.insert(slot);
+        }
+    }
+
+    /// Takes the answer to a pull under the slot's present configuration, once its data has been merged (rules 9 to 11).
+    pub fn take_answer(&mut self, peer: RingMember, reply: &Reply) {
+        let (own, quorums) = (self.own, self.quorums);
+        let Some(cell) = self.cells.get_mut(reply.slot.index()) else {
+            return;
+        };
+        let (Some(state), Some(grant)) = (&mut cell.state, &reply.grant) else {
+            return;
+        };
+        let asked = state.configuration().id();
+        if !reply.is_answered || grant.configuration.id() != asked || !state.is_wanting(own) {
+            return;
+        }
+        let answer = Answered {
+            by: peer,
+            predecessors: if grant.is_full {
+                Vec::new()
+            } else {
+                grant.predecessors.clone()
+            },
+            is_full: grant.is_full,
+            top: reply.top.clone(),
+        };
+        if state.take_answer(asked, answer, own, quorums) {
+            self.hear_self(reply.slot);
+        }
+    }
+
+    /// Forgets that a slot was doubted: it has been asked about.
+    pub fn trust(&mut self, slots: &SlotSet) {
+        for slot in slots.iter() {
+            self.doubted.remove(slot);
+        }
+    }
+
+    /// Wanting slots of which this node is the first owner and all members of the ring have answered, but which lack a
+    /// cover that can never be had (rule 16).
+    #[must_use]
+    pub fn lost(&self) -> SlotSet {
+        let is_lost = |slot: &Slot| {
+            let state = self.state(*slot).filter(|state| state.is_wanting(self.own));
+            state.is_some_and(|state| self.declaration(state).is_some())
+        };
+        self.unsettled.iter().filter(is_lost).collect()
+    }
+
+    /// What becomes of a slot that is declared lost; `None` if that is not for this node to do, or not yet.
+    fn declaration(&self, state: &SlotState) -> Option<(SlotState, AfterLoss)> {
+        let ring = self.ring.as_ref()?;
+        let answers = state.answers();
+        let answered = |member: &RingMember| {
+            *member == self.own || answers.iter().any(|answer| answer.by == *member)
+        };
+        if !ring.members().iter().all(answered) {
+            return None;
+        }
+        // Only another life of the same node, which has answered, shows that a memory is gone.
+        let is_gone = |member: RingMember| {
+            let other_life =
+                |by: RingMember| by.node_id == member.node_id && by.boot_id != member.boot_id;
+            other_life(self.own) || answers.iter().any(|answer| other_life(answer.by))
+        };
+        let evidence = LossEvidence {
+            answers_needed: ring.members().len(),
+            is_gone: &is_gone,
+        };
+        let mut declared = state.clone();
+        let after = declared.declare_lost(self.own, self.quorums, &evidence)?;
+        Some((declared, after))
+    }
+
+    /// Declares a slot lost if it is (rule 16); its data may have to be dropped. Nothing may be answered meanwhile.
+    pub fn declare_lost(&mut self, slot: Slot) -> bool {
+        let state = self.state(slot).filter(|state| state.is_wanting(self.own));
+        let Some((declared, after)) = state.and_then(|state| self.declaration(state)) else {
+            return false;
+        };
+        self.enter(slot, declared);
+        match after {
+            AfterLoss::KeepCopy => {}
+            AfterLoss::DropCopy => {
+                self.drops.insert(slot);
+            }
+        }
+        self.losses += 1;
+        true
+    }
+
+    /// Slots whose data is to be dropped, once.
+    pub fn take_drops(&mut self) -> SlotSet {
+        std::mem::take(&mut self.drops)
+    }
+
+    /// Whether there is anything to ask anybody.
+    #[must_use]
+    pub fn is_at_rest(&self) -> bool {
+        self.unsettled.is_empty() && self.doubted.is_empty()
+    }
+
+    /// How many slots are how far.
+    #[must_use]
+    pub fn counts(&self) -> SlotCounts {
+        let mut counts = SlotCounts {
+            unsettled: self.unsettled.len(),
+            ..SlotCounts::default()
+        };
+        for slot in self.unsettled.iter() {
+            counts.unknown += usize::from(self.is_unknown(slot));
+            counts.wanting += usize::from(self.is_wanting(slot));
+        }
+        counts
+    }
+
+    /// What operations go by, with some slots closed.
+    #[must_use]
+    pub fn gates(&self, closed: &SlotSet) -> Gates {
+        let gate = |slot: Slot| {
+            let state = self.cells[slot.index()].state.as_ref()?;
+            Some(Gate {
+                configuration: state.configuration().clone(),
+                is_owner: state.configuration().names(self.own),
+                is_full: state.is_full(),
+                carry: state.carry(self.quorums),
+                is_closed: closed.contains(slot),
+            })
+        };
+        Gates::new(self.all_slots().map(gate))
+    }
+
+    fn all_slots(&self) -> impl Iterator<Item = Slot> + use<> {
+        let slots = u16::try_from(self.cells.len()).unwrap_or(u16::MAX);
+        (0..slots).map(Slot)
+    }
+}
+
+fn stand(state: &SlotState) -> Stand {
+    Stand {
+        configuration: state.configuration().clone(),
+        is_full: state.is_full(),
+    }
+}
+
+fn owners_of(ring: &Ring, slot: Slot) -> Box<[RingMember]> {
+    ring.owners(slot).iter().copied().collect()
+}
