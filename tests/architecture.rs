@@ -171,6 +171,7 @@ const BANNED: &[(&str, &[&str])] = &[
         &[
             "src/clock.rs",
             "membership/src/driver.rs",
+            "sim/model/src/main.rs",
             "sim/src/cli/mutants.rs",
             "sim/src/cli/sweep.rs",
         ],
@@ -215,9 +216,9 @@ fn sources(folder: &str) -> BTreeMap<String, String> {
     found
 }
 
-/// Everything that runs under simulation, and the simulator.
+/// Everything that runs under simulation, the simulator, and the model.
 fn all_sources() -> impl Iterator<Item = (String, String)> {
-    ["src", "membership/src", "sim/src"]
+    ["src", "membership/src", "sim/src", "sim/model/src"]
         .into_iter()
         .flat_map(sources)
 }
