@@ -1,6 +1,6 @@
 //! The arguments of the command line.
 
-use std::fmt;
+use std::{fmt, path::PathBuf};
 
 use slot_model::{
     explore::MODES,
@@ -17,6 +17,7 @@ commands:
   --mutants          planted bugs: each must be caught by one of --seeds
   --exhaustive       every schedule of small instances, up to --depth D (14) or a bound on worlds
   --replay MODE:SEED one random schedule in words
+  --scenario FILE... scenarios: each must go as it says, and fail with the planted bugs that it catches
   --help             this text
 
 options:
@@ -36,6 +37,7 @@ pub(crate) enum Command {
     Mutants,
     Exhaustive,
     Replay { mode: usize, seed: u64 },
+    Scenarios,
 }
 
 /// What to do, and how.
@@ -48,6 +50,7 @@ pub(crate) struct Arguments {
     pub(crate) mode: Option<usize>,
     pub(crate) depth: usize,
     pub(crate) until: Until,
+    pub(crate) files: Vec<PathBuf>,
 }
 
 /// A mistake in the arguments.
@@ -92,6 +95,7 @@ impl Arguments {
             mode: None,
             depth: 14,
             until: Until::Many,
+            files: vec![],
         };
         let mut words = words;
         while let Some(option) = words.next() {
@@ -129,6 +133,14 @@ impl Arguments {
                     only_full_sources: true,
                     ..self.rules.sketch()
                 };
+            }
+            "--scenario" => {
+                let file = value(option, rest, "a file", |word| Some(PathBuf::from(word)))?;
+                self.files.push(file);
+                self.command = Command::Scenarios;
+            }
+            file if self.command == Command::Scenarios && !file.starts_with("--") => {
+                self.files.push(PathBuf::from(file));
             }
             unknown => {
                 return Err(Mistake::Unknown {

@@ -17,7 +17,9 @@
 pub mod config;
 pub mod exhaustive;
 pub mod explore;
+pub mod modelled;
 pub mod random;
 pub mod rules;
+pub mod scenario;
 pub mod sweep;
 pub mod world;

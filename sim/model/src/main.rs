@@ -11,13 +11,17 @@ use arguments::{Arguments, Command, USAGE};
 use slot_model::{
     exhaustive::{self, INSTANCES},
     explore::{self, Log, MODES},
+    modelled::Modelled,
     rules::Bug,
+    scenario::{self, Scenario},
     sweep::{Sweep, Until},
     world::Violation,
 };
 
 /// Violations of a mode that are shown.
 const SHOWN_MAX: usize = 5;
+/// Seeds that are tried first for a planted bug.
+const FIRST_BLOCK: u64 = 500;
 
 fn main() -> ExitCode {
     let arguments = match Arguments::parse(std::env::args().skip(1)) {
@@ -36,6 +40,7 @@ fn main() -> ExitCode {
         Command::Mutants => mutants(&arguments),
         Command::Exhaustive => exhaustive(&arguments),
         Command::Replay { mode, seed } => replay(&arguments, mode, seed),
+        Command::Scenarios => scenarios(&arguments),
     };
     println!("VERDICT: {}", if passed { "pass" } else { "FAIL" });
     ExitCode::from(u8::from(!passed))
@@ -91,20 +96,32 @@ fn mutants(arguments: &Arguments) -> bool {
     passed
 }
 
-/// The mode in which the lowest seed catches a bug.
+/// The mode in which the lowest seed catches a bug. Seeds are tried in growing blocks in all modes, because some modes
+/// cannot catch some bugs.
 fn first_caught(arguments: &Arguments, bug: Bug) -> Option<(usize, u64, Violation)> {
-    let caught = MODES.into_iter().enumerate().filter_map(|(number, mode)| {
-        let sweep = Sweep {
-            rules: bug.rules(),
-            mode,
-            from: arguments.from,
-            seeds: arguments.seeds,
-            until: Until::First,
-        };
-        let (seed, violation) = *sweep.run().violations.first()?;
-        Some((number, seed, violation))
-    });
-    caught.min_by_key(|(_, seed, _)| *seed)
+    let end = arguments.from + arguments.seeds;
+    let (mut from, mut block) = (arguments.from, FIRST_BLOCK);
+    while from < end {
+        let seeds = block.min(end - from);
+        let caught = MODES.into_iter().enumerate().filter_map(|(number, mode)| {
+            let sweep = Sweep {
+                rules: bug.rules(),
+                mode,
+                from,
+                seeds,
+                until: Until::First,
+            };
+            let (seed, violation) = *sweep.run().violations.first()?;
+            Some((number, seed, violation))
+        });
+        let first = caught.min_by_key(|(_, seed, _)| *seed);
+        if first.is_some() {
+            return first;
+        }
+        from += seeds;
+        block *= 2;
+    }
+    None
 }
 
 fn exhaustive(arguments: &Arguments) -> bool {
@@ -136,6 +153,54 @@ fn replay(arguments: &Arguments, mode: usize, seed: u64) -> bool {
         println!("{violation}");
     }
     world.violation.is_none()
+}
+
+/// Every file must go as it says, and fail with the planted bugs that it catches.
+fn scenarios(arguments: &Arguments) -> bool {
+    let mut passed = true;
+    for file in &arguments.files {
+        let name = file.display();
+        let scenario = match std::fs::read_to_string(file) {
+            Ok(text) => match Scenario::parse(&text) {
+                Ok(scenario) => scenario,
+                Err(error) => {
+                    println!("FAILED  {name}: {error}");
+                    passed = false;
+                    continue;
+                }
+            },
+            Err(error) => {
+                println!("FAILED  {name}: {error}");
+                passed = false;
+                continue;
+            }
+        };
+        passed &= scenario_passes(arguments, &name.to_string(), &scenario);
+    }
+    passed
+}
+
+fn scenario_passes(arguments: &Arguments, name: &str, scenario: &Scenario) -> bool {
+    let mut modelled = Modelled::new(scenario, arguments.rules);
+    if let Err(failure) = scenario::play(scenario, &mut modelled) {
+        for line in modelled.log() {
+            println!("    {line}");
+        }
+        println!("FAILED  {name}: {failure}");
+        return false;
+    }
+    println!("agreed  {name}");
+    let mut passed = true;
+    for bug in &scenario.catches {
+        match scenario::play(scenario, &mut Modelled::new(scenario, bug.rules())) {
+            Ok(()) => {
+                println!("MISSED  {name}: {bug}");
+                passed = false;
+            }
+            Err(failure) => println!("caught  {name}: {bug}: {failure}"),
+        }
+    }
+    passed
 }
 
 #[allow(

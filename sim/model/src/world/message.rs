@@ -1,5 +1,7 @@
 //! What is under way between nodes.
 
+use std::fmt;
+
 use super::{Data, Entry, OpId, Said, Version};
 use crate::config::{Config, Member, NodeId};
 
@@ -62,6 +64,20 @@ pub enum Answer {
     Newer(Version),
     /// It is in another config.
     WrongConfig,
+}
+
+impl fmt::Display for Answer {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Ok(vote) => match (vote.full, vote.carry) {
+                (true, _) => formatter.write_str("agrees, full"),
+                (false, Some(carry)) => write!(formatter, "agrees, carrying {carry}"),
+                (false, None) => formatter.write_str("agrees, neither full nor carrying"),
+            },
+            Self::Newer(version) => write!(formatter, "holds {version}, which is newer"),
+            Self::WrongConfig => formatter.write_str("refuses, it is in another config"),
+        }
+    }
 }
 
 /// One message.

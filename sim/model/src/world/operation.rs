@@ -114,13 +114,14 @@ impl World {
             found: None,
             bounds,
         });
+        let named = key + 1;
         self.note(|_| match request {
-            Request::Read => format!("{id}: {coordinator} reads k{key} under {config}"),
+            Request::Read => format!("{id}: {coordinator} reads k{named} under {config}"),
             Request::Write => {
-                format!("{id}: {coordinator} writes k{key} as {version} under {config}")
+                format!("{id}: {coordinator} writes k{named} as {version} under {config}")
             }
             Request::Delete => {
-                format!("{id}: {coordinator} deletes k{key} as {version} under {config}")
+                format!("{id}: {coordinator} deletes k{named} as {version} under {config}")
             }
         });
         self.send(id);

@@ -52,7 +52,7 @@ impl World {
     }
 
     fn reply(&mut self, operation: OpId, attempt: u8, at: NodeId, answer: Answer) {
-        self.note(|_| format!("{operation}: {at} answers {answer:?}"));
+        self.note(|_| format!("{operation}: {at} {answer}"));
         self.network.push(Message::Answered {
             operation,
             attempt,
