@@ -49,6 +49,10 @@ pub struct Rules {
     pub own_boot: bool,
     /// A declared loss keeps the data where the survivors meet every write quorum (two owners).
     pub salvage: bool,
+    /// Bug: it does so by what the declaring node itself has to cover, whatever the others know.
+    pub salvage_own: bool,
+    /// Where nobody was full, what lies below the first config of the root is nothing.
+    pub first_base: bool,
     /// Bug: only former full owners count as sources.
     pub only_full_sources: bool,
     /// A full owner remembers what it covered until all owners are full.
@@ -86,6 +90,8 @@ impl Rules {
             trace: true,
             own_boot: true,
             salvage: true,
+            salvage_own: false,
+            first_base: true,
             only_full_sources: false,
             keep_covered: true,
             store_wrong: true,
@@ -152,11 +158,23 @@ pub enum Bug {
     TraceForgotten,
     /// Only former full owners are sources.
     OnlyFullSources,
+    /// Whatever an answerer mentions has to be covered.
+    EveryMentionCovered,
+    /// Also a config in which a node did nothing for others has to be covered.
+    UnseenStaysCount,
+    /// A node may adopt a config that names an older boot of itself.
+    OlderBootAdopted,
+    /// A declared loss keeps the data by the preds of the declaring node alone.
+    OwnPredsSalvage,
+    /// In a root where nobody was full there is nowhere to begin.
+    NoBaseInNewRoot,
+    /// A full owner forgets what it covered.
+    CoveredForgotten,
 }
 
 impl Bug {
     /// All of them.
-    pub const ALL: [Self; 18] = [
+    pub const ALL: [Self; 24] = [
         Self::Unsealed,
         Self::PredsOfAnswerersIgnored,
         Self::OlderPredsForgotten,
@@ -175,6 +193,12 @@ impl Bug {
         Self::SmallCover,
         Self::TraceForgotten,
         Self::OnlyFullSources,
+        Self::EveryMentionCovered,
+        Self::UnseenStaysCount,
+        Self::OlderBootAdopted,
+        Self::OwnPredsSalvage,
+        Self::NoBaseInNewRoot,
+        Self::CoveredForgotten,
     ];
 
     /// Its name on the command line and in scenarios.
@@ -199,6 +223,12 @@ impl Bug {
             Self::SmallCover => "small-cover",
             Self::TraceForgotten => "trace-forgotten",
             Self::OnlyFullSources => "only-full-sources",
+            Self::EveryMentionCovered => "every-mention-covered",
+            Self::UnseenStaysCount => "unseen-stays-count",
+            Self::OlderBootAdopted => "older-boot-adopted",
+            Self::OwnPredsSalvage => "own-preds-salvage",
+            Self::NoBaseInNewRoot => "no-base-in-new-root",
+            Self::CoveredForgotten => "covered-forgotten",
         }
     }
 
@@ -231,6 +261,12 @@ impl Bug {
             Self::SmallCover => rules.covers_meet = false,
             Self::TraceForgotten => rules.trace = false,
             Self::OnlyFullSources => rules.only_full_sources = true,
+            Self::EveryMentionCovered => rules.choose = false,
+            Self::UnseenStaysCount => rules.unseen_free = false,
+            Self::OlderBootAdopted => rules.own_boot = false,
+            Self::OwnPredsSalvage => rules.salvage_own = true,
+            Self::NoBaseInNewRoot => rules.first_base = false,
+            Self::CoveredForgotten => rules.keep_covered = false,
         }
         rules
     }

@@ -89,7 +89,9 @@ impl World {
         } else {
             answers.iter().filter_map(|said| said.top).max()
         };
-        let base = base.unwrap_or(first);
+        let Some(base) = base.or(self.rules.first_base.then_some(first)) else {
+            return false;
+        };
         let mut passed: Vec<Config> = vec![];
         for config in mentioned.iter().rev().filter(|config| **config >= base) {
             let passes = |said: &&Said| {

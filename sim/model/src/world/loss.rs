@@ -25,7 +25,12 @@ impl World {
         if !self.is_lost(&answers, base) {
             return false;
         }
-        let complete = self.is_complete(&answers, base);
+        let complete = if self.rules.salvage_own {
+            self.is_complete_for(&node.preds, &answers, base)
+        } else {
+            let preds = answers.iter().flat_map(|said| said.preds.iter());
+            self.is_complete_for(preds, &answers, base)
+        };
         self.now += 1;
         let root = Root {
             generation: config.root.generation + 1,
@@ -67,9 +72,14 @@ impl World {
 
     /// Of two owners one is left: it holds every acknowledged write, and only a fork is not ruled out. So it is if what
     /// answered meets every write quorum of every config to pass.
-    fn is_complete(&self, answers: &[Said], base: Option<Config>) -> bool {
-        let preds = answers.iter().flat_map(|said| said.preds.iter());
-        let mut needed = preds.chain(&base);
-        needed.all(|config| self.owners_in(config, answers) >= config.meets_writes())
+    fn is_complete_for<'a>(
+        &self,
+        preds: impl IntoIterator<Item = &'a Config>,
+        answers: &[Said],
+        base: Option<Config>,
+    ) -> bool {
+        let preds = preds.into_iter().copied();
+        let mut needed = preds.chain(base);
+        needed.all(|config| self.owners_in(&config, answers) >= config.meets_writes())
     }
 }
