@@ -295,10 +295,13 @@ impl Parser {
             }
             "missing" => operation(self.last_operation()?, OperationExpectation::Missing),
             "refused" => operation(
-                self.last_operation()?,
+                self.operation_before("at", words)?,
                 self.replied(Reply::WrongConfig, words)?,
             ),
-            "newer" => operation(self.last_operation()?, self.replied(Reply::Newer, words)?),
+            "newer" => operation(
+                self.operation_before("at", words)?,
+                self.replied(Reply::Newer, words)?,
+            ),
             letter if letter.len() == 1 => {
                 let node = Words::of(letter).node(&self.boots)?;
                 let is = self.node_expectation(words)?;

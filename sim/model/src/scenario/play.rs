@@ -63,8 +63,8 @@ impl fmt::Display for Unmet {
 
 /// Plays a scenario to its end.
 ///
-/// Reads are judged whether or not something is expected of them: what was acknowledged before a read began must not be
-/// missing (unless the slot was declared lost), nor may something come back that it superseded (G1, G3, G4).
+/// Reads are judged whether or not something is expected of them: what was acknowledged or returned before a read began must
+/// not be missing (unless the slot was declared lost), nor may something come back that it superseded (G1, G3, G4).
 ///
 /// # Errors
 ///
@@ -101,6 +101,8 @@ struct Begun {
     at: usize,
     /// In which step it was acknowledged, or returned.
     done_at: Option<usize>,
+    /// In which step what it writes became known for good: acknowledged, or returned by a read.
+    known_at: Option<usize>,
 }
 
 impl<S: Subject> Player<'_, S> {
@@ -147,6 +149,7 @@ impl<S: Subject> Player<'_, S> {
                 key: *key,
                 at: now,
                 done_at: None,
+                known_at: None,
             });
         }
         self.note_done(now)?;
@@ -162,16 +165,21 @@ impl<S: Subject> Player<'_, S> {
             let Some(begun) = self.operations[place].filter(|begun| begun.done_at.is_none()) else {
                 continue;
             };
-            let progress = self.subject.operation(OperationName(place)).progress;
-            match progress {
+            let known = match self.subject.operation(OperationName(place)).progress {
                 Progress::Open | Progress::Unknown => continue,
-                Progress::Acknowledged => {}
-                Progress::Returned(held) => self.judge(begun, held)?,
-            }
+                Progress::Acknowledged => Some(OperationName(place)),
+                Progress::Returned(held) => {
+                    self.judge(begun, held)?;
+                    held.map(|held| held.by)
+                }
+            };
             self.operations[place] = Some(Begun {
                 done_at: Some(now),
                 ..begun
             });
+            if let Some(write) = known.and_then(|known| self.operations[known.0].as_mut()) {
+                write.known_at.get_or_insert(now);
+            }
         }
         Ok(())
     }
@@ -180,11 +188,11 @@ impl<S: Subject> Player<'_, S> {
     fn judge(&self, read: Begun, held: Option<Held>) -> Result<(), Unmet> {
         let may_be_lost = self.subject.losses() > 0 || self.rings_formed > 1;
         let found = held.and_then(|held| self.operations[held.by.0]);
-        for (place, write) in self.acknowledged(read.key) {
-            if write.done_at.is_none_or(|done| done >= read.at) {
+        let known_before = |write: &Begun| write.known_at.is_some_and(|known| known < read.at);
+        for (name, write) in self.writes(read.key) {
+            if !known_before(&write) {
                 continue;
             }
-            let name = OperationName(place);
             let broken = match (held, found) {
                 (None, _) if may_be_lost => continue,
                 (None, _) => format!("nothing was found of {}", self.describe(name)),
@@ -199,13 +207,12 @@ impl<S: Subject> Player<'_, S> {
         Ok(())
     }
 
-    /// Writes and deletes of a key that are acknowledged.
-    fn acknowledged(&self, key: u8) -> impl Iterator<Item = (usize, Begun)> {
+    /// Writes and deletes of a key that have begun.
+    fn writes(&self, key: u8) -> impl Iterator<Item = (OperationName, Begun)> {
         let begun = self.operations.iter().enumerate();
         begun
-            .filter_map(|(place, begun)| begun.map(|begun| (place, begun)))
+            .filter_map(|(place, begun)| begun.map(|begun| (OperationName(place), begun)))
             .filter(move |(_, begun)| begun.key == key && begun.request != Request::Read)
-            .filter(|(_, begun)| begun.done_at.is_some())
     }
 
     fn describe(&self, name: OperationName) -> String {
@@ -290,10 +297,11 @@ impl<S: Subject> Player<'_, S> {
     /// What was acknowledged last, of the key of an operation.
     fn newest(&self, name: OperationName) -> Option<OperationName> {
         let key = self.operations[name.0]?.key;
-        let newest = self
-            .acknowledged(key)
-            .max_by_key(|(_, write)| write.done_at);
-        newest.map(|(place, _)| OperationName(place))
+        let acknowledged = self
+            .writes(key)
+            .filter(|(_, write)| write.done_at.is_some());
+        let newest = acknowledged.max_by_key(|(_, write)| write.done_at);
+        newest.map(|(name, _)| name)
     }
 
     fn told(&self, state: &OperationState) -> String {
