@@ -14,7 +14,7 @@ usage: slot-model [COMMAND] [OPTION]...
 
 commands:
   --seeds N          random schedules of so many seeds in each mode (the default, with 20000)
-  --mutants          planted bugs: each must be caught by one of --seeds
+  --mutants          planted bugs: each that random schedules find must be caught by one of --seeds
   --exhaustive       every schedule of small instances, up to --depth D (14) or a bound on worlds
   --replay MODE:SEED one random schedule in words
   --scenario FILE... scenarios: each must go as it says, and fail with the planted bugs that it catches

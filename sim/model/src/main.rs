@@ -78,10 +78,14 @@ fn sweep(arguments: &Arguments) -> bool {
     passed
 }
 
-/// Every planted bug must be caught in some mode.
+/// Every planted bug that random schedules find must be caught in some mode.
 fn mutants(arguments: &Arguments) -> bool {
     let mut passed = true;
     for bug in Bug::ALL {
+        if !bug.is_found_at_random() {
+            println!("left to scenarios: {bug}");
+            continue;
+        }
         let (caught, took) = timed(|| first_caught(arguments, bug));
         match caught {
             Some((mode, seed, violation)) => {

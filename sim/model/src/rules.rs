@@ -119,7 +119,7 @@ impl Rules {
     }
 }
 
-/// A planted bug: the explorers have to find it.
+/// A planted bug: a scenario has to find it, and most are found by random schedules.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub enum Bug {
     /// A source answers a pull in whatever config it is.
@@ -230,6 +230,15 @@ impl Bug {
             Self::NoBaseInNewRoot => "no-base-in-new-root",
             Self::CoveredForgotten => "covered-forgotten",
         }
+    }
+
+    /// Whether random schedules find it, within a few hundred thousand seeds. Scenarios find all of them.
+    #[must_use]
+    pub fn is_found_at_random(self) -> bool {
+        !matches!(
+            self,
+            Self::UnseenStaysCount | Self::OlderBootAdopted | Self::NoBaseInNewRoot
+        )
     }
 
     /// The bug of this name.
