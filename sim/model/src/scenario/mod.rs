@@ -6,7 +6,7 @@
 //! ```
 //!
 //! The format is in this package's README. A step is atomic; what it means is a matter of the [`Subject`], whether it had to
-//! take effect and whether what followed was right is a matter of [`play`].
+//! take effect and whether what followed was right is a matter of [`play()`].
 
 mod fault;
 mod parse;
