@@ -3,9 +3,9 @@
 use std::{collections::BTreeSet, time::Duration};
 
 use rand::{RngExt as _, SeedableRng as _, rngs::SmallRng};
-use serde::{Deserialize, Serialize};
 use shard_cache::config::Config;
 
+pub use crate::fault_kind::FaultKind;
 use crate::{
     history::{Invariant, Promises},
     node,
@@ -15,128 +15,6 @@ use crate::{
 
 /// The first so many nodes are the seeds of all.
 pub const SEED_NODES: u16 = 3;
-
-/// Something that goes wrong.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum FaultKind {
-    /// A process is killed; it starts again with an empty memory.
-    Kill,
-    /// A machine is gone without a word; its process starts again with an empty memory.
-    Vanish,
-    /// A process stands still for a while.
-    Pause,
-    /// Two nodes cannot reach each other.
-    Cut,
-    /// One node cannot reach another, which can reach it.
-    OneWayCut,
-    /// A node hears nobody, or nobody hears it.
-    Deaf,
-    /// A node cannot reach anybody.
-    Isolate,
-    /// The nodes fall into two groups.
-    Split,
-    /// Everything from and to a node takes long.
-    Slow,
-    /// Packets are lost everywhere.
-    Loss,
-    /// Datagrams arrive twice and in another order everywhere.
-    Disorder,
-    /// A process stands still for moments, again and again.
-    Stutter,
-    /// A wall clock steps, within the bound on clocks.
-    ClockStep,
-    /// A wall clock is far off for a while.
-    ClockJump,
-    /// A node is added to the ring, or one that has left comes back.
-    Join,
-    /// A node leaves in order.
-    Leave,
-}
-
-impl FaultKind {
-    /// All of them.
-    pub const ALL: [Self; 16] = [
-        Self::Kill,
-        Self::Vanish,
-        Self::Pause,
-        Self::Cut,
-        Self::OneWayCut,
-        Self::Deaf,
-        Self::Isolate,
-        Self::Split,
-        Self::Slow,
-        Self::Loss,
-        Self::Disorder,
-        Self::Stutter,
-        Self::ClockStep,
-        Self::ClockJump,
-        Self::Join,
-        Self::Leave,
-    ];
-
-    /// Its name.
-    #[must_use]
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Kill => "kill",
-            Self::Vanish => "vanish",
-            Self::Pause => "pause",
-            Self::Cut => "cut",
-            Self::OneWayCut => "one_way_cut",
-            Self::Deaf => "deaf",
-            Self::Isolate => "isolate",
-            Self::Split => "split",
-            Self::Slow => "slow",
-            Self::Loss => "loss",
-            Self::Disorder => "disorder",
-            Self::Stutter => "stutter",
-            Self::ClockStep => "clock_step",
-            Self::ClockJump => "clock_jump",
-            Self::Join => "join",
-            Self::Leave => "leave",
-        }
-    }
-
-    /// Whether this release promises to survive it, where owners are fixed or not. Other kinds only happen when they are
-    /// asked for by name.
-    #[must_use]
-    pub const fn is_survived(self, owners_are_fixed: bool) -> bool {
-        match self {
-            Self::Kill | Self::Vanish | Self::Join | Self::Leave => owners_are_fixed,
-            Self::Pause
-            | Self::Cut
-            | Self::OneWayCut
-            | Self::Deaf
-            | Self::Isolate
-            | Self::Split
-            | Self::Slow
-            | Self::Loss
-            | Self::Disorder
-            | Self::Stutter
-            | Self::ClockStep
-            | Self::ClockJump => true,
-        }
-    }
-
-    /// Whether a node loses its memory.
-    #[must_use]
-    pub const fn loses_memory(self) -> bool {
-        matches!(self, Self::Kill | Self::Vanish)
-    }
-}
-
-impl std::str::FromStr for FaultKind {
-    type Err = String;
-
-    fn from_str(name: &str) -> Result<Self, String> {
-        let all = Self::ALL.into_iter();
-        all.clone().find(|kind| kind.name() == name).ok_or_else(|| {
-            let names: Vec<_> = all.map(Self::name).collect();
-            format!("is none of {}", names.join(", "))
-        })
-    }
-}
 
 /// Which promises a history is judged by.
 #[derive(clap::ValueEnum, Clone, Copy, PartialEq, Eq, Debug, Default)]
