@@ -37,6 +37,8 @@ struct Shared {
     /// Where clients and faults run: a host that never fails.
     outside: HostId,
     nodes: Mutex<Vec<Slot>>,
+    /// Wall clocks that are off whatever is started there, in milliseconds ahead.
+    astray: Mutex<BTreeMap<u16, i64>>,
     paths: Mutex<BTreeMap<&'static str, u64>>,
 }
 
@@ -70,6 +72,7 @@ impl Cluster {
                 recorder,
                 outside,
                 nodes,
+                astray: Mutex::default(),
                 paths: Mutex::default(),
             }),
         }
@@ -118,10 +121,9 @@ impl Cluster {
         let mut rng = SmallRng::seed_from_u64(seed);
         let drift = rng.random_range(-options.drift_ppm..=options.drift_ppm);
         world.set_drift(host, drift);
-        self.set_clock(
-            index,
-            rng.random_range(-options.skew_millis..=options.skew_millis),
-        );
+        let usual = rng.random_range(-options.skew_millis..=options.skew_millis);
+        let astray = self.astray().get(&index).copied();
+        self.set_clock(index, astray.unwrap_or(usual));
         let started = node::start_planted(world, host, options, seed)?;
         let boot_id = started.boot_id();
         self.nodes()[usize::from(index)] = Slot {
@@ -195,6 +197,22 @@ impl Cluster {
                 offset_ns: offset_millis * 1_000_000,
             },
         );
+    }
+
+    /// Leads a node's wall clock astray, over restarts too; `None` puts it right.
+    pub fn lead_astray(&self, index: u16, offset_millis: Option<i64>) {
+        match offset_millis {
+            Some(offset) => self.astray().insert(index, offset),
+            None => self.astray().remove(&index),
+        };
+        self.set_clock(index, offset_millis.unwrap_or(0));
+    }
+
+    fn astray(&self) -> MutexGuard<'_, BTreeMap<u16, i64>> {
+        self.shared
+            .astray
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The node, if its process runs.

@@ -38,11 +38,15 @@ pub enum FaultKind {
     Join,
     /// A node leaves in order.
     Leave,
+    /// Connections between two nodes are reset, again and again, while packets go on.
+    Reset,
+    /// A process is killed; when it starts again its wall clock is far behind, and is put right some time later.
+    Setback,
 }
 
 impl FaultKind {
     /// All of them.
-    pub const ALL: [Self; 16] = [
+    pub const ALL: [Self; 18] = [
         Self::Kill,
         Self::Vanish,
         Self::Pause,
@@ -59,6 +63,8 @@ impl FaultKind {
         Self::ClockJump,
         Self::Join,
         Self::Leave,
+        Self::Reset,
+        Self::Setback,
     ];
 
     /// Its name.
@@ -81,6 +87,8 @@ impl FaultKind {
             Self::ClockJump => "clock_jump",
             Self::Join => "join",
             Self::Leave => "leave",
+            Self::Reset => "reset",
+            Self::Setback => "setback",
         }
     }
 
@@ -89,7 +97,9 @@ impl FaultKind {
     #[must_use]
     pub const fn is_survived(self, owners_are_fixed: bool) -> bool {
         match self {
-            Self::Kill | Self::Vanish | Self::Join | Self::Leave => owners_are_fixed,
+            Self::Kill | Self::Vanish | Self::Setback | Self::Join | Self::Leave => {
+                owners_are_fixed
+            }
             Self::Pause
             | Self::Cut
             | Self::OneWayCut
@@ -101,14 +111,15 @@ impl FaultKind {
             | Self::Disorder
             | Self::Stutter
             | Self::ClockStep
-            | Self::ClockJump => true,
+            | Self::ClockJump
+            | Self::Reset => true,
         }
     }
 
     /// Whether a node loses its memory.
     #[must_use]
     pub const fn loses_memory(self) -> bool {
-        matches!(self, Self::Kill | Self::Vanish)
+        matches!(self, Self::Kill | Self::Vanish | Self::Setback)
     }
 }
 

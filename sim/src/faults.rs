@@ -71,15 +71,16 @@ impl Hand {
     async fn inflict(&self, place: usize, fault: &Fault) {
         let name = format!("{}-{place}", fault.kind.name());
         match (fault.kind, fault.nodes.as_slice()) {
-            (FaultKind::Kill | FaultKind::Vanish, [node]) => {
+            (FaultKind::Kill | FaultKind::Vanish | FaultKind::Setback, [node]) => {
                 self.lose_memory(&name, fault, *node).await;
             }
-            (FaultKind::Join, [node]) => self.let_join(&name, *node).await,
+            (FaultKind::Join, nodes) => self.let_join(&name, nodes).await,
             (FaultKind::Leave, [node]) => self.let_leave(&name, *node).await,
             (FaultKind::Loss | FaultKind::Disorder | FaultKind::Slow | FaultKind::Deaf, _)
             | (FaultKind::Cut | FaultKind::OneWayCut | FaultKind::Isolate | FaultKind::Split, _) => {
                 self.break_network(&name, fault).await;
             }
+            (FaultKind::Reset, [one, other]) => self.reset(&name, fault, *one, *other).await,
             (FaultKind::Pause | FaultKind::Stutter, [node]) => {
                 self.hold(&name, fault, *node).await;
             }
@@ -89,12 +90,13 @@ impl Hand {
             (
                 FaultKind::Kill
                 | FaultKind::Vanish
-                | FaultKind::Join
+                | FaultKind::Setback
                 | FaultKind::Leave
                 | FaultKind::Pause
                 | FaultKind::Stutter
                 | FaultKind::ClockStep
-                | FaultKind::ClockJump,
+                | FaultKind::ClockJump
+                | FaultKind::Reset,
                 _,
             ) => {}
         }
@@ -114,8 +116,13 @@ impl Hand {
         };
         let mut again = fault.again.iter();
         let mut away = fault.lasts.0;
+        let is_setback = fault.kind == FaultKind::Setback;
         loop {
             self.cluster.crash(node, power);
+            if is_setback {
+                let behind = fault.offset_ms.unwrap_or(-JUMP_MILLIS);
+                self.cluster.lead_astray(node, Some(behind));
+            }
             world.sleep(away).await;
             if let Err(error) = self.cluster.start(node) {
                 world.note(|| format!("node-{node} does not start: {error}"));
@@ -128,17 +135,26 @@ impl Hand {
             }
             away = next.lasts.0;
         }
+        if is_setback {
+            let mut rng = SmallRng::seed_from_u64(fault.draws.unwrap_or_default());
+            world.sleep(millis(&mut rng, 1, 20_000)).await;
+            self.cluster.lead_astray(node, None);
+        }
         self.end(name);
         // The next loss is a first one only when this node is back in every ring.
         self.settle(SETTLE_TIMEOUT).await;
     }
 
-    async fn let_join(&self, name: &str, node: u16) {
-        if self.cluster.is_member(node) {
+    async fn let_join(&self, name: &str, nodes: &[u16]) {
+        let new = nodes.iter().copied();
+        let new: Vec<u16> = new.filter(|node| !self.cluster.is_member(*node)).collect();
+        if new.is_empty() {
             return;
         }
-        self.begin(name, &[node]);
-        self.add(node);
+        self.begin(name, &new);
+        for node in new {
+            self.add(node);
+        }
         self.settle(SETTLE_TIMEOUT).await;
         self.end(name);
     }
@@ -194,6 +210,18 @@ impl Hand {
         self.end(name);
     }
 
+    async fn reset(&self, name: &str, fault: &Fault, one: u16, other: u16) {
+        let world = self.cluster.world();
+        self.begin(name, &fault.nodes);
+        let mut rng = SmallRng::seed_from_u64(fault.draws.unwrap_or_default());
+        let until = world.now() + nanos(fault.lasts.0);
+        while world.now() < until {
+            world.reset(HostId(one), HostId(other));
+            world.sleep(millis(&mut rng, 1, 4_000)).await;
+        }
+        self.end(name);
+    }
+
     async fn hold(&self, name: &str, fault: &Fault, node: u16) {
         let world = self.cluster.world();
         self.begin(name, &[node]);
@@ -217,11 +245,15 @@ impl Hand {
         self.begin(name, &[node]);
         let is_jump = fault.kind == FaultKind::ClockJump;
         let usual = if is_jump { JUMP_MILLIS } else { STEP_MILLIS };
-        self.cluster
-            .set_clock(node, fault.offset_ms.unwrap_or(usual));
+        let offset = fault.offset_ms.unwrap_or(usual);
+        if is_jump {
+            self.cluster.lead_astray(node, Some(offset));
+        } else {
+            self.cluster.set_clock(node, offset);
+        }
         self.cluster.world().sleep(fault.lasts.0).await;
         if is_jump {
-            self.cluster.set_clock(node, 0);
+            self.cluster.lead_astray(node, None);
         }
         self.end(name);
     }
@@ -266,6 +298,7 @@ fn touches(fault: &Fault, from: u16, to: u16) -> bool {
         FaultKind::Cut => is(from) && is(to),
         FaultKind::OneWayCut => nodes == [from, to],
         FaultKind::Deaf => is(if fault.mute { from } else { to }),
+        FaultKind::Slow if nodes.len() == 2 => nodes == [from, to],
         FaultKind::Isolate | FaultKind::Slow => is(from) || is(to),
         FaultKind::Split => is(from) != is(to),
         FaultKind::Loss | FaultKind::Disorder => true,
@@ -276,7 +309,9 @@ fn touches(fault: &Fault, from: u16, to: u16) -> bool {
         | FaultKind::Pause
         | FaultKind::Stutter
         | FaultKind::ClockStep
-        | FaultKind::ClockJump => false,
+        | FaultKind::ClockJump
+        | FaultKind::Reset
+        | FaultKind::Setback => false,
     }
 }
 
@@ -313,7 +348,9 @@ fn change(path: &mut Path, fault: &Fault, is_begin: bool, cuts: &mut u32) {
         | FaultKind::Pause
         | FaultKind::Stutter
         | FaultKind::ClockStep
-        | FaultKind::ClockJump => {}
+        | FaultKind::ClockJump
+        | FaultKind::Reset
+        | FaultKind::Setback => {}
     }
 }
 

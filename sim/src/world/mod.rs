@@ -14,8 +14,8 @@
 //! - `hosts`: who is up, paused, and what time it is there; [`network`]: paths between them.
 //!
 //! Invariants: nothing here reads a clock, a thread or an unordered map of the machine; tasks that became ready together
-//! run in an order that follows from the seed alone; the lock of the state is never held while foreign code runs, dropping futures
-//! included.
+//! run in an order that follows from the seed alone; the lock of the state is never held while foreign code runs,
+//! dropping futures included.
 
 pub mod clock;
 mod connections;
