@@ -303,7 +303,7 @@ impl Cluster {
             .collect()
     }
 
-    /// Notes how much every node uses.
+    /// Notes how much every node uses, and what it has evicted so far.
     pub fn note_usage(&self) {
         let Shared {
             world, recorder, ..
@@ -323,6 +323,9 @@ impl Cluster {
                 };
                 recorder.mark(world, event);
             }
+        }
+        for (index, node) in self.running_nodes() {
+            self.note_evictions(index, &node);
         }
     }
 
@@ -351,17 +354,22 @@ impl Cluster {
         let Some(node) = self.node(index) else {
             return;
         };
-        let stats = node.store().stats();
-        let event = Event::Evictions {
-            node: u32::from(index),
-            boot_id: node.boot_id().0,
-            total: stats.evictions_capacity + stats.evictions_memory,
-        };
-        self.shared.recorder.mark(&self.shared.world, event);
+        self.note_evictions(index, &node);
         let mut paths = self.rare_paths_mut();
         for (name, count) in paths::of(node.metrics()) {
             *paths.entry(name).or_default() += count;
         }
+    }
+
+    /// A tombstone that is pushed out takes along what is older in its slot, values of other keys too.
+    fn note_evictions(&self, index: u16, node: &Node) {
+        let stats = node.store().stats();
+        let event = Event::Evictions {
+            node: u32::from(index),
+            boot_id: node.boot_id().0,
+            total: stats.evictions_capacity + stats.evictions_memory + stats.floors_raised,
+        };
+        self.shared.recorder.mark(&self.shared.world, event);
     }
 
     /// How often nodes took rare paths, in lives that have been noted.

@@ -3,7 +3,7 @@
 use std::{collections::BTreeSet, time::Duration};
 
 use rand::{RngExt as _, SeedableRng as _, rngs::SmallRng};
-use shard_cache::config::Config;
+use shard_cache::config::{Config, GossipProfile};
 
 pub use crate::fault_kind::FaultKind;
 use crate::{
@@ -11,10 +11,14 @@ use crate::{
     node,
     plan::Given,
     plant::Plant,
+    workload::KEY_BYTES_MAX,
 };
 
-/// The first so many nodes are the seeds of all.
-pub const SEED_NODES: u16 = 3;
+/// Usually the first so many nodes are the seeds of all.
+const SEED_NODES: u16 = 3;
+const HOUR: Duration = Duration::from_secs(3600);
+/// What the configuration wants in a queue beside the largest entry, in bytes.
+const QUEUE_SLACK_BYTES: usize = 64 << 10;
 
 /// Which promises a history is judged by.
 #[derive(clap::ValueEnum, Clone, Copy, PartialEq, Eq, Debug, Default)]
@@ -92,16 +96,34 @@ pub struct Options {
     pub keys: u32,
     /// What clients do.
     pub mix: Mix,
-    /// Largest value, in bytes.
+    /// Largest value, in bytes, but for a few.
     pub value_bytes_max: usize,
+    /// Size of these few, in bytes.
+    pub huge_value_bytes: usize,
+    /// Life of a value whose writer gave none; zero for ever.
+    pub default_ttl: Duration,
+    /// Nodes that others join through.
+    pub seeds: BTreeSet<u16>,
+    /// How patient probes are.
+    pub profile: GossipProfile,
     /// Entries that a node keeps.
     pub capacity_entries: usize,
+    /// Bytes that they may take.
+    pub memory_bytes: u64,
     /// Bytes of hints for one target.
     pub hint_bytes_max: usize,
+    /// How long after the first undelivered hint more are kept.
+    pub hint_window: Duration,
+    /// How long a deletion is remembered.
+    pub tombstone_life: Duration,
+    /// Bytes that tombstones may take.
+    pub tombstone_bytes_max: usize,
     /// Bytes queued for one peer.
     pub queue_bytes_max: usize,
     /// How long a peer may leave an operation unanswered.
     pub stall_timeout: Duration,
+    /// Longest pause between two attempts to connect.
+    pub reconnect_max: Duration,
     /// When a read asks one more owner, and the share of reads that may.
     pub hedge: (Duration, f64),
     /// Longest time that a client gives a request.
@@ -189,6 +211,23 @@ impl Options {
             all: rng.random_range(0..=15),
             degrade: if rng.random_bool(0.3) { 5 } else { 0 },
         };
+        let value_bytes_max = [300, 300, 300, 20_000][rng.random_range(0..4)];
+        let huge_value_bytes = if rng.random_bool(0.15) {
+            1 << 20
+        } else {
+            value_bytes_max
+        };
+        let entry_bytes_max = huge_value_bytes + KEY_BYTES_MAX;
+        let tombstone_life = if rng.random_bool(0.2) {
+            Duration::from_secs(rng.random_range(30..180))
+        } else {
+            4 * HOUR
+        };
+        let hint_window = if rng.random_bool(0.3) {
+            Duration::from_secs(rng.random_range(1..25))
+        } else {
+            (3 * HOUR).min(tombstone_life / 2)
+        };
         Self {
             seed,
             nodes,
@@ -205,7 +244,7 @@ impl Options {
             ring_down_grace: if owners_are_fixed {
                 Duration::from_secs([0, 1, 20][rng.random_range(0..3)])
             } else {
-                Duration::from_secs(24 * 3600)
+                24 * HOUR
             },
             losses: if rng.random_bool(0.15) { 2 } else { 1 },
             slots: [16, 64, 256, 1024][rng.random_range(0..4)],
@@ -214,24 +253,52 @@ impl Options {
             rate: u32::from(nodes) * 40,
             keys: [20, 100, 500, 2000][rng.random_range(0..4)],
             mix,
-            value_bytes_max: [300, 300, 300, 20_000][rng.random_range(0..4)],
-            capacity_entries: if rng.random_bool(0.1) { 50 } else { 100_000 },
+            value_bytes_max,
+            huge_value_bytes,
+            default_ttl: [HOUR, HOUR, Duration::from_secs(4), Duration::ZERO]
+                [rng.random_range(0..4)],
+            seeds: seeds(&mut rng, first_nodes(nodes, &faults)),
+            profile: if rng.random_bool(0.2) {
+                GossipProfile::Local
+            } else {
+                GossipProfile::Lan
+            },
+            capacity_entries: if rng.random_bool(0.08) { 50 } else { 100_000 },
+            memory_bytes: if rng.random_bool(0.08) {
+                entry_bytes_max as u64 + rng.random_range(10_000..200_000)
+            } else {
+                256 << 20
+            },
             hint_bytes_max: if rng.random_bool(0.2) {
                 5_000
             } else {
                 64 << 20
             },
+            hint_window,
+            tombstone_life,
+            tombstone_bytes_max: if rng.random_bool(0.08) {
+                rng.random_range(500..5_000)
+            } else {
+                32 << 20
+            },
             queue_bytes_max: if rng.random_bool(0.2) {
-                65_536
+                entry_bytes_max + QUEUE_SLACK_BYTES
             } else {
                 16 << 20
             },
             stall_timeout: Duration::from_millis(rng.random_range(50..=500)),
-            hedge: (
-                Duration::from_millis(rng.random_range(2..=100)),
-                [0.1, 1.0][rng.random_range(0..2)],
+            reconnect_max: Duration::from_millis(
+                [1_000, 1_000, 100, 5_000][rng.random_range(0..4)],
             ),
-            deadline_max: Duration::from_millis(rng.random_range(300..=2000)),
+            hedge: (
+                Duration::from_millis(rng.random_range(1..=100)),
+                [0.0, 0.1, 0.1, 1.0][rng.random_range(0..4)],
+            ),
+            deadline_max: Duration::from_millis(if rng.random_bool(0.12) {
+                rng.random_range(10..=80)
+            } else {
+                rng.random_range(300..=2000)
+            }),
             delay: Duration::from_micros(rng.random_range(50..=2000)),
             jitter: Duration::from_micros(rng.random_range(20..=2000)),
             loss_ppm: 0,
@@ -239,7 +306,7 @@ impl Options {
             drift_ppm: rng.random_range(0..=100),
             faults,
             judge: Judge::default(),
-            calm: Duration::from_millis(rng.random_range(2_000..=20_000)),
+            calm: Duration::from_millis(rng.random_range(1_000..=20_000)),
             plant: None,
             given: None,
         }
@@ -256,10 +323,8 @@ impl Options {
     pub fn first_nodes(&self) -> u16 {
         if let Some(given) = &self.given {
             given.first_nodes
-        } else if self.faults.contains(&FaultKind::Join) {
-            self.nodes - (self.nodes / 3).max(1)
         } else {
-            self.nodes
+            first_nodes(self.nodes, &self.faults)
         }
     }
 
@@ -269,22 +334,53 @@ impl Options {
         let mut config = Config::default();
         config.node.name = Some(node::name(index));
         config.cluster.id = "simulated".to_owned();
-        config.cluster.seeds = (0..self.nodes.min(SEED_NODES))
-            .map(|seed| node::address(seed).to_string())
-            .collect();
+        let seeds = self.seeds.iter();
+        config.cluster.seeds = seeds.map(|seed| node::address(*seed).to_string()).collect();
         config.cluster.slots = self.slots;
         config.cluster.replication_factor = usize::from(self.replication_factor);
         config.cluster.min_members = Some(usize::from(self.min_members.min(self.first_nodes())));
         config.cluster.ring_down_grace = self.ring_down_grace;
         config.client.quorum.read_quorum = usize::from(self.quorum);
         config.client.quorum.write_quorum = usize::from(self.write_quorum);
-        config.server.cache.max_memory = Some(256 << 20);
-        config.server.cache.capacity = self.capacity_entries;
+        config.server.gossip.profile = self.profile;
+        let cache = &mut config.server.cache;
+        cache.max_memory = Some(self.memory_bytes);
+        cache.capacity = self.capacity_entries;
+        cache.max_value_size = self.huge_value_bytes.max(self.value_bytes_max);
+        cache.max_key_size = KEY_BYTES_MAX;
+        cache.default_ttl = self.default_ttl;
         config.server.peer.queue_bytes_max = self.queue_bytes_max;
         config.server.peer.stall_timeout = self.stall_timeout;
+        config.server.peer.reconnect_max = self.reconnect_max;
+        config.client.hedging.enabled = self.hedge.1 > 0.0;
         config.client.hedging.timeout = self.hedge.0;
         config.client.hedging.ratio = self.hedge.1;
         config.hints.target_bytes_max = self.hint_bytes_max;
+        config.hints.window = self.hint_window;
+        config.tombstones.life = self.tombstone_life;
+        config.tombstones.bytes_max = self.tombstone_bytes_max;
         config
+    }
+}
+
+/// How many of so many nodes form the first ring.
+fn first_nodes(nodes: u16, faults: &BTreeSet<FaultKind>) -> u16 {
+    if faults.contains(&FaultKind::Join) {
+        nodes - (nodes / 3).max(1)
+    } else {
+        nodes
+    }
+}
+
+/// Usually the first few nodes; else one, or any, of those that form the first ring.
+fn seeds(rng: &mut SmallRng, first_nodes: u16) -> BTreeSet<u16> {
+    match rng.random_range(0..10) {
+        0..5 => (0..first_nodes.min(SEED_NODES)).collect(),
+        5..8 => BTreeSet::from([rng.random_range(0..first_nodes)]),
+        _ => {
+            let one = rng.random_range(0..first_nodes);
+            let others = (0..first_nodes).filter(|_| rng.random_bool(0.5));
+            others.chain([one]).collect()
+        }
     }
 }

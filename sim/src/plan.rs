@@ -15,7 +15,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     history::{Floors, Invariant},
-    options::{FaultKind, Options, SEED_NODES},
+    options::{FaultKind, Options},
     span::Span,
 };
 
@@ -370,8 +370,9 @@ impl Drawing<'_> {
         let members: Vec<u16> = self.members.iter().copied().collect();
         let node = members.choose(&mut self.rng).copied()?;
         // A node that joins when every seed has left finds nobody, which nothing promises otherwise.
-        let seeds = members.iter().filter(|member| **member < SEED_NODES);
-        if node < SEED_NODES && seeds.count() == 1 {
+        let is_seed = |member: &u16| self.options.seeds.contains(member);
+        let seeds = members.iter().filter(|member| is_seed(member));
+        if is_seed(&node) && seeds.count() == 1 {
             return None;
         }
         self.members.remove(&node);

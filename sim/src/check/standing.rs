@@ -134,6 +134,13 @@ fn excuse_value(
             return Some(upheaval.excuse);
         }
     }
+    let is_forgotten = log
+        .forgotten
+        .by(sight.to_ns)
+        .is_some_and(|delete| delete.version >= newer.version);
+    if is_forgotten {
+        return Some(Excuse::Deleted);
+    }
     if case.promises.gone_leaves_a_trace {
         return None;
     }
