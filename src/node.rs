@@ -204,7 +204,7 @@ impl Node {
     }
 
     /// Builds everything of a node below its ports and starts its membership, by the function given. Requests enter at
-    /// [`Node::coordinator`], peers at [`Node::peer_parts`]; [`Node::run`] starts the rest.
+    /// [`Node::edge`], peers at [`Node::peer_parts`]; [`Node::run`] starts the rest.
     ///
     /// # Errors
     /// If membership does not start.
@@ -317,7 +317,7 @@ impl Node {
         BootId(self.core.boot.load(Ordering::Acquire))
     }
 
-    /// Where clients' requests enter.
+    /// Carries out clients' requests.
     #[must_use]
     pub const fn coordinator(&self) -> &Arc<Coordinator> {
         &self.coordinator
@@ -379,19 +379,25 @@ impl Node {
         })
     }
 
+    /// Where clients' requests enter.
+    #[must_use]
+    pub fn edge(&self, config: &Config) -> Arc<Edge> {
+        Arc::new(Edge {
+            coordinator: Arc::clone(&self.coordinator),
+            queries: self.queries(),
+            admission: Arc::clone(&self.admission),
+            limits: limits(config),
+            clock: Arc::clone(&self.core.clock),
+            metrics: Arc::clone(&self.core.metrics),
+            node: self.desk.facts.name.clone(),
+            tracer: self.traces.tracer.clone(),
+        })
+    }
+
     async fn serve(&self, config: &Config, listeners: Listeners) {
         let (core, desk) = (&self.core, &self.desk);
         let Listeners { grpc, http, peer } = listeners;
-        let edge = Arc::new(Edge {
-            coordinator: Arc::clone(&self.coordinator),
-            queries: Arc::clone(desk) as Arc<dyn ClusterQueries>,
-            admission: Arc::clone(&self.admission),
-            limits: limits(config),
-            clock: Arc::clone(&core.clock),
-            metrics: Arc::clone(&core.metrics),
-            node: desk.facts.name.clone(),
-            tracer: self.traces.tracer.clone(),
-        });
+        let edge = self.edge(config);
         let reflection = if config.server.reflection {
             Reflection::On
         } else {
