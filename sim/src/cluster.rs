@@ -242,6 +242,13 @@ impl Cluster {
         running.collect()
     }
 
+    /// Whether any other node than this one has a ring.
+    #[must_use]
+    pub fn has_ring_without(&self, index: u16) -> bool {
+        let mut others = self.running_nodes().into_iter();
+        others.any(|(other, node)| other != index && node.ring().is_some())
+    }
+
     /// Why not all members run in one ring of all of them, with the lives that they have now; `None` when they do.
     #[must_use]
     pub fn unsettled(&self) -> Option<String> {

@@ -104,8 +104,8 @@ impl Hand {
 
     async fn lose_memory(&self, name: &str, fault: &Fault, node: u16) {
         let world = self.cluster.world();
-        if self.cluster.node(node).is_none() {
-            // Another hand has it.
+        if self.cluster.node(node).is_none() || !self.cluster.has_ring_without(node) {
+            // Another hand has it, or all others; nothing is promised when all have started anew.
             return;
         }
         self.begin(name, &[node]);
@@ -130,7 +130,7 @@ impl Hand {
             }
             let Some(next) = again.next() else { break };
             world.sleep(next.after.0).await;
-            if self.cluster.node(node).is_none() {
+            if self.cluster.node(node).is_none() || !self.cluster.has_ring_without(node) {
                 break;
             }
             away = next.lasts.0;
@@ -172,8 +172,9 @@ impl Hand {
 
     async fn let_leave(&self, name: &str, node: u16) {
         let running = self.cluster.running();
-        if !running.contains(&node) || running.len() <= plan::least_members(self.cluster.options())
-        {
+        let least = plan::least_members(self.cluster.options());
+        let is_possible = running.contains(&node) && running.len() > least;
+        if !is_possible || !self.cluster.has_ring_without(node) {
             return;
         }
         self.begin(name, &[node]);

@@ -257,7 +257,7 @@ impl Options {
             huge_value_bytes,
             default_ttl: [HOUR, HOUR, Duration::from_secs(4), Duration::ZERO]
                 [rng.random_range(0..4)],
-            seeds: seeds(&mut rng, first_nodes(nodes, &faults)),
+            seeds: seeds(&mut rng, first_nodes_of_joined(nodes)),
             profile: if rng.random_bool(0.2) {
                 GossipProfile::Local
             } else {
@@ -323,8 +323,10 @@ impl Options {
     pub fn first_nodes(&self) -> u16 {
         if let Some(given) = &self.given {
             given.first_nodes
+        } else if self.faults.contains(&FaultKind::Join) {
+            first_nodes_of_joined(self.nodes)
         } else {
-            first_nodes(self.nodes, &self.faults)
+            self.nodes
         }
     }
 
@@ -363,16 +365,13 @@ impl Options {
     }
 }
 
-/// How many of so many nodes form the first ring.
-fn first_nodes(nodes: u16, faults: &BTreeSet<FaultKind>) -> u16 {
-    if faults.contains(&FaultKind::Join) {
-        nodes - (nodes / 3).max(1)
-    } else {
-        nodes
-    }
+/// How many of so many nodes form the first ring, where others join.
+const fn first_nodes_of_joined(nodes: u16) -> u16 {
+    let others = nodes / 3;
+    nodes - if others == 0 { 1 } else { others }
 }
 
-/// Usually the first few nodes; else one, or any, of those that form the first ring.
+/// Usually the first few nodes; else one, or any, of those that form the first ring in any case.
 fn seeds(rng: &mut SmallRng, first_nodes: u16) -> BTreeSet<u16> {
     match rng.random_range(0..10) {
         0..5 => (0..first_nodes.min(SEED_NODES)).collect(),
