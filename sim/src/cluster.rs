@@ -9,7 +9,7 @@ use std::{
 
 use rand::{RngExt as _, SeedableRng as _, rngs::SmallRng};
 use shard_cache::{
-    api::Condition,
+    api::{Condition, cache::CacheApi},
     node::{Drained, Node},
 };
 use shard_cache_membership::{agent::AgentError, identity::NodeId};
@@ -47,6 +47,8 @@ struct Shared {
 struct Slot {
     /// The node, while its process runs.
     node: Option<Arc<Node>>,
+    /// Its client port, without the port.
+    api: Option<CacheApi>,
     /// It has been started, and has not been told to leave since.
     is_member: bool,
 }
@@ -127,6 +129,7 @@ impl Cluster {
         let started = node::start_planted(world, host, options, seed)?;
         let boot_id = started.boot_id();
         self.nodes()[usize::from(index)] = Slot {
+            api: Some(CacheApi::new(started.edge(&options.config(index)))),
             node: Some(started),
             is_member: true,
         };
@@ -153,7 +156,10 @@ impl Cluster {
             },
         );
         world.crash(HostId(index), power);
-        let former = self.nodes()[usize::from(index)].node.take();
+        let former = {
+            let slot = &mut self.nodes()[usize::from(index)];
+            (slot.node.take(), slot.api.take())
+        };
         drop(former);
     }
 
@@ -219,6 +225,12 @@ impl Cluster {
     #[must_use]
     pub fn node(&self, index: u16) -> Option<Arc<Node>> {
         self.nodes()[usize::from(index)].node.clone()
+    }
+
+    /// What answers clients at a node, if its process runs.
+    #[must_use]
+    pub fn api(&self, index: u16) -> Option<CacheApi> {
+        self.nodes()[usize::from(index)].api.clone()
     }
 
     /// Whether a node has been started and has not been told to leave since.

@@ -7,7 +7,7 @@
 //! ```
 //!
 //! - [`world`]: time, tasks, hosts and the network between them.
-//! - [`peers`]: the peer port of a node over the world's connections; [`node`]: a node of production code on a host.
+//! - `port`: the client port of a node; [`peers`]: its peer port over the world's connections; [`node`]: a node of production code on a host.
 //! - [`cluster`]: the nodes of a run; [`workload`], [`faults`]: what happens to them; [`recorder`]: what is noted of it.
 //! - [`plant`]: known bugs, to see whether the checker finds them.
 //! - [`fault_kind`], [`plan`]: what goes wrong, before it happens; [`scenario`]: a run as a file; [`span`]: durations in
@@ -31,6 +31,7 @@ pub mod paths;
 pub mod peers;
 pub mod plan;
 pub mod plant;
+mod port;
 pub mod recorder;
 pub mod report;
 pub mod run;

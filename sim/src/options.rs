@@ -120,6 +120,8 @@ pub struct Options {
     pub tombstone_bytes_max: usize,
     /// Bytes queued for one peer.
     pub queue_bytes_max: usize,
+    /// Client requests in flight at one node.
+    pub requests_max: usize,
     /// How long a peer may leave an operation unanswered.
     pub stall_timeout: Duration,
     /// Longest pause between two attempts to connect.
@@ -286,6 +288,11 @@ impl Options {
             } else {
                 16 << 20
             },
+            requests_max: if rng.random_bool(0.1) {
+                rng.random_range(2..20)
+            } else {
+                1_000
+            },
             stall_timeout: Duration::from_millis(rng.random_range(50..=500)),
             reconnect_max: Duration::from_millis(
                 [1_000, 1_000, 100, 5_000][rng.random_range(0..4)],
@@ -354,6 +361,7 @@ impl Options {
         config.server.peer.queue_bytes_max = self.queue_bytes_max;
         config.server.peer.stall_timeout = self.stall_timeout;
         config.server.peer.reconnect_max = self.reconnect_max;
+        config.server.limits.max_concurrent_requests = self.requests_max;
         config.client.hedging.enabled = self.hedge.1 > 0.0;
         config.client.hedging.timeout = self.hedge.0;
         config.client.hedging.ratio = self.hedge.1;

@@ -1,26 +1,16 @@
 //! Clients: each sends one request after the other to some node and notes what became of it.
 
-use std::{sync::Arc, time::Duration};
+use std::time::Duration;
 
-use bytes::{BufMut as _, BytesMut};
 use rand::{RngExt as _, SeedableRng as _, rngs::SmallRng};
-use shard_cache::{
-    clock::Clock as _,
-    coordinator::{
-        self, Coordinator, Degrade, Detail, KeyRequest, Read, ReadError, SetRequest, Terms, Ttl,
-        WriteError, Written,
-    },
-    key::Key,
-    store::{Form, Value},
-};
+use shard_cache::store::Value;
 use tokio::sync::oneshot;
 
 use crate::{
     cluster::Cluster,
-    history::{
-        self, Answer, Answered, Life, Operation, Outcome, Request, Unanswered, ValueId, Version,
-    },
+    history::{self, Life, Operation, Outcome, Request, ValueId, Version},
     plant::edge,
+    port,
     world::{HostId, Nanos, nanos},
 };
 
@@ -258,20 +248,16 @@ impl Client {
 
 /// Hands a request to its node and waits for the answer, as long as a client does.
 async fn carry_out(cluster: &Cluster, ask: Ask) -> Outcome {
-    let Some(node) = cluster.node(ask.node) else {
-        return Outcome::Failed(reason("connection refused"));
+    let Some(api) = cluster.api(ask.node) else {
+        return Outcome::Failed(port::reason("connection refused"));
     };
     let world = cluster.world();
-    let coordinator = Arc::clone(node.coordinator());
-    drop(node);
-    let clock = world.clock(HostId(ask.node));
-    let coordinating = cluster.clone();
+    let asked = cluster.clone();
     let (mut answer, answered) = oneshot::channel();
     let task = async move {
-        let deadline = clock.monotonic() + ask.budget;
         let outcome = tokio::select! {
             biased;
-            outcome = edge::coordinate(&coordinating, &coordinator, ask, deadline) => outcome,
+            outcome = edge::answer(&asked, &api, ask) => outcome,
             // The client has gone.
             () = answer.closed() => return,
         };
@@ -280,75 +266,15 @@ async fn carry_out(cluster: &Cluster, ask: Ask) -> Outcome {
     world.spawn(HostId(ask.node), "request", Box::pin(task));
     let unanswered = |why: &str| {
         if ask.request.is_write() {
-            Outcome::Unknown(reason(why))
+            Outcome::Unknown(port::reason(why))
         } else {
-            Outcome::Failed(reason(why))
+            Outcome::Failed(port::reason(why))
         }
     };
     tokio::select! {
         biased;
         answered = answered => answered.unwrap_or_else(|_| unanswered("the node went away")),
         () = world.sleep(ask.patience) => unanswered("the client gave up"),
-    }
-}
-
-/// Asks a coordinator.
-pub(crate) async fn coordinate(coordinator: &Coordinator, ask: Ask, deadline: Duration) -> Outcome {
-    let terms = Terms {
-        consistency: match ask.consistency {
-            history::Consistency::One => coordinator::Consistency::One,
-            history::Consistency::Quorum => coordinator::Consistency::Quorum,
-            history::Consistency::All => coordinator::Consistency::All,
-        },
-        degrade: match ask.degrade {
-            history::Degrade::Refuse => Degrade::Refuse,
-            history::Degrade::Accept => Degrade::Accept,
-        },
-        deadline,
-        detail: Detail::Answer,
-    };
-    let key = Key::new(key_name(ask.key).into());
-    match ask.request {
-        Request::Set { value, life } => {
-            let mut bytes = BytesMut::with_capacity(ask.value_bytes);
-            bytes.put_u64(value.0);
-            bytes.truncate(ask.value_bytes);
-            bytes.resize(ask.value_bytes, 0);
-            let request = SetRequest {
-                key,
-                value: Value {
-                    bytes: bytes.freeze(),
-                    form: Form::Bytes,
-                },
-                ttl: match life {
-                    _ if ask.by_default => Ttl::Default,
-                    Life::Never => Ttl::Never,
-                    Life::Unrecorded => Ttl::Default,
-                    Life::AfterNs(life) => Ttl::After(Duration::from_nanos(life)),
-                },
-                terms,
-                trace: None,
-            };
-            written(coordinator.set(request).await)
-        }
-        Request::Delete => written(
-            coordinator
-                .delete(KeyRequest {
-                    key,
-                    terms,
-                    trace: None,
-                })
-                .await,
-        ),
-        Request::Get => read(
-            coordinator
-                .get(KeyRequest {
-                    key,
-                    terms,
-                    trace: None,
-                })
-                .await,
-        ),
     }
 }
 
@@ -360,50 +286,15 @@ fn ttl_millis(rng: &mut SmallRng) -> u64 {
     }
 }
 
-fn written(written: Result<Written, WriteError>) -> Outcome {
-    match written {
-        Ok(written) => Outcome::Ok(Answered {
-            answer: Answer::Written {
-                version: version_of(written.version),
-                replaced: Some(written.replaced),
-            },
-            degraded: written.degraded,
-            took_part: Some(written.stored),
-            owners: None,
-        }),
-        Err(error @ WriteError::Unavailable(_)) => Outcome::Failed(reason(&error.to_string())),
-        Err(error @ (WriteError::Unknown { .. } | WriteError::DeadlineExceeded { .. })) => {
-            Outcome::Unknown(reason(&error.to_string()))
-        }
-    }
-}
-
-fn read(read: Result<Read, ReadError>) -> Outcome {
-    let read = match read {
-        Ok(read) => read,
-        Err(error) => return Outcome::Failed(reason(&error.to_string())),
-    };
-    let version = read.version.map(version_of);
-    let answer = match (read.hit, version) {
-        (Some(hit), Some(version)) => Answer::Hit {
-            value: value_id(&hit.value),
-            version,
-            expires_in_ns: hit.expires_in.map(nanos),
-        },
-        (_, version) => Answer::Miss { version },
-    };
-    Outcome::Ok(Answered {
-        answer,
-        degraded: read.degraded,
-        took_part: None,
-        owners: None,
-    })
-}
-
 /// The id that a value begins with; of an empty one the id of all empty ones.
 #[must_use]
 pub fn value_id(value: &Value) -> ValueId {
-    let id = value.bytes.first_chunk::<8>();
+    id_of(&value.bytes)
+}
+
+/// The id that bytes begin with.
+pub(crate) fn id_of(bytes: &[u8]) -> ValueId {
+    let id = bytes.first_chunk::<8>();
     id.map_or(EMPTY_ID, |id| ValueId(u64::from_be_bytes(*id)))
 }
 
@@ -412,10 +303,4 @@ pub fn value_id(value: &Value) -> ValueId {
 pub fn version_of(version: shard_cache::version::Version) -> Version {
     let stamp = version.stamp;
     Version::new(stamp.millis(), u32::from(stamp.counter()), version.writer)
-}
-
-fn reason(reason: &str) -> Unanswered {
-    Unanswered {
-        reason: reason.to_owned(),
-    }
 }

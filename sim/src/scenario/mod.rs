@@ -103,6 +103,8 @@ pub struct Topology {
     pub tombstone_bytes: usize,
     /// Bytes queued for one peer.
     pub queue_bytes: usize,
+    /// Client requests in flight at one node.
+    pub requests_max: usize,
     /// How long a peer may leave an operation unanswered.
     pub stall_timeout: Span,
     /// Longest pause between two attempts to connect.
@@ -133,6 +135,7 @@ impl Default for Topology {
             tombstone_life: Span(Duration::from_secs(4 * 3600)),
             tombstone_bytes: 32 << 20,
             queue_bytes: 16 << 20,
+            requests_max: 1_000,
             stall_timeout: Span(Duration::from_millis(200)),
             reconnect_max: Span(Duration::from_secs(1)),
             hedge_after: Span(Duration::from_millis(20)),
