@@ -71,6 +71,30 @@ fn an_owner_may_lack_what_expired_or_was_evicted_but_not_hold_something_older() 
 }
 
 #[test]
+fn an_expired_value_that_leaves_no_trace_lets_an_older_one_stay_elsewhere() {
+    let story = |newer| {
+        Story::new()
+            .then(10, 15, set('a').ok(1))
+            .then(20, 25, newer)
+            .mark(100, healed())
+            .holds(70_000, 0, 'a', 1)
+            .copy(70_000, 1, Held::Nothing)
+    };
+    let mut traceless = Promises::full();
+    traceless.gone_leaves_a_trace = false;
+    story(set('b').lives(1000).ok(2)).is_kept_by(&traceless);
+    story(set('b').lives(1000).ok(2)).breaks(Invariant::Convergence);
+    // What is older than what is left does not explain it.
+    let older = Story::new()
+        .then(10, 15, set('b').lives(1000).ok(1))
+        .then(20, 25, set('a').ok(2))
+        .mark(100, healed())
+        .holds(70_000, 0, 'a', 2)
+        .copy(70_000, 1, Held::Nothing);
+    older.breaks(Invariant::Convergence);
+}
+
+#[test]
 fn an_owner_may_lack_a_tombstone_that_may_be_forgotten() {
     let story = |life: u64| {
         Story::new()
