@@ -19,7 +19,7 @@ const WIRE: bincode::config::Configuration<
     bincode::config::Limit<STATE_BYTES_MAX>,
 > = bincode::config::standard().with_limit::<STATE_BYTES_MAX>();
 
-/// Everything that a node knows of the members, itself included.
+/// Everything that a node knows of the members, itself first.
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
 pub(crate) struct State {
     format: u8,
@@ -123,6 +123,11 @@ impl State {
             members,
             records,
         }
+    }
+
+    /// Whose state it is.
+    pub(crate) fn exporter(&self) -> Option<&NodeIdentity> {
+        self.members.first().map(|member| &member.identity)
     }
 
     pub(crate) fn encode(&self) -> Vec<u8> {

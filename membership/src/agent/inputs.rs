@@ -1,10 +1,10 @@
-//! What the agent is told: datagrams, seeds, record changes, states of peers, leaving.
+//! What the agent is told: datagrams, seeds, record changes, states of peers.
 
 use std::{collections::BTreeMap, net::SocketAddr, time::Duration};
 
 use foca::Member;
 
-use super::{Agent, Departure, LEAVE_ROUNDS, MEMBERS_MAX, Now, foca_member, member_state};
+use super::{Agent, Departure, MEMBERS_MAX, Now, foca_member, member_state};
 use crate::{
     codec,
     config::SourceCheck,
@@ -94,6 +94,7 @@ impl Agent {
                 record.attachment = attachment;
             });
         }
+        self.note_phase(at, phase);
         Ok(())
     }
 
@@ -115,17 +116,7 @@ impl Agent {
             record.boot_id = boot_id;
             record.bump = record.bump.max(bump);
         });
-    }
-
-    /// Says that we are leaving; a few gossip rounds later we go.
-    pub(super) fn announce_departure(&mut self, at: Duration) {
-        if self.departure != Departure::Staying {
-            return;
-        }
-        self.change_record(at, |record| record.phase = Phase::Leaving);
-        self.departure = Departure::Announced {
-            depart_at: at + self.config.gossip.every * LEAVE_ROUNDS,
-        };
+        self.forget_who_heard();
     }
 
     pub(super) fn merge_state(&mut self, now: Now, bytes: &[u8]) -> Result<(), StateError> {
@@ -139,6 +130,7 @@ impl Agent {
             }
         })?;
         self.counters.states_merged.add(1);
+        self.note_hearer(&state);
         let news = self.news_of(now, &state.members);
         let outcome = self
             .swim
