@@ -179,6 +179,13 @@ impl Cluster {
         world.spawn(HostId(index), "drain", Box::pin(task));
         let drained = drained.await.ok();
         world.crash(HostId(index), Power::Ended);
+        recorder.mark(
+            world,
+            Event::Drained {
+                node: u32::from(index),
+                is_clean: drained == Some(Drained::Clean),
+            },
+        );
         drained
     }
 
@@ -207,6 +214,23 @@ impl Cluster {
     #[must_use]
     pub fn is_member(&self, index: u16) -> bool {
         self.nodes()[usize::from(index)].is_member
+    }
+
+    /// Which life each member that runs is in.
+    #[must_use]
+    pub fn lives(&self) -> BTreeMap<u16, u32> {
+        let members = self.running().into_iter().filter(|it| self.is_member(*it));
+        members
+            .map(|index| (index, self.shared.world.life(HostId(index))))
+            .collect()
+    }
+
+    /// Whether a member has lost its memory since these lives were noted. One that has left since has not.
+    #[must_use]
+    pub fn has_lost_memory_since(&self, lives: &BTreeMap<u16, u32>) -> bool {
+        let now = self.lives();
+        let mut members = lives.iter().filter(|(index, _)| self.is_member(**index));
+        members.any(|(index, life)| now.get(index) != Some(life))
     }
 
     /// Indices of the nodes whose processes run.
@@ -323,9 +347,22 @@ impl Cluster {
                 node: u32::from(index),
                 members: xxh3_64_with_seed(&seen, 0),
                 ring: node.ring().map_or(0, |ring| ring.hash()),
+                ring_members: self.ring_members(&node),
             };
             self.shared.recorder.mark(&self.shared.world, event);
         }
+    }
+
+    /// The nodes that the ring of a node names.
+    fn ring_members(&self, node: &Node) -> Vec<u32> {
+        let ring = node.ring();
+        let is_named = |index: &u16| {
+            let node_id = NodeId::of_name(&node::name(*index));
+            let mut members = ring.iter().flat_map(|ring| ring.members());
+            members.any(|it| it.node_id == node_id)
+        };
+        let named = (0..self.options().nodes).filter(is_named);
+        named.map(u32::from).collect()
     }
 
     /// Notes what a node has evicted, and how often it took rare paths, in the life that ends now.

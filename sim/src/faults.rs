@@ -7,6 +7,7 @@ use std::{
 };
 
 use rand::{SeedableRng as _, rngs::SmallRng};
+use shard_cache::node::Drained;
 
 use crate::{
     cluster::Cluster,
@@ -19,7 +20,7 @@ use crate::{
 /// A lost node is waited for so long at most: only what breaks its way back, another fault for example, may take so long.
 const SETTLE_TIMEOUT: Duration = Duration::from_secs(24 * 3600);
 
-/// As long for a node that left to be gone from every ring.
+/// How long for a node that left to be gone from every ring, before it is asked whether it has to come back.
 const UNHEARD_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// What `slow` adds, what share of packets is lost or late, and how far a clock is off, where a fault does not say so.
@@ -161,13 +162,19 @@ impl Hand {
             return;
         }
         self.begin(name, &[node]);
+        let lives = self.cluster.lives();
         let drained = self.cluster.leave(node).await;
         let world = self.cluster.world();
         world.note(|| format!("node-{node} has left: {drained:?}"));
-        // Whoever leaves while nobody can hear it has only vanished for the others: it has to come back.
-        if !self.settle(UNHEARD_TIMEOUT).await {
-            self.add(node);
-            self.settle(SETTLE_TIMEOUT).await;
+        while !self.settle(UNHEARD_TIMEOUT).await {
+            // If nobody heard of it, or if who heard may have lost its memory since, it has only vanished for the
+            // others, and has to come back. Else they have to go on without it.
+            let is_heard = drained == Some(Drained::Clean);
+            if !is_heard || self.cluster.has_lost_memory_since(&lives) {
+                self.add(node);
+                self.settle(SETTLE_TIMEOUT).await;
+                break;
+            }
         }
         self.end(name);
     }

@@ -188,6 +188,7 @@ fn evicted_since(marks: &[&Mark]) -> Option<u64> {
             | Event::Crash { .. }
             | Event::Join { .. }
             | Event::Leave { .. }
+            | Event::Drained { .. }
             | Event::Clock { .. }
             | Event::Owners { .. }
             | Event::Settled

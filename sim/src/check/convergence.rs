@@ -81,6 +81,7 @@ pub(super) const fn ends_or_begins_peace(event: &Event) -> bool {
         | Event::Join { .. }
         | Event::Leave { .. } => true,
         Event::FaultEnd { .. }
+        | Event::Drained { .. }
         | Event::Clock { .. }
         | Event::Owners { .. }
         | Event::Settled

@@ -79,6 +79,7 @@ impl Upheavals {
                 }
                 Event::FaultBegin { .. }
                 | Event::FaultEnd { .. }
+                | Event::Drained { .. }
                 | Event::Clock { .. }
                 | Event::Owners { .. }
                 | Event::Unsettled { .. }
@@ -189,6 +190,7 @@ fn newcomers(marks: &[&Mark]) -> usize {
         | Event::FaultEnd { .. }
         | Event::Crash { .. }
         | Event::Boot { .. }
+        | Event::Drained { .. }
         | Event::Clock { .. }
         | Event::Owners { .. }
         | Event::Settled

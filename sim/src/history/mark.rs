@@ -53,6 +53,13 @@ pub enum Event {
         /// Which.
         node: u32,
     },
+    /// The process of a node that was told to leave has ended, and this is how.
+    Drained {
+        /// Which.
+        node: u32,
+        /// Whether it said that everything was handed over, so that the others know that it left.
+        is_clean: bool,
+    },
     /// A node's clock is now so far ahead of the history's; negative for behind.
     Clock {
         /// Which.
@@ -98,6 +105,9 @@ pub enum Event {
         members: u64,
         /// Hash of its ring.
         ring: u64,
+        /// Whom its ring names; empty if that was not recorded.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        ring_members: Vec<u32>,
     },
     /// How much of something a node uses.
     Usage {
