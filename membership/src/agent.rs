@@ -350,12 +350,8 @@ impl Agent {
                 .filter(|member| member.id().addr != own.addr)
                 .map(member_state),
         );
-        let records = self
-            .context
-            .records()
-            .iter()
-            .map(|record| (**record).clone())
-            .collect();
+        let table = self.context.records();
+        let records = table.iter().map(|record| record.borrowed()).collect();
         FullState::new(self.cluster, members, records).encode()
     }
 

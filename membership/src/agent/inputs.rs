@@ -1,8 +1,8 @@
 //! What the agent is told: datagrams, seeds, record changes, states of peers, leaving.
 
-use std::{collections::BTreeMap, net::SocketAddr, time::Duration};
+use std::{net::SocketAddr, time::Duration};
 
-use foca::Member;
+use foca::{Identity as _, Member};
 
 use super::{Agent, Departure, LEAVE_ROUNDS, MEMBERS_MAX, Now, foca_member, member_state};
 use crate::{
@@ -144,7 +144,7 @@ impl Agent {
             .swim
             .apply_many(news.into_iter(), false, &mut self.effects);
         self.settle(now, outcome);
-        for record in state.records {
+        for record in &state.records {
             self.context.merge_record(record);
         }
         Ok(())
@@ -156,9 +156,12 @@ impl Agent {
         now: Now,
         members: &[MemberState],
     ) -> Vec<Member<NodeIdentity>> {
-        let known: BTreeMap<_, _> = (self.swim.iter_membership_state())
-            .map(|member| (member.id().addr, member_state(member)))
+        let known: Vec<_> = (self.swim.iter_membership_state())
+            .map(member_state)
             .collect();
+        let keyed = |(place, known): (usize, &MemberState)| (known.identity.addr(), place);
+        let mut places: Vec<_> = known.iter().enumerate().map(keyed).collect();
+        places.sort_unstable();
         let mut room = MEMBERS_MAX.saturating_sub(known.len());
         let mut news = Vec::new();
         for said in members {
@@ -172,7 +175,8 @@ impl Agent {
                 self.pass_former_self(now, &said.identity);
                 continue;
             }
-            let known = known.get(&said.identity.addr);
+            let found = places.binary_search_by_key(&said.identity.addr(), |(addr, _)| *addr);
+            let known = found.ok().map(|found| &known[places[found].1]);
             let is_new = if said.identity == own {
                 true
             } else {
