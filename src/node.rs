@@ -44,7 +44,10 @@ use crate::{
     clock::{Clock, Entropy, SystemClock},
     config::{Config, GossipProfile, LimitsConfig},
     coordinator::{self, Coordinator, Degrade, Ledger, Policy, RingCell},
-    handoff::{HintLimits, HintStats, OwedHints, delivery::HintDelivery},
+    handoff::{
+        HintLimits, HintStats, OwedHints,
+        delivery::{DeliveryParts, HintDelivery},
+    },
     overload::{
         Admission,
         system::{CpuSource, SystemCpu},
@@ -160,6 +163,7 @@ struct Core {
 pub struct Loops {
     keeper: Keeper,
     targets: mpsc::Receiver<SocketAddr>,
+    delivery: HintDelivery,
 }
 
 impl Node {
@@ -222,6 +226,8 @@ impl Node {
             boot_id: new_boot(&mut boots),
         };
         let rng_seed = seams.entropy.stream("gossip").next_u64();
+        let [delivery_rng, pull_rng] =
+            ["hint delivery", "bulk pull"].map(|concern| seams.entropy.stream(concern));
         let (clock, metrics) = (Arc::clone(&seams.clock), Arc::new(Metrics::new()));
         let traces = Traces::start(config, &name, seams.entropy, &clock, &metrics);
         let core = Core::build(config, own, seams, metrics, &traces);
@@ -244,10 +250,12 @@ impl Node {
             metrics: Arc::clone(&core.metrics),
             boot: Arc::clone(&core.boot),
             new_boot: Box::new(move || new_boot(&mut boots)),
+            pull_rng,
             leaving: leaving.clone(),
         };
         let (keeper, keeper_desk) =
             Keeper::new(parts, Roster::new(roster_config(config), own), own);
+        let delivery = core.hint_delivery(&membership, delivery_rng);
         let draining = Arc::new(AtomicBool::new(false));
         let limits = config.server.limits;
         let admission = Admission::new(limits.max_concurrent_requests, limits.cpu_threshold);
@@ -282,13 +290,22 @@ impl Node {
             stop_peers: CancellationToken::new(),
             traces,
         };
-        Ok((node, Loops { keeper, targets }))
+        let loops = Loops {
+            keeper,
+            targets,
+            delivery,
+        };
+        Ok((node, loops))
     }
 
     /// Starts the tasks of a node that was built.
     pub fn run(&self, loops: Loops) {
-        self.core.start_workers();
-        let Loops { keeper, targets } = loops;
+        let Loops {
+            keeper,
+            targets,
+            delivery,
+        } = loops;
+        self.core.start_workers(delivery);
         self.core
             .workers
             .spawn("ring keeper", Box::pin(keeper.run(targets)));
@@ -533,21 +550,27 @@ impl Core {
         Coordinator::new(self.own.node_id, policy, surroundings)
     }
 
-    fn start_workers(&self) {
+    fn hint_delivery(&self, membership: &Handle, rng: StdRng) -> HintDelivery {
+        let parts = DeliveryParts {
+            own: self.own.node_id,
+            hints: Arc::clone(&self.hints),
+            replica: Arc::clone(&self.replica),
+            transport: Arc::clone(&self.transport) as Arc<dyn PeerTransport>,
+            ring: Arc::clone(&self.ring.ring),
+            view: membership.view(),
+            clock: Arc::clone(&self.clock),
+            metrics: Arc::clone(&self.metrics),
+        };
+        HintDelivery::new(parts, rng)
+    }
+
+    fn start_workers(&self, delivery: HintDelivery) {
         let spawn = |name, task| self.workers.spawn(name, task);
         spawn("deadline sweep", Box::pin(Arc::clone(&self.ledger).sweep()));
         spawn(
             "link monitor",
             Box::pin(Arc::clone(&self.transport).monitor()),
         );
-        let delivery = HintDelivery {
-            own: self.own.node_id,
-            hints: Arc::clone(&self.hints),
-            replica: Arc::clone(&self.replica),
-            transport: Arc::clone(&self.transport) as Arc<dyn PeerTransport>,
-            ring: Arc::clone(&self.ring.ring),
-            clock: Arc::clone(&self.clock),
-        };
         spawn("hint delivery", Box::pin(delivery.run()));
         let expiry = expire(
             Arc::clone(&self.store),

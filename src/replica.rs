@@ -143,9 +143,9 @@ impl Replica {
         }
         let now_millis = self.clock.now(now.wall_millis).millis();
         let mut merged = Merged::default();
-        for (key, record) in records {
+        for (place, (key, record)) in records.into_iter().enumerate() {
             if self.admit(&record, now.wall_millis).is_err() {
-                merged.drifted += 1;
+                merged.refused.push(Refused { place, key, record });
                 continue;
             }
             self.store.merge(&key, record, now_millis);
@@ -196,12 +196,23 @@ impl Replica {
 }
 
 /// What became of merged records.
-#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+#[derive(Clone, PartialEq, Eq, Default, Debug)]
 pub struct Merged {
     /// Records taken over, or held in a newer version already.
     pub taken: u64,
-    /// Records refused because their stamp is too far ahead of the local clock.
-    pub drifted: u64,
+    /// Records refused because their stamp is too far ahead of the local clock, in their order.
+    pub refused: Vec<Refused>,
+}
+
+/// A record that was not merged. It may be once the local clock has come far enough.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Refused {
+    /// Its place among the records that were to be merged.
+    pub place: usize,
+    /// Its key.
+    pub key: Key,
+    /// The record.
+    pub record: Record,
 }
 
 /// The records descend from another root, or this node has no ring yet.

@@ -21,6 +21,7 @@ use crate::{
     options::Options,
     paths,
     recorder::Recorder,
+    repeats::Repeats,
     world::{HostId, Power, World},
 };
 
@@ -34,6 +35,7 @@ struct Shared {
     world: World,
     options: Options,
     recorder: Recorder,
+    repeats: Repeats,
     /// Where clients and faults run: a host that never fails.
     outside: HostId,
     nodes: Mutex<Vec<Slot>>,
@@ -68,6 +70,7 @@ impl Cluster {
                 world,
                 options,
                 recorder,
+                repeats: Repeats::default(),
                 outside,
                 nodes,
                 paths: Mutex::default(),
@@ -122,7 +125,8 @@ impl Cluster {
             index,
             rng.random_range(-options.skew_millis..=options.skew_millis),
         );
-        let started = node::start_planted(world, host, options, seed)?;
+        let repeats = self.shared.repeats.clone();
+        let started = node::start_planted(world, host, options, seed, repeats)?;
         let boot_id = started.boot_id();
         self.nodes()[usize::from(index)] = Slot {
             node: Some(started),
@@ -267,25 +271,18 @@ impl Cluster {
         let running = self.running_nodes().into_iter();
         running
             .map(|(index, node)| {
-                let (hints, view) = (node.hints(), node.view());
-                // What is owed to a node that has left goes when its window ends.
-                let can_be_paid = |target: NodeId| {
-                    view.member(target)
-                        .is_some_and(|member| member.liveness.is_present())
-                };
-                let owed = hints.targets.iter();
-                let payable = owed.filter(|target| can_be_paid(target.target));
+                let owed = node.hints().targets;
                 LeftOver {
                     index,
                     exchanges: node.exchanges_under_way(),
-                    hints: payable.map(|target| target.pending).sum(),
+                    hints: owed.iter().map(|target| target.pending).sum(),
                     tasks: self.shared.world.tasks(HostId(index)),
                 }
             })
             .collect()
     }
 
-    /// Notes how much every node uses.
+    /// Notes how much every node uses, and how often it has sent the same again.
     pub fn note_usage(&self) {
         let Shared {
             world, recorder, ..
@@ -305,6 +302,15 @@ impl Cluster {
                 };
                 recorder.mark(world, event);
             }
+        }
+        for most in self.shared.repeats.take(world.now()) {
+            let event = Event::Usage {
+                node: u32::from(most.host.0),
+                resource: most.resource,
+                used: most.sends,
+                limit: Some(most.limit),
+            };
+            recorder.mark(world, event);
         }
     }
 
@@ -393,7 +399,7 @@ pub struct LeftOver {
     pub index: u16,
     /// Exchanges under way.
     pub exchanges: usize,
-    /// Hints owed to members that are present.
+    /// Hints owed, to whomever.
     pub hints: usize,
     /// Tasks.
     pub tasks: usize,

@@ -12,7 +12,7 @@
 //! - [`plant`]: known bugs, to see whether the checker finds them.
 //! - [`plan`]: what goes wrong, before it happens; [`span`]: durations as people write them.
 //! - [`plan`]: what goes wrong, before it happens; [`scenario`]: a run as a file; [`span`]: durations in it.
-//! - [`logs`]: what nodes log, for people.
+//! - [`logs`]: what nodes log, for people; [`repeats`]: what they send again and again.
 //! - [`options`]: what a run is like; [`run`](mod@run): its phases; [`paths`]: rare paths that it took.
 //! - [`history`], [`check`], [`report`], [`shrink`]: what happened as seen from outside, and which promises it broke.
 //! - [`scale`]: membership alone, with a thousand nodes.
@@ -31,6 +31,7 @@ pub mod peers;
 pub mod plan;
 pub mod plant;
 pub mod recorder;
+pub mod repeats;
 pub mod report;
 pub mod run;
 pub mod scale;

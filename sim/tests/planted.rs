@@ -22,7 +22,7 @@ fn expect_caught(plant: Plant, seed: u64, seconds: u64) {
 
 #[test]
 fn ack_before_store_breaks_durability() {
-    expect_caught(Plant::AckBeforeStore, 0, 10);
+    expect_caught(Plant::AckBeforeStore, 1, 10);
 }
 
 #[test]

@@ -154,17 +154,15 @@ impl peer_server::Peer for PeerApi {
             .replica
             .merge(request.root, records, parts.clock.now())
             .map_err(|error| Status::failed_precondition(error.to_string()))?;
-        parts.metrics.hlc_rejected.inc_by(merged.drifted);
-        if merged.drifted > 0 {
-            // The sender keeps them and tries again.
-            let drifted = merged.drifted;
-            return Err(Status::unavailable(format!(
-                "{drifted} records are stamped too far ahead"
-            )));
-        }
+        let refused = merged.refused.iter();
+        let refused: Vec<u32> = refused
+            .filter_map(|refused| u32::try_from(refused.place).ok())
+            .collect();
+        parts.metrics.hlc_rejected.inc_by(refused.len() as u64);
         Ok(Response::new(peer::DeliverResponse {
             sender: parts.desk.boot(),
             clock: parts.present_clock(),
+            refused,
         }))
     }
 
@@ -301,3 +299,7 @@ pub async fn serve(
         .serve_with_incoming_shutdown(incoming, stopped)
         .await
 }
+
+#[cfg(test)]
+#[path = "peer_tests.rs"]
+mod tests;

@@ -20,7 +20,7 @@ use crate::{
     store::{Form, Limits, Lookup, Record, Store, Value},
     telemetry::traces::Tracer,
     transport::{
-        CallError, Completions, Delivery, NotSent, Page, PageRequest, PeerTarget, PushPull,
+        CallError, Completions, Delivery, NotSent, Page, PageRequest, PeerTarget, PushPull, Receipt,
     },
     version::Stamp,
 };
@@ -110,7 +110,7 @@ impl PeerTransport for Loopback {
         Box::pin(std::future::ready(Err(CallError::NoAddress)))
     }
 
-    fn deliver(&self, _: NodeId, _: Delivery) -> BoxFuture<Result<(), CallError>> {
+    fn deliver(&self, _: NodeId, _: Delivery) -> BoxFuture<Result<Receipt, CallError>> {
         Box::pin(std::future::ready(Err(CallError::NoAddress)))
     }
 

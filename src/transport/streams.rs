@@ -33,7 +33,7 @@ use crate::{
     telemetry::{BreakerState, Direction, Metrics},
     transport::{
         CallError, Completions, Delivery, NotSent, Page, PageRequest, PeerTransport, PushPull,
-        Reach,
+        Reach, Receipt,
         dial::{Connection, Dialer},
         link::{Drained, Link, LinkLimits, Severed},
         wire,
@@ -296,7 +296,7 @@ impl PeerTransport for StreamTransport {
         })
     }
 
-    fn deliver(&self, peer: NodeId, delivery: Delivery) -> BoxFuture<Result<(), CallError>> {
+    fn deliver(&self, peer: NodeId, delivery: Delivery) -> BoxFuture<Result<Receipt, CallError>> {
         let shared = Arc::clone(&self.shared);
         let target = self.peer(peer).map(|peer| peer.target);
         Box::pin(async move {
@@ -308,10 +308,12 @@ impl PeerTransport for StreamTransport {
                 root: delivery.root,
                 records: delivery.records,
             };
-            shared
+            let response = shared
                 .call(target.address, |connection| connection.deliver(request))
                 .await?;
-            Ok(())
+            Ok(Receipt {
+                refused: response.refused,
+            })
         })
     }
 

@@ -9,11 +9,7 @@ use super::{
     Agent, Departure, FAREWELLS_MAX, LATE, Now, PRUNE_INTERVAL, RECORD_INTERVAL, STALL, TICK,
     timer_key,
 };
-use crate::{
-    identity::NodeIdentity,
-    record::{NodeRecord, Phase},
-    view::{Liveness, View},
-};
+use crate::{identity::NodeIdentity, view::View};
 
 impl Agent {
     /// Measures how late this turn is. After a stall pending timers move by it: while we stood
@@ -157,11 +153,8 @@ impl Agent {
         self.context
             .records()
             .prune(at, |node_id| view.member(node_id).is_some());
-        for member in &view.members {
-            let leaving = |record: &Arc<NodeRecord>| record.phase == Phase::Leaving;
-            if member.liveness == Liveness::Down && member.record.as_ref().is_some_and(leaving) {
-                self.seeds.forget(member.node_id);
-            }
+        for member in view.members.iter().filter(|member| member.has_left()) {
+            self.seeds.forget(member.node_id);
         }
     }
 

@@ -135,6 +135,10 @@ pub enum Resource {
     Tasks,
     /// Datagrams of gossip per second.
     GossipRate,
+    /// How often one hint was sent to its owner since the last sample.
+    HintSends,
+    /// How often one page of a bulk pull was asked for since the last sample.
+    PageSends,
 }
 
 impl Resource {
@@ -151,6 +155,8 @@ impl Resource {
             Self::Queued => "queued operations",
             Self::Tasks => "tasks",
             Self::GossipRate => "gossip datagrams per second",
+            Self::HintSends => "sends of one hint",
+            Self::PageSends => "requests for one page",
         }
     }
 }
