@@ -14,7 +14,7 @@ STATIC ?= $(if $(and $(filter %-linux-gnu,$(HOST)),$(LIBC_STATIC)),1,0)
 RELEASE_RUSTFLAGS = -C force-frame-pointers=yes$(if $(filter 1,$(STATIC)), -C target-feature=+crt-static)
 
 .DEFAULT_GOAL := help
-.PHONY: help build run-local stop-local docker containers chaos-smoke chaos-scripts chaos-interrupted test race sim sim-scale sim-mutants cover fmt fmt-check lint verify readme external engine ci clean
+.PHONY: help build run-local stop-local docker containers chaos-smoke chaos-scripts chaos-interrupted test race sim sim-scale sim-mutants model cover fmt fmt-check lint verify readme external engine ci clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-18s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -66,6 +66,13 @@ sim-scale: ## Measure membership with a thousand nodes (NODES=250), and write th
 
 sim-mutants: ## Plant known bugs in simulated nodes and look for seeds by which each is found
 	$(CARGO) run --profile sim --locked --package shard-cache-sim -- mutants --seeds 200 --jobs 2
+
+MODEL = $(CARGO) run --quiet --profile sim --locked --package slot-model --
+model: ## Explore the model of slot reconfiguration: scenarios, random and all short schedules, planted bugs
+	$(MODEL) --scenario sim/model/scenarios/*.slot
+	$(MODEL) --seeds 200000
+	$(MODEL) --exhaustive --depth 7
+	$(MODEL) --mutants --seeds 400000
 
 cover: ## Measure test coverage; needs cargo-llvm-cov and the llvm-tools component
 	@if $(CARGO) llvm-cov --version >/dev/null 2>&1; then \

@@ -43,10 +43,10 @@ use crate::{
     api::{self, ClusterQueries, Edge, Limits, Reflection, ServingSwitch, peer::PeerParts},
     clock::{Clock, Entropy, SystemClock},
     config::{Config, GossipProfile, LimitsConfig},
-    coordinator::{self, Coordinator, Degrade, Ledger, Policy, RingCell},
+    coordinator::{self, Coordinator, Degrade, Ledger, Policy},
     handoff::{
-        HintLimits, HintStats, OwedHints,
-        delivery::HintDelivery,
+        HintLimits, HintStats, OwedHints, RingCell,
+        delivery::{DeliveryParts, HintDelivery},
         slots::{SlotHandoff, Slots},
     },
     overload::{
@@ -59,7 +59,7 @@ use crate::{
         Ring, RingMember, Shape,
         roster::{Roster, RosterConfig},
         slot::Quorums,
-        table::SlotCounts,
+        table::{SlotCounts, SlotTable},
     },
     store::{self, Store},
     telemetry::Metrics,
@@ -167,6 +167,7 @@ struct Core {
 pub struct Loops {
     keeper: Keeper,
     targets: mpsc::Receiver<SocketAddr>,
+    delivery: HintDelivery,
 }
 
 impl Node {
@@ -211,7 +212,7 @@ impl Node {
     }
 
     /// Builds everything of a node below its ports and starts its membership, by the function given. Requests enter at
-    /// [`Node::coordinator`], peers at [`Node::peer_parts`]; [`Node::run`] starts the rest.
+    /// [`Node::edge`], peers at [`Node::peer_parts`]; [`Node::run`] starts the rest.
     ///
     /// # Errors
     /// If membership does not start.
@@ -229,6 +230,8 @@ impl Node {
             boot_id: new_boot(&mut boots),
         };
         let rng_seed = seams.entropy.stream("gossip").next_u64();
+        let [delivery_rng, pull_rng] =
+            ["hint delivery", "bulk pull"].map(|concern| seams.entropy.stream(concern));
         let (clock, metrics) = (Arc::clone(&seams.clock), Arc::new(Metrics::new()));
         let traces = Traces::start(config, &name, seams.entropy, &clock, &metrics);
         let core = Core::build(config, own, seams, metrics, &traces);
@@ -252,10 +255,12 @@ impl Node {
             metrics: Arc::clone(&core.metrics),
             boot: Arc::clone(&core.boot),
             new_boot: Box::new(move || new_boot(&mut boots)),
+            pull_rng,
             leaving: leaving.clone(),
         };
         let (keeper, keeper_desk) =
             Keeper::new(parts, Roster::new(roster_config(config), own), own);
+        let delivery = core.hint_delivery(&membership, delivery_rng);
         let draining = Arc::new(AtomicBool::new(false));
         let limits = config.server.limits;
         let admission = Admission::new(limits.max_concurrent_requests, limits.cpu_threshold);
@@ -291,13 +296,22 @@ impl Node {
             stop_peers: CancellationToken::new(),
             traces,
         };
-        Ok((node, Loops { keeper, targets }))
+        let loops = Loops {
+            keeper,
+            targets,
+            delivery,
+        };
+        Ok((node, loops))
     }
 
     /// Starts the tasks of a node that was built.
     pub fn run(&self, loops: Loops) {
-        self.core.start_workers(&self.membership);
-        let Loops { keeper, targets } = loops;
+        let Loops {
+            keeper,
+            targets,
+            delivery,
+        } = loops;
+        self.core.start_workers(&self.membership, delivery);
         self.core
             .workers
             .spawn("ring keeper", Box::pin(keeper.run(targets)));
@@ -326,7 +340,7 @@ impl Node {
         BootId(self.core.boot.load(Ordering::Acquire))
     }
 
-    /// Where clients' requests enter.
+    /// Carries out clients' requests.
     #[must_use]
     pub const fn coordinator(&self) -> &Arc<Coordinator> {
         &self.coordinator
@@ -395,19 +409,25 @@ impl Node {
         })
     }
 
+    /// Where clients' requests enter.
+    #[must_use]
+    pub fn edge(&self, config: &Config) -> Arc<Edge> {
+        Arc::new(Edge {
+            coordinator: Arc::clone(&self.coordinator),
+            queries: self.queries(),
+            admission: Arc::clone(&self.admission),
+            limits: limits(config),
+            clock: Arc::clone(&self.core.clock),
+            metrics: Arc::clone(&self.core.metrics),
+            node: self.desk.facts.name.clone(),
+            tracer: self.traces.tracer.clone(),
+        })
+    }
+
     async fn serve(&self, config: &Config, listeners: Listeners) {
         let (core, desk) = (&self.core, &self.desk);
         let Listeners { grpc, http, peer } = listeners;
-        let edge = Arc::new(Edge {
-            coordinator: Arc::clone(&self.coordinator),
-            queries: Arc::clone(desk) as Arc<dyn ClusterQueries>,
-            admission: Arc::clone(&self.admission),
-            limits: limits(config),
-            clock: Arc::clone(&core.clock),
-            metrics: Arc::clone(&core.metrics),
-            node: desk.facts.name.clone(),
-            tracer: self.traces.tracer.clone(),
-        });
+        let edge = self.edge(config);
         let reflection = if config.server.reflection {
             Reflection::On
         } else {
@@ -484,9 +504,7 @@ impl Core {
             Arc::clone(&metrics),
         ));
         let slots = Arc::new(Slots::new(
-            own,
-            config.cluster.slots,
-            quorums(config),
+            SlotTable::new(config.cluster.slots, own, quorums(config)),
             ring.clone(),
             Arc::clone(&store),
             Arc::clone(&hints),
@@ -559,21 +577,28 @@ impl Core {
         Coordinator::new(self.own.node_id, policy, surroundings)
     }
 
-    fn start_workers(&self, membership: &Handle) {
+    fn hint_delivery(&self, membership: &Handle, rng: StdRng) -> HintDelivery {
+        let parts = DeliveryParts {
+            own: self.own.node_id,
+            hints: Arc::clone(&self.hints),
+            replica: Arc::clone(&self.replica),
+            transport: Arc::clone(&self.transport) as Arc<dyn PeerTransport>,
+            ring: Arc::clone(&self.ring.ring),
+            gates: Arc::clone(&self.ring.gates),
+            view: membership.view(),
+            clock: Arc::clone(&self.clock),
+            metrics: Arc::clone(&self.metrics),
+        };
+        HintDelivery::new(parts, rng)
+    }
+
+    fn start_workers(&self, membership: &Handle, delivery: HintDelivery) {
         let spawn = |name, task| self.workers.spawn(name, task);
         spawn("deadline sweep", Box::pin(Arc::clone(&self.ledger).sweep()));
         spawn(
             "link monitor",
             Box::pin(Arc::clone(&self.transport).monitor()),
         );
-        let delivery = HintDelivery {
-            own: self.own.node_id,
-            hints: Arc::clone(&self.hints),
-            replica: Arc::clone(&self.replica),
-            transport: Arc::clone(&self.transport) as Arc<dyn PeerTransport>,
-            gates: Arc::clone(&self.ring.gates),
-            clock: Arc::clone(&self.clock),
-        };
         spawn("hint delivery", Box::pin(delivery.run()));
         let handoff = SlotHandoff {
             slots: Arc::clone(&self.slots),

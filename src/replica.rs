@@ -133,22 +133,24 @@ impl Replica {
         let gates = self.gates.load();
         let now_millis = self.clock.now(now.wall_millis).millis();
         let mut merged = Merged::default();
-        for (key, record) in records {
+        for (place, (key, record)) in records.into_iter().enumerate() {
             let slot = gates.slot(&key);
             let root = root_of(slot);
             if root.is_none() || gates.root(slot) != root {
-                merged.foreign += 1;
-            } else if self.admit(&record, now.wall_millis).is_err() {
-                merged.drifted += 1;
+                merged.foreign.push(place);
+                continue;
+            }
+            if self.admit(&record, now.wall_millis).is_err() {
+                merged.refused.push(Refused { place, key, record });
+                continue;
+            }
+            let version = record.version;
+            self.store.merge(&key, record, now_millis);
+            if self.gates.root(slot) == root {
+                merged.taken += 1;
             } else {
-                let version = record.version;
-                self.store.merge(&key, record, now_millis);
-                if self.gates.root(slot) == root {
-                    merged.taken += 1;
-                } else {
-                    self.store.discard(&key, version);
-                    merged.foreign += 1;
-                }
+                self.store.discard(&key, version);
+                merged.foreign.push(place);
             }
         }
         merged
@@ -182,14 +184,33 @@ impl Replica {
 }
 
 /// What became of merged records.
-#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+#[derive(Clone, PartialEq, Eq, Default, Debug)]
 pub struct Merged {
     /// Records taken over, or held in a newer version already.
     pub taken: u64,
-    /// Records refused because their stamp is too far ahead of the local clock.
-    pub drifted: u64,
-    /// Records refused because their slot has another root at this node, or none yet.
-    pub foreign: u64,
+    /// Records refused because their stamp is too far ahead of the local clock, in their order.
+    pub refused: Vec<Refused>,
+    /// The places of records whose slot has another root at this node, or none yet.
+    pub foreign: Vec<usize>,
+}
+
+impl Merged {
+    /// The places of all records that were not merged.
+    pub fn refused_places(&self) -> impl Iterator<Item = usize> + '_ {
+        let drifted = self.refused.iter().map(|refused| refused.place);
+        drifted.chain(self.foreign.iter().copied())
+    }
+}
+
+/// A record that was not merged. It may be once the local clock has come far enough.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Refused {
+    /// Its place among the records that were to be merged.
+    pub place: usize,
+    /// Its key.
+    pub key: Key,
+    /// The record.
+    pub record: Record,
 }
 
 /// An answer in one word, and whether it is one.

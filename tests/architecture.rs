@@ -15,8 +15,9 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("key", &[]),
     ("version", &["sync"]),
     ("trace", &[]),
-    ("store", &["key", "version", "sync"]),
-    ("ring", &["key", "clock"]),
+    ("slot_set", &["key"]),
+    ("store", &["key", "slot_set", "version", "sync"]),
+    ("ring", &["key", "clock", "slot_set"]),
     (
         "operation",
         &["clock", "key", "ring", "store", "trace", "version"],
@@ -46,6 +47,7 @@ const ARROWS: &[(&str, &[&str])] = &[
             "operation",
             "replica",
             "ring",
+            "slot_set",
             "store",
             "sync",
             "telemetry",
@@ -61,6 +63,7 @@ const ARROWS: &[(&str, &[&str])] = &[
             "key",
             "replica",
             "ring",
+            "slot_set",
             "store",
             "sync",
             "telemetry",
@@ -76,6 +79,7 @@ const ARROWS: &[(&str, &[&str])] = &[
             "key",
             "operation",
             "ring",
+            "slot_set",
             "store",
             "sync",
             "telemetry",
@@ -154,7 +158,9 @@ const PURE_FILES: &[&str] = &[
     "src/coordinator/quorum.rs",
     "src/coordinator/pending.rs",
     "src/coordinator/request.rs",
+    "src/handoff/backoff.rs",
     "src/handoff/hints.rs",
+    "src/handoff/hints/queue.rs",
     "src/overload/control.rs",
     "src/overload/meter.rs",
     "src/transport/link.rs",
@@ -171,6 +177,7 @@ const BANNED: &[(&str, &[&str])] = &[
         &[
             "src/clock.rs",
             "membership/src/driver.rs",
+            "sim/model/src/main.rs",
             "sim/src/cli/mutants.rs",
             "sim/src/cli/sweep.rs",
         ],
@@ -215,9 +222,9 @@ fn sources(folder: &str) -> BTreeMap<String, String> {
     found
 }
 
-/// Everything that runs under simulation, and the simulator.
+/// Everything that runs under simulation, the simulator, and the model.
 fn all_sources() -> impl Iterator<Item = (String, String)> {
-    ["src", "membership/src", "sim/src"]
+    ["src", "membership/src", "sim/src", "sim/model/src"]
         .into_iter()
         .flat_map(sources)
 }

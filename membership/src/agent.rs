@@ -9,6 +9,7 @@
 //! suspicion was refuted; it never gives up looking for seeds and last-known peers until it has
 //! left; equal inputs and seeds give equal outputs.
 
+mod departure;
 mod effects;
 mod inputs;
 mod time;
@@ -25,6 +26,8 @@ use std::{
 use foca::{AccumulatingRuntime, Foca, Member, PeriodicParams, State, Timer};
 use rand::{SeedableRng, rngs::SmallRng};
 
+pub use self::departure::Parting;
+use self::departure::{Departure, Word};
 use crate::{
     codec::{RecordBroadcasts, WireCodec, WireContext},
     config::{AgentConfig, ConfigError, PAYLOAD_BYTES_MAX, Rounds},
@@ -57,10 +60,6 @@ const LATE: Duration = Duration::from_millis(100);
 const STALL: Duration = Duration::from_secs(1);
 /// Our record is broadcast at most this often, apart from changes of it.
 const RECORD_INTERVAL: Duration = Duration::from_secs(1);
-/// Gossip rounds between the leaving record and the departure.
-const LEAVE_ROUNDS: u32 = 2;
-/// Gossip rounds after the departure that repeat it.
-const FAREWELLS_MAX: u32 = 10;
 /// A bump this far ahead of the clock, in milliseconds, is no longer raised in doubling steps, so
 /// that renewals can never reach the bound beyond which others refuse it.
 const BUMP_AHEAD_SOFT_MILLIS: u64 = 24 * 3600 * 1000;
@@ -100,8 +99,11 @@ pub enum Input<'a> {
     MergeState(&'a [u8]),
     /// Our memory starts anew (its content was discarded).
     ChangeBoot(BootId),
-    /// Leave the cluster in order, for good.
-    Leave,
+    /// Leave the cluster in order, for good: when the others know, and at the latest after `within`.
+    Leave {
+        /// How long to wait until they do.
+        within: Duration,
+    },
 }
 
 /// Why an input was refused; the agent is unchanged.
@@ -183,23 +185,10 @@ pub struct Agent {
     incarnation: u16,
     /// Who was suspect at the last tick.
     suspects: Vec<NodeId>,
+    /// Whom the word has reached, while our record says that we leave.
+    word: Option<Word>,
     departure: Departure,
     outbox: VecDeque<OutgoingDatagram>,
-}
-
-/// How far we are with leaving.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-enum Departure {
-    Staying,
-    /// The leaving record spreads; at the deadline we go.
-    Announced {
-        depart_at: Duration,
-    },
-    /// Gone; repeats it so often and until then is otherwise silent.
-    Gone {
-        farewells_left: u32,
-        next: Duration,
-    },
 }
 
 impl Agent {
@@ -256,6 +245,7 @@ impl Agent {
             incarnation: 0,
             suspects: Vec::new(),
             next_prune: at + PRUNE_INTERVAL,
+            word: None,
             departure: Departure::Staying,
             outbox: VecDeque::new(),
         };
@@ -289,8 +279,8 @@ impl Agent {
                 self.change_boot(now, boot_id);
                 Ok(())
             }
-            Input::Leave => {
-                self.announce_departure(at);
+            Input::Leave { within } => {
+                self.announce_departure(at, within);
                 Ok(())
             }
         };
@@ -333,7 +323,7 @@ impl Agent {
             } => [None; 5],
             Departure::Gone { next, .. } => [Some(next), None, None, None, None],
             Departure::Staying => self.staying_deadlines(None),
-            Departure::Announced { depart_at } => self.staying_deadlines(Some(depart_at)),
+            Departure::Announced { look_at, .. } => self.staying_deadlines(Some(look_at)),
         };
         shared.into_iter().chain(own).flatten().min()
     }
@@ -343,6 +333,7 @@ impl Agent {
     #[must_use]
     pub fn export_state(&self) -> Vec<u8> {
         let own = *self.swim.identity();
+        // The exporter comes first.
         let mut members = vec![MemberState::new(own, self.incarnation, self.own_liveness())];
         members.extend(
             self.swim
@@ -350,12 +341,8 @@ impl Agent {
                 .filter(|member| member.id().addr != own.addr)
                 .map(member_state),
         );
-        let records = self
-            .context
-            .records()
-            .iter()
-            .map(|record| (**record).clone())
-            .collect();
+        let table = self.context.records();
+        let records = table.iter().map(|record| record.borrowed()).collect();
         FullState::new(self.cluster, members, records).encode()
     }
 

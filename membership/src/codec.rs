@@ -17,7 +17,7 @@ use foca::{BroadcastHandler, Codec, Header, Incarnation, Invalidates, Member, Me
 use crate::{
     counters::Counters,
     identity::{NodeId, NodeIdentity},
-    record::NodeRecord,
+    record::{BorrowedRecord, NodeRecord},
     records::{Merged, RecordTable},
 };
 
@@ -110,7 +110,7 @@ impl WireContext {
     }
 
     /// Takes in a record from the wire. True if it is news.
-    pub(crate) fn merge_record(&self, record: NodeRecord) -> bool {
+    pub(crate) fn merge_record(&self, record: &BorrowedRecord<'_>) -> bool {
         if record.validate().is_err() {
             self.counters.records_rejected.add(1);
             return false;
@@ -265,17 +265,19 @@ impl BroadcastHandler<NodeIdentity> for RecordBroadcasts {
         bytes: &[u8],
         sender: Option<&NodeIdentity>,
     ) -> Result<Option<RecordKey>, CodecError> {
-        let Ok(record) = decode::<NodeRecord>(bytes) else {
+        let decoded = bincode::serde::borrow_decode_from_slice(bytes, WIRE);
+        let Ok((record, _)) = decoded else {
             self.context.counters.records_rejected.add(1);
             return Ok(None);
         };
+        let record: BorrowedRecord<'_> = record;
         let version = (record.bump, record.sequence);
         let key = RecordKey {
             node_id: record.node_id,
             version,
         };
         let is_own = sender.is_none();
-        Ok((is_own || self.context.merge_record(record)).then_some(key))
+        Ok((is_own || self.context.merge_record(&record)).then_some(key))
     }
 }
 

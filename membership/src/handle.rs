@@ -4,12 +4,13 @@ use std::{
     net::SocketAddr,
     sync::{Arc, Mutex, PoisonError},
     thread::JoinHandle,
+    time::Duration,
 };
 
 use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::{
-    agent::InputError,
+    agent::{InputError, Parting},
     counters::{Counters, CountersSnapshot},
     identity::BootId,
     record::Phase,
@@ -58,7 +59,8 @@ pub(crate) enum Command {
         reply: Reply<Vec<u8>>,
     },
     Leave {
-        reply: Reply<()>,
+        within: Duration,
+        reply: Reply<Parting>,
     },
     Shutdown,
 }
@@ -131,13 +133,14 @@ impl Handle {
             .await??)
     }
 
-    /// Says that we are leaving, leaves, and returns when the linger time is over. The thread still
-    /// runs afterwards.
+    /// Says that we are leaving, leaves when the others know, at the latest after `within`, and
+    /// returns when the linger time is over. Peers show that they know in the states that they
+    /// export. Of several calls the first one's `within` counts. The thread still runs afterwards.
     ///
     /// # Errors
     /// If membership has stopped.
-    pub async fn leave(&self) -> Result<(), CommandError> {
-        self.ask(|reply| Command::Leave { reply }).await
+    pub async fn leave(&self, within: Duration) -> Result<Parting, CommandError> {
+        self.ask(|reply| Command::Leave { within, reply }).await
     }
 
     /// Ends the thread, without leaving the cluster, and waits for it. Further calls return at

@@ -54,6 +54,8 @@ pub struct NodeIdentity {
 
 /// Largest power of two in a renewal's step.
 const RENEW_SHIFT_MAX: u8 = 40;
+/// Where IPv4 addresses are among those of IPv6 (RFC 4291, section 2.5.5.2): canonical ones of IPv6 are never there.
+const IPV4_MAPPED: u128 = 0xffff_0000_0000;
 
 impl NodeIdentity {
     /// This identity with its address in the one form that survives the wire: IPv4-mapped addresses
@@ -116,8 +118,31 @@ impl NodeIdentity {
     }
 }
 
+/// An address as foca compares it: foca looks a member up by walking through all of them, and these fit in registers.
+/// Equal for canonical addresses that are equal.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct AddrKey {
+    low: u64,
+    high: u64,
+    port: u16,
+}
+
+impl AddrKey {
+    fn of(addr: SocketAddr) -> Self {
+        let ip = match addr.ip() {
+            IpAddr::V4(ip) => u128::from(u32::from(ip)) | IPV4_MAPPED,
+            IpAddr::V6(ip) => u128::from(ip),
+        };
+        Self {
+            low: ip as u64,
+            high: (ip >> 64) as u64,
+            port: addr.port(),
+        }
+    }
+}
+
 impl foca::Identity for NodeIdentity {
-    type Addr = SocketAddr;
+    type Addr = AddrKey;
 
     /// The step doubles with every renewal, so that a process whose clock was set back over a
     /// restart passes its own former bump within about 22 renewals for an hour, not within
@@ -131,8 +156,8 @@ impl foca::Identity for NodeIdentity {
         })
     }
 
-    fn addr(&self) -> SocketAddr {
-        self.addr
+    fn addr(&self) -> AddrKey {
+        AddrKey::of(self.addr)
     }
 
     fn win_addr_conflict(&self, adversary: &Self) -> bool {

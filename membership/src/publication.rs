@@ -4,14 +4,11 @@
 //! after the first change further ones are gathered for a moment, so that a join storm is some
 //! views, not thousands.
 
-use std::{
-    collections::{BTreeMap, btree_map::Entry},
-    sync::Arc,
-    time::Duration,
-};
+use std::{cmp::Ordering, sync::Arc, time::Duration};
 
 use crate::{
     identity::{NodeId, NodeIdentity},
+    record::NodeRecord,
     records::RecordTable,
     view::{Liveness, Member, View},
 };
@@ -91,43 +88,46 @@ pub(crate) fn members_of(
     others: impl Iterator<Item = (NodeIdentity, Liveness)>,
     records: &RecordTable,
 ) -> Vec<Member> {
-    let mut chosen = BTreeMap::<NodeId, (NodeIdentity, Liveness)>::new();
     let foreign = |(other, _): &(NodeIdentity, Liveness)| {
         other.node_id != own.0.node_id && other.addr != own.0.addr
     };
-    for candidate in others.filter(foreign) {
-        match chosen.entry(candidate.0.node_id) {
-            Entry::Vacant(entry) => {
-                entry.insert(candidate);
-            }
-            Entry::Occupied(mut entry) if precedes(&candidate, entry.get()) => {
-                entry.insert(candidate);
-            }
-            Entry::Occupied(_) => {}
-        }
-    }
-    chosen.insert(own.0.node_id, own);
-    chosen
-        .into_values()
-        .map(|(identity, liveness)| member(&identity, liveness, records))
-        .collect()
+    let candidates: Vec<_> = others.filter(foreign).chain([own]).collect();
+    let mut order: Vec<_> = (candidates.iter().enumerate())
+        .map(|(place, (identity, _))| (identity.node_id, place))
+        .collect();
+    order.sort_unstable_by(|(a, at_a), (b, at_b)| {
+        let best = || best_first(&candidates[*at_a], &candidates[*at_b]);
+        a.cmp(b).then_with(best)
+    });
+    order.dedup_by_key(|(node_id, _)| *node_id);
+    // Both are sorted by node id: one walk over the records serves all members.
+    let mut walk = records.others().peekable();
+    let mut shown = |(node_id, place): (NodeId, usize)| {
+        while walk.next_if(|other| other.node_id < node_id).is_some() {}
+        let record = if node_id == own.0.node_id {
+            Some(records.own())
+        } else {
+            walk.next_if(|other| other.node_id == node_id)
+        };
+        let (identity, liveness) = &candidates[place];
+        member(identity, *liveness, record)
+    };
+    order.into_iter().map(&mut shown).collect()
 }
 
-fn precedes(a: &(NodeIdentity, Liveness), b: &(NodeIdentity, Liveness)) -> bool {
-    match (a.1.is_present(), b.1.is_present()) {
-        (true, false) => true,
-        (false, true) => false,
-        (true, true) | (false, false) => {
-            a.0.outranks(&b.0) || (!b.0.outranks(&a.0) && a.0.addr > b.0.addr)
-        }
-    }
+/// Of two that claim a node id the one to show comes first.
+fn best_first(a: &(NodeIdentity, Liveness), b: &(NodeIdentity, Liveness)) -> Ordering {
+    let by_rank = || match (a.0.outranks(&b.0), b.0.outranks(&a.0)) {
+        (true, _) => Ordering::Less,
+        (_, true) => Ordering::Greater,
+        (false, false) => b.0.addr.cmp(&a.0.addr),
+    };
+    (b.1.is_present().cmp(&a.1.is_present())).then_with(by_rank)
 }
 
 /// A record of another boot id speaks of another life (say, that it is leaving), and is not shown.
-fn member(identity: &NodeIdentity, liveness: Liveness, records: &RecordTable) -> Member {
-    let record = records
-        .get(identity.node_id)
-        .filter(|record| record.boot_id == identity.boot_id);
+fn member(identity: &NodeIdentity, liveness: Liveness, record: Option<&Arc<NodeRecord>>) -> Member {
+    let record = record.filter(|record| record.boot_id == identity.boot_id);
     Member {
         node_id: identity.node_id,
         boot_id: identity.boot_id,
@@ -141,10 +141,7 @@ fn member(identity: &NodeIdentity, liveness: Liveness, records: &RecordTable) ->
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{
-        identity::BootId,
-        record::{NodeRecord, Phase},
-    };
+    use crate::{identity::BootId, record::Phase};
 
     fn identity(name: &str, port: u16, bump: u64) -> NodeIdentity {
         NodeIdentity {
@@ -205,7 +202,7 @@ mod tests {
     #[test]
     fn a_record_of_another_life_is_not_shown() {
         let mut records = RecordTable::new(record("own", 1));
-        records.merge(record("a", 2));
+        records.merge(&record("a", 2).borrowed());
         let own = (identity("own", 1, 1), Liveness::Alive);
         let others = [(identity("a", 2, 1), Liveness::Alive)];
         let members = members_of(own, others.into_iter(), &records);

@@ -19,7 +19,7 @@ use rand::{SeedableRng, rngs::SmallRng};
 use tokio::sync::{mpsc, watch};
 
 use crate::{
-    agent::{Agent, AgentError, Input, InputError, Now},
+    agent::{Agent, AgentError, Input, InputError, Now, Parting},
     config::AgentConfig,
     counters::Counters,
     envelope::DATAGRAM_BYTES_MAX,
@@ -83,7 +83,7 @@ pub struct Setup {
     pub seeds: Vec<String>,
     /// Seed of the agent's random choices; from the operating system's entropy in production.
     pub rng_seed: u64,
-    /// How long `leave` keeps answering after it was called.
+    /// How long `leave` goes on telling the others after we have left.
     pub leave_linger: Duration,
 }
 
@@ -104,8 +104,9 @@ pub struct Pump<D, T> {
 }
 
 struct Leaving {
-    until: Duration,
-    replies: Vec<Reply<()>>,
+    /// The end of the linger time, once we have left.
+    until: Option<Duration>,
+    replies: Vec<Reply<Parting>>,
 }
 
 impl<D: Datagrams, T: Time> Pump<D, T> {
@@ -184,7 +185,7 @@ impl<D: Datagrams, T: Time> Pump<D, T> {
     }
 
     fn next_deadline(&self) -> Duration {
-        let leaving = self.leaving.as_ref().map(|leaving| leaving.until);
+        let leaving = self.leaving.as_ref().and_then(|leaving| leaving.until);
         let deadlines = [
             self.agent.next_deadline(),
             self.seeds.due(),
@@ -230,7 +231,7 @@ impl<D: Datagrams, T: Time> Pump<D, T> {
             Command::ExportState { reply } => {
                 let _ = reply.send(self.agent.export_state());
             }
-            Command::Leave { reply } => self.leave(reply),
+            Command::Leave { within, reply } => self.leave(within, reply),
             Command::Shutdown => {}
         }
     }
@@ -239,11 +240,10 @@ impl<D: Datagrams, T: Time> Pump<D, T> {
         self.agent.handle(self.time.now(), input)
     }
 
-    fn leave(&mut self, reply: Reply<()>) {
-        self.input(Input::Leave);
-        let until = self.now() + self.leave_linger;
+    fn leave(&mut self, within: Duration, reply: Reply<Parting>) {
+        self.input(Input::Leave { within });
         let leaving = self.leaving.get_or_insert_with(|| Leaving {
-            until,
+            until: None,
             replies: Vec::new(),
         });
         leaving.replies.retain(|waiting| !waiting.is_closed());
@@ -289,15 +289,20 @@ impl<D: Datagrams, T: Time> Pump<D, T> {
         }
         self.read_again = self.read_again.filter(|again| *again > now);
         self.seeds.start_round(now);
-        if self
-            .leaving
-            .as_ref()
-            .is_some_and(|leaving| leaving.until <= now)
-            && let Some(leaving) = self.leaving.take()
-        {
+        self.tell_leavers(now);
+    }
+
+    /// Tells whoever asked us to leave how we did, when the linger time is over.
+    fn tell_leavers(&mut self, now: Duration) {
+        let Some(parting) = self.agent.parting() else {
+            return;
+        };
+        let linger_end = now + self.leave_linger;
+        let is_over = |leaving: &mut Leaving| *leaving.until.get_or_insert(linger_end) <= now;
+        if let Some(leaving) = self.leaving.take_if(is_over) {
             for reply in leaving.replies {
                 // The caller may have stopped waiting.
-                let _ = reply.send(());
+                let _ = reply.send(parting);
             }
         }
     }

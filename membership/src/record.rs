@@ -94,6 +94,51 @@ impl NodeRecord {
     /// # Errors
     /// The first violated rule.
     pub fn validate(&self) -> Result<(), RecordError> {
+        self.borrowed().validate()
+    }
+
+    /// Whether this record replaces `other` of the same node: the higher `(bump, sequence)` wins.
+    /// The content breaks ties, which only two processes with one name can make, so that all nodes
+    /// settle on the same one.
+    #[must_use]
+    pub fn supersedes(&self, other: &Self) -> bool {
+        self.borrowed().supersedes(other)
+    }
+
+    pub(crate) fn borrowed(&self) -> BorrowedRecord<'_> {
+        BorrowedRecord {
+            node_id: self.node_id,
+            boot_id: self.boot_id,
+            bump: self.bump,
+            sequence: self.sequence,
+            name: &self.name,
+            zone: &self.zone,
+            grpc_addr: &self.grpc_addr,
+            http_addr: &self.http_addr,
+            phase: self.phase,
+            attachment: &self.attachment,
+        }
+    }
+}
+
+/// A [`NodeRecord`] whose text lies elsewhere, say in a datagram. It looks the same on the wire; most records that
+/// arrive are known already, and need no copy.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub(crate) struct BorrowedRecord<'a> {
+    pub(crate) node_id: NodeId,
+    pub(crate) boot_id: BootId,
+    pub(crate) bump: u64,
+    pub(crate) sequence: u64,
+    name: &'a str,
+    zone: &'a str,
+    grpc_addr: &'a str,
+    http_addr: &'a str,
+    pub(crate) phase: Phase,
+    attachment: &'a [u8],
+}
+
+impl BorrowedRecord<'_> {
+    pub(crate) fn validate(&self) -> Result<(), RecordError> {
         let lengths = [
             ("name", self.name.len(), NAME_BYTES_MAX),
             ("zone", self.zone.len(), ZONE_BYTES_MAX),
@@ -110,7 +155,7 @@ impl NodeRecord {
                 });
             }
         }
-        if self.node_id == NodeId::of_name(&self.name) {
+        if self.node_id == NodeId::of_name(self.name) {
             Ok(())
         } else {
             Err(RecordError::NameMismatch {
@@ -119,23 +164,34 @@ impl NodeRecord {
         }
     }
 
-    /// Whether this record replaces `other` of the same node: the higher `(bump, sequence)` wins.
-    /// The content breaks ties, which only two processes with one name can make, so that all nodes
-    /// settle on the same one.
-    #[must_use]
-    pub fn supersedes(&self, other: &Self) -> bool {
-        self.order() > other.order()
+    pub(crate) fn supersedes(&self, other: &NodeRecord) -> bool {
+        self.order() > other.borrowed().order()
     }
 
-    fn order(&self) -> impl Ord + '_ {
-        let content = (&self.name, &self.zone, &self.grpc_addr, &self.http_addr);
+    pub(crate) fn to_record(self) -> NodeRecord {
+        NodeRecord {
+            node_id: self.node_id,
+            boot_id: self.boot_id,
+            bump: self.bump,
+            sequence: self.sequence,
+            name: self.name.to_owned(),
+            zone: self.zone.to_owned(),
+            grpc_addr: self.grpc_addr.to_owned(),
+            http_addr: self.http_addr.to_owned(),
+            phase: self.phase,
+            attachment: self.attachment.to_owned(),
+        }
+    }
+
+    fn order(self) -> impl Ord {
+        let content = (self.name, self.zone, self.grpc_addr, self.http_addr);
         (
             self.bump,
             self.sequence,
             self.boot_id,
             self.phase,
             content,
-            &self.attachment,
+            self.attachment,
         )
     }
 }
@@ -180,6 +236,15 @@ mod tests {
             backwards.reverse();
             backwards.extend(records.clone());
             prop_assert_eq!(merged(&records), merged(&backwards));
+        }
+
+        #[test]
+        fn a_record_is_the_same_on_the_wire_with_its_text_elsewhere(record in record()) {
+            let config = bincode::config::standard();
+            let owned = bincode::serde::encode_to_vec(&record, config).unwrap();
+            prop_assert_eq!(&bincode::serde::encode_to_vec(record.borrowed(), config).unwrap(), &owned);
+            let (read, _): (BorrowedRecord<'_>, _) = bincode::serde::borrow_decode_from_slice(&owned, config).unwrap();
+            prop_assert_eq!(read.to_record(), record);
         }
 
         #[test]

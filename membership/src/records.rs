@@ -5,7 +5,10 @@
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
-use crate::{identity::NodeId, record::NodeRecord};
+use crate::{
+    identity::NodeId,
+    record::{BorrowedRecord, NodeRecord},
+};
 
 /// Most records in the table, our own included.
 pub(crate) const RECORDS_MAX: usize = 4096;
@@ -61,15 +64,8 @@ impl RecordTable {
         self.changed = true;
     }
 
-    pub(crate) fn get(&self, node_id: NodeId) -> Option<&Arc<NodeRecord>> {
-        if node_id == self.own.node_id {
-            return Some(&self.own);
-        }
-        self.others.get(&node_id).map(|entry| &entry.record)
-    }
-
     /// Takes in a record that passed its checks.
-    pub(crate) fn merge(&mut self, record: NodeRecord) -> Merged {
+    pub(crate) fn merge(&mut self, record: &BorrowedRecord<'_>) -> Merged {
         if record.node_id == self.own.node_id {
             if record.supersedes(&self.own) {
                 self.outbid = self.outbid.max(Some(record.bump));
@@ -78,15 +74,17 @@ impl RecordTable {
         }
         let full = self.others.len() + 1 >= RECORDS_MAX;
         match self.others.get_mut(&record.node_id) {
-            Some(entry) if record.supersedes(&entry.record) => entry.record = Arc::new(record),
+            Some(entry) if record.supersedes(&entry.record) => {
+                entry.record = Arc::new(record.to_record());
+            }
             Some(_) => return Merged::Known,
             None if full => return Merged::Full,
             None => {
                 let entry = Entry {
-                    record: Arc::new(record),
+                    record: Arc::new(record.to_record()),
                     orphan_since: None,
                 };
-                self.others.insert(entry.record.node_id, entry);
+                self.others.insert(record.node_id, entry);
             }
         }
         self.changed = true;
@@ -116,7 +114,12 @@ impl RecordTable {
 
     /// All records, our own first, then by node id.
     pub(crate) fn iter(&self) -> impl Iterator<Item = &Arc<NodeRecord>> {
-        std::iter::once(&self.own).chain(self.others.values().map(|entry| &entry.record))
+        std::iter::once(&self.own).chain(self.others())
+    }
+
+    /// All records but our own, by node id.
+    pub(crate) fn others(&self) -> impl Iterator<Item = &Arc<NodeRecord>> {
+        self.others.values().map(|entry| &entry.record)
     }
 }
 
@@ -143,22 +146,20 @@ mod tests {
     #[test]
     fn only_newer_records_replace() {
         let mut table = RecordTable::new(record("own", 1, 1));
-        assert_eq!(table.merge(record("a", 1, 5)), Merged::Newer);
-        assert_eq!(table.merge(record("a", 1, 5)), Merged::Known);
-        assert_eq!(table.merge(record("a", 1, 4)), Merged::Known);
-        assert_eq!(table.merge(record("a", 2, 0)), Merged::Newer);
-        assert_eq!(
-            table.get(NodeId::of_name("a")).map(|record| record.bump),
-            Some(2)
-        );
+        assert_eq!(table.merge(&record("a", 1, 5).borrowed()), Merged::Newer);
+        assert_eq!(table.merge(&record("a", 1, 5).borrowed()), Merged::Known);
+        assert_eq!(table.merge(&record("a", 1, 4).borrowed()), Merged::Known);
+        assert_eq!(table.merge(&record("a", 2, 0).borrowed()), Merged::Newer);
+        let bumps: Vec<_> = table.others().map(|record| record.bump).collect();
+        assert_eq!(bumps, [2]);
     }
 
     #[test]
     fn a_foreign_record_about_us_is_not_taken_but_reported_once() {
         let mut table = RecordTable::new(record("own", 5, 1));
-        assert_eq!(table.merge(record("own", 4, 9)), Merged::Known);
+        assert_eq!(table.merge(&record("own", 4, 9).borrowed()), Merged::Known);
         assert_eq!(table.take_outbid(), None);
-        assert_eq!(table.merge(record("own", 9, 0)), Merged::Known);
+        assert_eq!(table.merge(&record("own", 9, 0).borrowed()), Merged::Known);
         assert_eq!(table.own().bump, 5);
         assert_eq!((table.take_outbid(), table.take_outbid()), (Some(9), None));
     }
@@ -167,9 +168,12 @@ mod tests {
     fn the_table_is_bounded_and_orphans_go() {
         let mut table = RecordTable::new(record("own", 1, 1));
         for index in 0..RECORDS_MAX - 1 {
-            assert_eq!(table.merge(record(&index.to_string(), 1, 1)), Merged::Newer);
+            assert_eq!(
+                table.merge(&record(&index.to_string(), 1, 1).borrowed()),
+                Merged::Newer
+            );
         }
-        assert_eq!(table.merge(record("late", 1, 1)), Merged::Full);
+        assert_eq!(table.merge(&record("late", 1, 1).borrowed()), Merged::Full);
         assert_eq!(table.iter().count(), RECORDS_MAX);
         table.prune(Duration::ZERO, |_| false);
         table.prune(ORPHAN_KEEP, |node_id| node_id == NodeId::of_name("7"));

@@ -4,7 +4,7 @@
 //! a split longer than the down memory never heals, because each half has forgotten the other.
 //!
 //! Invariants: never gives up; seeds and peers are bounded; a round is bounded and rotates, so that
-//! none is starved.
+//! none is starved; a node is looked for at one address, its latest.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -27,9 +27,18 @@ const PEERS_PER_ROUND_MAX: usize = 8;
 #[derive(Default, Debug)]
 pub(crate) struct SeedLoop {
     seeds: Vec<SocketAddr>,
-    peers: BTreeMap<SocketAddr, Peer>,
+    peers: Peers,
     seed_cursor: usize,
     peer_cursor: usize,
+}
+
+/// Last-known peers, found by each of the three things that are asked of them: a mass join observes each of a thousand
+/// members at once.
+#[derive(Default, Debug)]
+struct Peers {
+    by_addr: BTreeMap<SocketAddr, Peer>,
+    by_node: BTreeMap<NodeId, SocketAddr>,
+    by_activity: BTreeSet<(Duration, SocketAddr)>,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -58,27 +67,26 @@ impl SeedLoop {
 
     /// A peer is active at `addr`, and no longer anywhere else.
     pub(crate) fn observe(&mut self, addr: SocketAddr, node_id: NodeId, now: Duration) {
-        self.peers
-            .retain(|at, peer| *at == addr || peer.node_id != node_id);
+        self.peers.remove_node(node_id);
+        self.peers.remove(addr);
+        let last_active = now;
         self.peers.insert(
             addr,
             Peer {
                 node_id,
-                last_active: now,
+                last_active,
             },
         );
-        if self.peers.len() > PEERS_MAX
-            && let Some(oldest) = (self.peers.iter())
-                .min_by_key(|(at, peer)| (peer.last_active, **at))
-                .map(|(at, _)| *at)
+        if self.peers.by_addr.len() > PEERS_MAX
+            && let Some((_, oldest)) = self.peers.by_activity.first().copied()
         {
-            self.peers.remove(&oldest);
+            self.peers.remove(oldest);
         }
     }
 
     /// The node left in order: nobody needs to look for it.
     pub(crate) fn forget(&mut self, node_id: NodeId) {
-        self.peers.retain(|_, peer| peer.node_id != node_id);
+        self.peers.remove_node(node_id);
     }
 
     /// The addresses of one round.
@@ -89,12 +97,33 @@ impl SeedLoop {
             .copied()
             .filter(|at| !is_active(*at))
             .collect();
-        let peers: Vec<_> = (self.peers.keys().copied())
+        let peers: Vec<_> = (self.peers.by_addr.keys().copied())
             .filter(|at| !is_active(*at) && !seeds.contains(at))
             .collect();
         let mut chosen = rotate(&seeds, &mut self.seed_cursor, SEEDS_PER_ROUND_MAX);
         chosen.extend(rotate(&peers, &mut self.peer_cursor, PEERS_PER_ROUND_MAX));
         chosen
+    }
+}
+
+impl Peers {
+    fn insert(&mut self, addr: SocketAddr, peer: Peer) {
+        self.by_addr.insert(addr, peer);
+        self.by_node.insert(peer.node_id, addr);
+        self.by_activity.insert((peer.last_active, addr));
+    }
+
+    fn remove(&mut self, addr: SocketAddr) {
+        if let Some(peer) = self.by_addr.remove(&addr) {
+            self.by_node.remove(&peer.node_id);
+            self.by_activity.remove(&(peer.last_active, addr));
+        }
+    }
+
+    fn remove_node(&mut self, node_id: NodeId) {
+        if let Some(addr) = self.by_node.get(&node_id).copied() {
+            self.remove(addr);
+        }
     }
 }
 
@@ -159,6 +188,17 @@ mod tests {
     }
 
     #[test]
+    fn an_address_that_another_node_took_over_is_that_nodes() {
+        let mut seeds = SeedLoop::default();
+        seeds.observe(addr(1), NodeId(1), Duration::ZERO);
+        seeds.observe(addr(1), NodeId(2), Duration::ZERO);
+        seeds.forget(NodeId(1));
+        assert_eq!(seeds.round(|_| false), [addr(1)]);
+        seeds.forget(NodeId(2));
+        assert!(seeds.round(|_| false).is_empty());
+    }
+
+    #[test]
     fn peers_are_bounded_and_the_longest_absent_goes_first() {
         let mut seeds = SeedLoop::default();
         for index in 0..=PEERS_MAX {
@@ -169,7 +209,9 @@ mod tests {
                 Duration::from_secs(index as u64),
             );
         }
-        assert_eq!(seeds.peers.len(), PEERS_MAX);
-        assert!(!seeds.peers.contains_key(&addr(1)));
+        assert_eq!(seeds.peers.by_addr.len(), PEERS_MAX);
+        assert_eq!(seeds.peers.by_node.len(), PEERS_MAX);
+        assert_eq!(seeds.peers.by_activity.len(), PEERS_MAX);
+        assert!(!seeds.peers.by_addr.contains_key(&addr(1)));
     }
 }

@@ -5,7 +5,9 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::{envelope::ClusterHash, identity::NodeIdentity, record::NodeRecord, view::Liveness};
+use crate::{
+    envelope::ClusterHash, identity::NodeIdentity, record::BorrowedRecord, view::Liveness,
+};
 
 /// Largest encoded state, in bytes.
 pub const STATE_BYTES_MAX: usize = 4 * 1024 * 1024;
@@ -19,13 +21,14 @@ const WIRE: bincode::config::Configuration<
     bincode::config::Limit<STATE_BYTES_MAX>,
 > = bincode::config::standard().with_limit::<STATE_BYTES_MAX>();
 
-/// Everything that a node knows of the members, itself included.
+/// Everything that a node knows of the members, itself first.
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
-pub(crate) struct State {
+pub(crate) struct State<'a> {
     format: u8,
     cluster: u64,
     pub(crate) members: Vec<MemberState>,
-    pub(crate) records: Vec<NodeRecord>,
+    #[serde(borrow)]
+    pub(crate) records: Vec<BorrowedRecord<'a>>,
 }
 
 /// One member as SWIM knows it.
@@ -111,11 +114,11 @@ impl MemberState {
     }
 }
 
-impl State {
+impl<'a> State<'a> {
     pub(crate) const fn new(
         cluster: ClusterHash,
         members: Vec<MemberState>,
-        records: Vec<NodeRecord>,
+        records: Vec<BorrowedRecord<'a>>,
     ) -> Self {
         Self {
             format: FORMAT,
@@ -125,11 +128,16 @@ impl State {
         }
     }
 
+    /// Whose state it is.
+    pub(crate) fn exporter(&self) -> Option<&NodeIdentity> {
+        self.members.first().map(|member| &member.identity)
+    }
+
     pub(crate) fn encode(&self) -> Vec<u8> {
         bincode::serde::encode_to_vec(self, WIRE).expect("a vector takes any plain value")
     }
 
-    pub(crate) fn decode(cluster: ClusterHash, bytes: &[u8]) -> Result<Self, StateError> {
+    pub(crate) fn decode(cluster: ClusterHash, bytes: &'a [u8]) -> Result<Self, StateError> {
         if bytes.len() > STATE_BYTES_MAX {
             return Err(StateError::TooLarge { bytes: bytes.len() });
         }
@@ -138,8 +146,8 @@ impl State {
             Some(&FORMAT) => {}
             Some(&format) => return Err(StateError::UnknownFormat { format }),
         }
-        let (state, length): (Self, usize) =
-            bincode::serde::decode_from_slice(bytes, WIRE).map_err(|_| StateError::Malformed)?;
+        let (state, length): (Self, usize) = bincode::serde::borrow_decode_from_slice(bytes, WIRE)
+            .map_err(|_| StateError::Malformed)?;
         if length != bytes.len() {
             return Err(StateError::Malformed);
         }
@@ -175,7 +183,7 @@ mod tests {
         MemberState::new(identity, 0, Liveness::Suspect)
     }
 
-    fn state(members: u64) -> State {
+    fn state(members: u64) -> State<'static> {
         State::new(
             ClusterHash(7),
             (0..members).map(member).collect(),

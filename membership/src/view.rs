@@ -5,7 +5,7 @@ use std::{net::SocketAddr, sync::Arc};
 
 use crate::{
     identity::{BootId, NodeId},
-    record::NodeRecord,
+    record::{NodeRecord, Phase},
 };
 
 /// What one node believes the members of the cluster are, itself included.
@@ -65,6 +65,16 @@ impl Liveness {
             Self::Alive | Self::Suspect => true,
             Self::Down => false,
         }
+    }
+}
+
+impl Member {
+    /// Whether it has left in order: it is down, and the last that it said of this life is that it leaves.
+    #[must_use]
+    pub fn has_left(&self) -> bool {
+        let leaves =
+            |record: &NodeRecord| record.phase == Phase::Leaving && record.boot_id == self.boot_id;
+        self.liveness == Liveness::Down && self.record.as_deref().is_some_and(leaves)
     }
 }
 

@@ -20,6 +20,7 @@ use std::{
 
 use network::{identity, record};
 use shard_cache_membership::{
+    agent::Parting,
     config::{AgentConfig, Profile},
     driver::{Driver, DriverError, Setup},
     handle::{CommandError, Handle},
@@ -90,7 +91,25 @@ async fn three_nodes_find_each_other_and_see_one_leave() {
     for node in [&a, &b, &c] {
         until(&node.handle, sees(3)).await;
     }
-    c.handle.leave().await.unwrap();
+    let Node {
+        handle,
+        push_pulls: mut targets,
+    } = c;
+    let exchanges = async {
+        while targets.recv().await.is_some() {
+            for peer in [&a.handle, &b.handle] {
+                let ours = handle.export_state().await.unwrap();
+                peer.merge_state(ours).await.unwrap();
+                let theirs = peer.export_state().await.unwrap();
+                handle.merge_state(theirs).await.unwrap();
+            }
+        }
+    };
+    let parting = tokio::select! {
+        parting = handle.leave(DEADLINE) => parting,
+        () = exchanges => unreachable!("the thread still runs"),
+    };
+    assert_eq!(parting, Ok(Parting::Heard));
     let gone = NodeId::of_name("c");
     for node in [&a, &b] {
         until(&node.handle, |view| {
@@ -104,8 +123,8 @@ async fn three_nodes_find_each_other_and_see_one_leave() {
     let counters = a.handle.counters();
     assert!(counters.datagrams_received > 0 && counters.datagrams_sent > 0);
     assert_eq!((counters.send_errors, counters.internal_errors), (0, 0));
-    for node in [a, b, c] {
-        node.handle.shutdown().await;
+    for handle in [a.handle, b.handle, handle] {
+        handle.shutdown().await;
     }
 }
 

@@ -65,7 +65,9 @@ fn valid_datagrams() -> Vec<(SocketAddr, Vec<u8>)> {
                     phase: Phase::Joining,
                     attachment: vec![7; 64],
                 },
-                (3_000, 2) => Input::Leave,
+                (3_000, 2) => Input::Leave {
+                    within: Duration::ZERO,
+                },
                 _ => Input::Time,
             };
             agents[index].handle(at(millis), input).unwrap();

@@ -9,7 +9,7 @@ use std::{
 
 use rand::{RngExt as _, SeedableRng as _, rngs::SmallRng};
 use shard_cache::{
-    api::Condition,
+    api::{Condition, cache::CacheApi},
     node::{Drained, Node},
 };
 use shard_cache_membership::{agent::AgentError, identity::NodeId};
@@ -21,6 +21,7 @@ use crate::{
     options::Options,
     paths,
     recorder::Recorder,
+    repeats::Repeats,
     world::{HostId, Power, World},
 };
 
@@ -34,9 +35,12 @@ struct Shared {
     world: World,
     options: Options,
     recorder: Recorder,
+    repeats: Repeats,
     /// Where clients and faults run: a host that never fails.
     outside: HostId,
     nodes: Mutex<Vec<Slot>>,
+    /// Wall clocks that are off whatever is started there, in milliseconds ahead.
+    astray: Mutex<BTreeMap<u16, i64>>,
     paths: Mutex<BTreeMap<&'static str, u64>>,
 }
 
@@ -45,6 +49,8 @@ struct Shared {
 struct Slot {
     /// The node, while its process runs.
     node: Option<Arc<Node>>,
+    /// Its client port, without the port.
+    api: Option<CacheApi>,
     /// It has been started, and has not been told to leave since.
     is_member: bool,
 }
@@ -68,8 +74,10 @@ impl Cluster {
                 world,
                 options,
                 recorder,
+                repeats: Repeats::default(),
                 outside,
                 nodes,
+                astray: Mutex::default(),
                 paths: Mutex::default(),
             }),
         }
@@ -118,13 +126,14 @@ impl Cluster {
         let mut rng = SmallRng::seed_from_u64(seed);
         let drift = rng.random_range(-options.drift_ppm..=options.drift_ppm);
         world.set_drift(host, drift);
-        self.set_clock(
-            index,
-            rng.random_range(-options.skew_millis..=options.skew_millis),
-        );
-        let started = node::start_planted(world, host, options, seed)?;
+        let usual = rng.random_range(-options.skew_millis..=options.skew_millis);
+        let astray = self.astray().get(&index).copied();
+        self.set_clock(index, astray.unwrap_or(usual));
+        let repeats = self.shared.repeats.clone();
+        let started = node::start_planted(world, host, options, seed, repeats)?;
         let boot_id = started.boot_id();
         self.nodes()[usize::from(index)] = Slot {
+            api: Some(CacheApi::new(started.edge(&options.config(index)))),
             node: Some(started),
             is_member: true,
         };
@@ -151,7 +160,10 @@ impl Cluster {
             },
         );
         world.crash(HostId(index), power);
-        let former = self.nodes()[usize::from(index)].node.take();
+        let former = {
+            let slot = &mut self.nodes()[usize::from(index)];
+            (slot.node.take(), slot.api.take())
+        };
         drop(former);
     }
 
@@ -179,6 +191,13 @@ impl Cluster {
         world.spawn(HostId(index), "drain", Box::pin(task));
         let drained = drained.await.ok();
         world.crash(HostId(index), Power::Ended);
+        recorder.mark(
+            world,
+            Event::Drained {
+                node: u32::from(index),
+                is_clean: drained == Some(Drained::Clean),
+            },
+        );
         drained
     }
 
@@ -197,16 +216,55 @@ impl Cluster {
         );
     }
 
+    /// Leads a node's wall clock astray, over restarts too; `None` puts it right.
+    pub fn lead_astray(&self, index: u16, offset_millis: Option<i64>) {
+        match offset_millis {
+            Some(offset) => self.astray().insert(index, offset),
+            None => self.astray().remove(&index),
+        };
+        self.set_clock(index, offset_millis.unwrap_or(0));
+    }
+
+    fn astray(&self) -> MutexGuard<'_, BTreeMap<u16, i64>> {
+        self.shared
+            .astray
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// The node, if its process runs.
     #[must_use]
     pub fn node(&self, index: u16) -> Option<Arc<Node>> {
         self.nodes()[usize::from(index)].node.clone()
     }
 
+    /// What answers clients at a node, if its process runs.
+    #[must_use]
+    pub fn api(&self, index: u16) -> Option<CacheApi> {
+        self.nodes()[usize::from(index)].api.clone()
+    }
+
     /// Whether a node has been started and has not been told to leave since.
     #[must_use]
     pub fn is_member(&self, index: u16) -> bool {
         self.nodes()[usize::from(index)].is_member
+    }
+
+    /// Which life each member that runs is in.
+    #[must_use]
+    pub fn lives(&self) -> BTreeMap<u16, u32> {
+        let members = self.running().into_iter().filter(|it| self.is_member(*it));
+        members
+            .map(|index| (index, self.shared.world.life(HostId(index))))
+            .collect()
+    }
+
+    /// Whether a member has lost its memory since these lives were noted. One that has left since has not.
+    #[must_use]
+    pub fn has_lost_memory_since(&self, lives: &BTreeMap<u16, u32>) -> bool {
+        let now = self.lives();
+        let mut members = lives.iter().filter(|(index, _)| self.is_member(**index));
+        members.any(|(index, life)| now.get(index) != Some(life))
     }
 
     /// Indices of the nodes whose processes run.
@@ -222,6 +280,13 @@ impl Cluster {
         let running =
             slots.filter_map(|(index, slot)| Some((index, Arc::clone(slot.node.as_ref()?))));
         running.collect()
+    }
+
+    /// Whether any other node than this one has a ring.
+    #[must_use]
+    pub fn has_ring_without(&self, index: u16) -> bool {
+        let mut others = self.running_nodes().into_iter();
+        others.any(|(other, node)| other != index && node.ring().is_some())
     }
 
     /// Why not all members run in one ring of all of them, with the lives that they have now and all slots settled; `None`
@@ -272,25 +337,18 @@ impl Cluster {
         let running = self.running_nodes().into_iter();
         running
             .map(|(index, node)| {
-                let (hints, view) = (node.hints(), node.view());
-                // What is owed to a node that has left goes when its window ends.
-                let can_be_paid = |target: NodeId| {
-                    view.member(target)
-                        .is_some_and(|member| member.liveness.is_present())
-                };
-                let owed = hints.targets.iter();
-                let payable = owed.filter(|target| can_be_paid(target.target));
+                let owed = node.hints().targets;
                 LeftOver {
                     index,
                     exchanges: node.exchanges_under_way(),
-                    hints: payable.map(|target| target.pending).sum(),
+                    hints: owed.iter().map(|target| target.pending).sum(),
                     tasks: self.shared.world.tasks(HostId(index)),
                 }
             })
             .collect()
     }
 
-    /// Notes how much every node uses.
+    /// Notes how much every node uses, how often it has sent the same again, and what it has evicted so far.
     pub fn note_usage(&self) {
         let Shared {
             world, recorder, ..
@@ -311,6 +369,18 @@ impl Cluster {
                 recorder.mark(world, event);
             }
         }
+        for (index, node) in self.running_nodes() {
+            self.note_evictions(index, &node);
+        }
+        for most in self.shared.repeats.take(world.now()) {
+            let event = Event::Usage {
+                node: u32::from(most.host.0),
+                resource: most.resource,
+                used: most.sends,
+                limit: Some(most.limit),
+            };
+            recorder.mark(world, event);
+        }
     }
 
     /// Notes what every node believes about the others.
@@ -328,9 +398,22 @@ impl Cluster {
                 node: u32::from(index),
                 members: xxh3_64_with_seed(&seen, 0),
                 ring: node.ring().map_or(0, |ring| ring.hash()),
+                ring_members: self.ring_members(&node),
             };
             self.shared.recorder.mark(&self.shared.world, event);
         }
+    }
+
+    /// The nodes that the ring of a node names.
+    fn ring_members(&self, node: &Node) -> Vec<u32> {
+        let ring = node.ring();
+        let is_named = |index: &u16| {
+            let node_id = NodeId::of_name(&node::name(*index));
+            let mut members = ring.iter().flat_map(|ring| ring.members());
+            members.any(|it| it.node_id == node_id)
+        };
+        let named = (0..self.options().nodes).filter(is_named);
+        named.map(u32::from).collect()
     }
 
     /// Notes what a node has evicted, and how often it took rare paths, in the life that ends now.
@@ -338,17 +421,22 @@ impl Cluster {
         let Some(node) = self.node(index) else {
             return;
         };
-        let stats = node.store().stats();
-        let event = Event::Evictions {
-            node: u32::from(index),
-            boot_id: node.boot_id().0,
-            total: stats.evictions_capacity + stats.evictions_memory,
-        };
-        self.shared.recorder.mark(&self.shared.world, event);
+        self.note_evictions(index, &node);
         let mut paths = self.rare_paths_mut();
         for (name, count) in paths::of(node.metrics()) {
             *paths.entry(name).or_default() += count;
         }
+    }
+
+    /// A tombstone that is pushed out takes along what is older in its slot, values of other keys too.
+    fn note_evictions(&self, index: u16, node: &Node) {
+        let stats = node.store().stats();
+        let event = Event::Evictions {
+            node: u32::from(index),
+            boot_id: node.boot_id().0,
+            total: stats.evictions_capacity + stats.evictions_memory + stats.floors_raised,
+        };
+        self.shared.recorder.mark(&self.shared.world, event);
     }
 
     /// How often nodes took rare paths, in lives that have been noted.
@@ -398,7 +486,7 @@ pub struct LeftOver {
     pub index: u16,
     /// Exchanges under way.
     pub exchanges: usize,
-    /// Hints owed to members that are present.
+    /// Hints owed, to whomever.
     pub hints: usize,
     /// Tasks.
     pub tasks: usize,

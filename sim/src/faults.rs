@@ -7,6 +7,7 @@ use std::{
 };
 
 use rand::{SeedableRng as _, rngs::SmallRng};
+use shard_cache::node::Drained;
 
 use crate::{
     cluster::Cluster,
@@ -19,7 +20,7 @@ use crate::{
 /// A lost node is waited for so long at most: only what breaks its way back, another fault for example, may take so long.
 const SETTLE_TIMEOUT: Duration = Duration::from_secs(24 * 3600);
 
-/// As long for a node that left to be gone from every ring.
+/// How long for a node that left to be gone from every ring, before it is asked whether it has to come back.
 const UNHEARD_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// What `slow` adds, what share of packets is lost or late, and how far a clock is off, where a fault does not say so.
@@ -71,15 +72,16 @@ impl Hand {
     async fn inflict(&self, place: usize, fault: &Fault) {
         let name = format!("{}-{place}", fault.kind.name());
         match (fault.kind, fault.nodes.as_slice()) {
-            (FaultKind::Kill | FaultKind::Vanish, [node]) => {
+            (FaultKind::Kill | FaultKind::Vanish | FaultKind::Setback, [node]) => {
                 self.lose_memory(&name, fault, *node).await;
             }
-            (FaultKind::Join, [node]) => self.let_join(&name, *node).await,
+            (FaultKind::Join, nodes) => self.let_join(&name, nodes).await,
             (FaultKind::Leave, [node]) => self.let_leave(&name, *node).await,
             (FaultKind::Loss | FaultKind::Disorder | FaultKind::Slow | FaultKind::Deaf, _)
             | (FaultKind::Cut | FaultKind::OneWayCut | FaultKind::Isolate | FaultKind::Split, _) => {
                 self.break_network(&name, fault).await;
             }
+            (FaultKind::Reset, [one, other]) => self.reset(&name, fault, *one, *other).await,
             (FaultKind::Pause | FaultKind::Stutter, [node]) => {
                 self.hold(&name, fault, *node).await;
             }
@@ -89,12 +91,13 @@ impl Hand {
             (
                 FaultKind::Kill
                 | FaultKind::Vanish
-                | FaultKind::Join
+                | FaultKind::Setback
                 | FaultKind::Leave
                 | FaultKind::Pause
                 | FaultKind::Stutter
                 | FaultKind::ClockStep
-                | FaultKind::ClockJump,
+                | FaultKind::ClockJump
+                | FaultKind::Reset,
                 _,
             ) => {}
         }
@@ -102,8 +105,8 @@ impl Hand {
 
     async fn lose_memory(&self, name: &str, fault: &Fault, node: u16) {
         let world = self.cluster.world();
-        if self.cluster.node(node).is_none() {
-            // Another hand has it.
+        if self.cluster.node(node).is_none() || !self.cluster.has_ring_without(node) {
+            // Another hand has it, or all others; nothing is promised when all have started anew.
             return;
         }
         self.begin(name, &[node]);
@@ -114,8 +117,13 @@ impl Hand {
         };
         let mut again = fault.again.iter();
         let mut away = fault.lasts.0;
+        let is_setback = fault.kind == FaultKind::Setback;
         loop {
             self.cluster.crash(node, power);
+            if is_setback {
+                let behind = fault.offset_ms.unwrap_or(-JUMP_MILLIS);
+                self.cluster.lead_astray(node, Some(behind));
+            }
             world.sleep(away).await;
             if let Err(error) = self.cluster.start(node) {
                 world.note(|| format!("node-{node} does not start: {error}"));
@@ -123,22 +131,31 @@ impl Hand {
             }
             let Some(next) = again.next() else { break };
             world.sleep(next.after.0).await;
-            if self.cluster.node(node).is_none() {
+            if self.cluster.node(node).is_none() || !self.cluster.has_ring_without(node) {
                 break;
             }
             away = next.lasts.0;
+        }
+        if is_setback {
+            let mut rng = SmallRng::seed_from_u64(fault.draws.unwrap_or_default());
+            world.sleep(millis(&mut rng, 1, 20_000)).await;
+            self.cluster.lead_astray(node, None);
         }
         self.end(name);
         // The next loss is a first one only when this node is back in every ring.
         self.settle(SETTLE_TIMEOUT).await;
     }
 
-    async fn let_join(&self, name: &str, node: u16) {
-        if self.cluster.is_member(node) {
+    async fn let_join(&self, name: &str, nodes: &[u16]) {
+        let new = nodes.iter().copied();
+        let new: Vec<u16> = new.filter(|node| !self.cluster.is_member(*node)).collect();
+        if new.is_empty() {
             return;
         }
-        self.begin(name, &[node]);
-        self.add(node);
+        self.begin(name, &new);
+        for node in new {
+            self.add(node);
+        }
         self.settle(SETTLE_TIMEOUT).await;
         self.end(name);
     }
@@ -156,18 +173,25 @@ impl Hand {
 
     async fn let_leave(&self, name: &str, node: u16) {
         let running = self.cluster.running();
-        if !running.contains(&node) || running.len() <= plan::least_members(self.cluster.options())
-        {
+        let least = plan::least_members(self.cluster.options());
+        let is_possible = running.contains(&node) && running.len() > least;
+        if !is_possible || !self.cluster.has_ring_without(node) {
             return;
         }
         self.begin(name, &[node]);
+        let lives = self.cluster.lives();
         let drained = self.cluster.leave(node).await;
         let world = self.cluster.world();
         world.note(|| format!("node-{node} has left: {drained:?}"));
-        // Whoever leaves while nobody can hear it has only vanished for the others: it has to come back.
-        if !self.settle(UNHEARD_TIMEOUT).await {
-            self.add(node);
-            self.settle(SETTLE_TIMEOUT).await;
+        while !self.settle(UNHEARD_TIMEOUT).await {
+            // If nobody heard of it, or if who heard may have lost its memory since, it has only vanished for the
+            // others, and has to come back. Else they have to go on without it.
+            let is_heard = drained == Some(Drained::Clean);
+            if !is_heard || self.cluster.has_lost_memory_since(&lives) {
+                self.add(node);
+                self.settle(SETTLE_TIMEOUT).await;
+                break;
+            }
         }
         self.end(name);
     }
@@ -194,6 +218,18 @@ impl Hand {
         self.end(name);
     }
 
+    async fn reset(&self, name: &str, fault: &Fault, one: u16, other: u16) {
+        let world = self.cluster.world();
+        self.begin(name, &fault.nodes);
+        let mut rng = SmallRng::seed_from_u64(fault.draws.unwrap_or_default());
+        let until = world.now() + nanos(fault.lasts.0);
+        while world.now() < until {
+            world.reset(HostId(one), HostId(other));
+            world.sleep(millis(&mut rng, 1, 4_000)).await;
+        }
+        self.end(name);
+    }
+
     async fn hold(&self, name: &str, fault: &Fault, node: u16) {
         let world = self.cluster.world();
         self.begin(name, &[node]);
@@ -217,11 +253,15 @@ impl Hand {
         self.begin(name, &[node]);
         let is_jump = fault.kind == FaultKind::ClockJump;
         let usual = if is_jump { JUMP_MILLIS } else { STEP_MILLIS };
-        self.cluster
-            .set_clock(node, fault.offset_ms.unwrap_or(usual));
+        let offset = fault.offset_ms.unwrap_or(usual);
+        if is_jump {
+            self.cluster.lead_astray(node, Some(offset));
+        } else {
+            self.cluster.set_clock(node, offset);
+        }
         self.cluster.world().sleep(fault.lasts.0).await;
         if is_jump {
-            self.cluster.set_clock(node, 0);
+            self.cluster.lead_astray(node, None);
         }
         self.end(name);
     }
@@ -266,6 +306,7 @@ fn touches(fault: &Fault, from: u16, to: u16) -> bool {
         FaultKind::Cut => is(from) && is(to),
         FaultKind::OneWayCut => nodes == [from, to],
         FaultKind::Deaf => is(if fault.mute { from } else { to }),
+        FaultKind::Slow if nodes.len() == 2 => nodes == [from, to],
         FaultKind::Isolate | FaultKind::Slow => is(from) || is(to),
         FaultKind::Split => is(from) != is(to),
         FaultKind::Loss | FaultKind::Disorder => true,
@@ -276,7 +317,9 @@ fn touches(fault: &Fault, from: u16, to: u16) -> bool {
         | FaultKind::Pause
         | FaultKind::Stutter
         | FaultKind::ClockStep
-        | FaultKind::ClockJump => false,
+        | FaultKind::ClockJump
+        | FaultKind::Reset
+        | FaultKind::Setback => false,
     }
 }
 
@@ -313,7 +356,9 @@ fn change(path: &mut Path, fault: &Fault, is_begin: bool, cuts: &mut u32) {
         | FaultKind::Pause
         | FaultKind::Stutter
         | FaultKind::ClockStep
-        | FaultKind::ClockJump => {}
+        | FaultKind::ClockJump
+        | FaultKind::Reset
+        | FaultKind::Setback => {}
     }
 }
 

@@ -7,12 +7,12 @@
 //! ```
 //!
 //! - [`world`]: time, tasks, hosts and the network between them.
-//! - [`peers`]: the peer port of a node over the world's connections; [`node`]: a node of production code on a host.
+//! - `port`: the client port of a node; [`peers`]: its peer port over the world's connections; [`node`]: a node of production code on a host.
 //! - [`cluster`]: the nodes of a run; [`workload`], [`faults`]: what happens to them; [`recorder`]: what is noted of it.
 //! - [`plant`]: known bugs, to see whether the checker finds them.
-//! - [`plan`]: what goes wrong, before it happens; [`span`]: durations as people write them.
-//! - [`plan`]: what goes wrong, before it happens; [`scenario`]: a run as a file; [`span`]: durations in it.
-//! - [`logs`]: what nodes log, for people.
+//! - [`fault_kind`], [`plan`]: what goes wrong, before it happens; [`scenario`]: a run as a file; [`span`]: durations in
+//!   it.
+//! - [`logs`]: what nodes log, for people; [`repeats`]: what they send again and again.
 //! - [`options`]: what a run is like; [`run`](mod@run): its phases; [`paths`]: rare paths that it took.
 //! - [`history`], [`check`], [`report`], [`shrink`]: what happened as seen from outside, and which promises it broke.
 //! - [`scale`]: membership alone, with a thousand nodes.
@@ -21,6 +21,7 @@
 pub mod check;
 pub mod cli;
 pub mod cluster;
+pub mod fault_kind;
 pub mod faults;
 pub mod history;
 pub mod logs;
@@ -30,7 +31,9 @@ pub mod paths;
 pub mod peers;
 pub mod plan;
 pub mod plant;
+mod port;
 pub mod recorder;
+pub mod repeats;
 pub mod report;
 pub mod run;
 pub mod scale;

@@ -20,6 +20,7 @@ use crate::{
     options::Options,
     peers::{self, SimDialer},
     plant::Plant,
+    repeats::Repeats,
     world::{HostId, World},
 };
 
@@ -59,21 +60,22 @@ pub fn start(
     config: &Config,
     seed: u64,
 ) -> Result<Arc<Node>, AgentError> {
-    build(world, host, config, seed, None)
+    build(world, host, config, seed, None, Repeats::default())
 }
 
-/// Starts a process of the node on its host as a run's options say, with a bug or without.
+/// Starts a process of the node on its host as a run's options say, with a bug or without. What it sends is counted.
 pub(crate) fn start_planted(
     world: &World,
     host: HostId,
     options: &Options,
     seed: u64,
+    repeats: Repeats,
 ) -> Result<Arc<Node>, AgentError> {
     let mut config = options.config(host.0);
     if let Some(plant) = options.plant {
         plant.configure(&mut config);
     }
-    build(world, host, &config, seed, options.plant)
+    build(world, host, &config, seed, options.plant, repeats)
 }
 
 fn build(
@@ -82,6 +84,7 @@ fn build(
     config: &Config,
     seed: u64,
     plant: Option<Plant>,
+    repeats: Repeats,
 ) -> Result<Arc<Node>, AgentError> {
     world.switch_on(host);
     let peer = address(host.0);
@@ -99,7 +102,7 @@ fn build(
         clock: Arc::new(clock.clone()),
         entropy: Entropy::from_seed(seed),
         workers: Arc::new(world.workers(host)),
-        dialer: Arc::new(SimDialer::new(world.clone(), host)),
+        dialer: Arc::new(SimDialer::new(world.clone(), host, repeats)),
     };
     let membership = |setup| {
         let (pump, handle, targets) =

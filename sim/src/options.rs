@@ -3,119 +3,22 @@
 use std::{collections::BTreeSet, time::Duration};
 
 use rand::{RngExt as _, SeedableRng as _, rngs::SmallRng};
-use serde::{Deserialize, Serialize};
-use shard_cache::config::Config;
+use shard_cache::config::{Config, GossipProfile};
 
+pub use crate::fault_kind::FaultKind;
 use crate::{
     history::{Invariant, Promises},
     node,
     plan::Given,
     plant::Plant,
+    workload::KEY_BYTES_MAX,
 };
 
-/// The first so many nodes are the seeds of all.
-pub const SEED_NODES: u16 = 3;
-
-/// Something that goes wrong.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum FaultKind {
-    /// A process is killed; it starts again with an empty memory.
-    Kill,
-    /// A machine is gone without a word; its process starts again with an empty memory.
-    Vanish,
-    /// A process stands still for a while.
-    Pause,
-    /// Two nodes cannot reach each other.
-    Cut,
-    /// One node cannot reach another, which can reach it.
-    OneWayCut,
-    /// A node hears nobody, or nobody hears it.
-    Deaf,
-    /// A node cannot reach anybody.
-    Isolate,
-    /// The nodes fall into two groups.
-    Split,
-    /// Everything from and to a node takes long.
-    Slow,
-    /// Packets are lost everywhere.
-    Loss,
-    /// Datagrams arrive twice and in another order everywhere.
-    Disorder,
-    /// A process stands still for moments, again and again.
-    Stutter,
-    /// A wall clock steps, within the bound on clocks.
-    ClockStep,
-    /// A wall clock is far off for a while.
-    ClockJump,
-    /// A node is added to the ring, or one that has left comes back.
-    Join,
-    /// A node leaves in order.
-    Leave,
-}
-
-impl FaultKind {
-    /// All of them.
-    pub const ALL: [Self; 16] = [
-        Self::Kill,
-        Self::Vanish,
-        Self::Pause,
-        Self::Cut,
-        Self::OneWayCut,
-        Self::Deaf,
-        Self::Isolate,
-        Self::Split,
-        Self::Slow,
-        Self::Loss,
-        Self::Disorder,
-        Self::Stutter,
-        Self::ClockStep,
-        Self::ClockJump,
-        Self::Join,
-        Self::Leave,
-    ];
-
-    /// Its name.
-    #[must_use]
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Kill => "kill",
-            Self::Vanish => "vanish",
-            Self::Pause => "pause",
-            Self::Cut => "cut",
-            Self::OneWayCut => "one_way_cut",
-            Self::Deaf => "deaf",
-            Self::Isolate => "isolate",
-            Self::Split => "split",
-            Self::Slow => "slow",
-            Self::Loss => "loss",
-            Self::Disorder => "disorder",
-            Self::Stutter => "stutter",
-            Self::ClockStep => "clock_step",
-            Self::ClockJump => "clock_jump",
-            Self::Join => "join",
-            Self::Leave => "leave",
-        }
-    }
-
-    /// Whether a node loses its memory.
-    #[must_use]
-    pub const fn loses_memory(self) -> bool {
-        matches!(self, Self::Kill | Self::Vanish)
-    }
-}
-
-impl std::str::FromStr for FaultKind {
-    type Err = String;
-
-    fn from_str(name: &str) -> Result<Self, String> {
-        let all = Self::ALL.into_iter();
-        all.clone().find(|kind| kind.name() == name).ok_or_else(|| {
-            let names: Vec<_> = all.map(Self::name).collect();
-            format!("is none of {}", names.join(", "))
-        })
-    }
-}
+/// Usually the first so many nodes are the seeds of all.
+const SEED_NODES: u16 = 3;
+const HOUR: Duration = Duration::from_secs(3600);
+/// What the configuration wants in a queue beside the largest entry, in bytes.
+const QUEUE_SLACK_BYTES: usize = 64 << 10;
 
 /// Which promises a history is judged by.
 #[derive(clap::ValueEnum, Clone, Copy, PartialEq, Eq, Debug, Default)]
@@ -193,16 +96,36 @@ pub struct Options {
     pub keys: u32,
     /// What clients do.
     pub mix: Mix,
-    /// Largest value, in bytes.
+    /// Largest value, in bytes, but for a few.
     pub value_bytes_max: usize,
+    /// Size of these few, in bytes.
+    pub huge_value_bytes: usize,
+    /// Life of a value whose writer gave none; zero for ever.
+    pub default_ttl: Duration,
+    /// Nodes that others join through.
+    pub seeds: BTreeSet<u16>,
+    /// How patient probes are.
+    pub profile: GossipProfile,
     /// Entries that a node keeps.
     pub capacity_entries: usize,
+    /// Bytes that they may take.
+    pub memory_bytes: u64,
     /// Bytes of hints for one target.
     pub hint_bytes_max: usize,
+    /// How long after the first undelivered hint more are kept.
+    pub hint_window: Duration,
+    /// How long a deletion is remembered.
+    pub tombstone_life: Duration,
+    /// Bytes that tombstones may take.
+    pub tombstone_bytes_max: usize,
     /// Bytes queued for one peer.
     pub queue_bytes_max: usize,
+    /// Client requests in flight at one node.
+    pub requests_max: usize,
     /// How long a peer may leave an operation unanswered.
     pub stall_timeout: Duration,
+    /// Longest pause between two attempts to connect.
+    pub reconnect_max: Duration,
     /// When a read asks one more owner, and the share of reads that may.
     pub hedge: (Duration, f64),
     /// Longest time that a client gives a request.
@@ -289,6 +212,23 @@ impl Options {
             all: rng.random_range(0..=15),
             degrade: if rng.random_bool(0.3) { 5 } else { 0 },
         };
+        let value_bytes_max = [300, 300, 300, 20_000][rng.random_range(0..4)];
+        let huge_value_bytes = if rng.random_bool(0.15) {
+            1 << 20
+        } else {
+            value_bytes_max
+        };
+        let entry_bytes_max = huge_value_bytes + KEY_BYTES_MAX;
+        let tombstone_life = if rng.random_bool(0.2) {
+            Duration::from_secs(rng.random_range(30..180))
+        } else {
+            4 * HOUR
+        };
+        let hint_window = if rng.random_bool(0.3) {
+            Duration::from_secs(rng.random_range(1..25))
+        } else {
+            (3 * HOUR).min(tombstone_life / 2)
+        };
         Self {
             seed,
             nodes,
@@ -310,24 +250,57 @@ impl Options {
             rate: u32::from(nodes) * 40,
             keys: [20, 100, 500, 2000][rng.random_range(0..4)],
             mix,
-            value_bytes_max: [300, 300, 300, 20_000][rng.random_range(0..4)],
-            capacity_entries: if rng.random_bool(0.1) { 50 } else { 100_000 },
+            value_bytes_max,
+            huge_value_bytes,
+            default_ttl: [HOUR, HOUR, Duration::from_secs(4), Duration::ZERO]
+                [rng.random_range(0..4)],
+            seeds: seeds(&mut rng, first_nodes_of_joined(nodes)),
+            profile: if rng.random_bool(0.2) {
+                GossipProfile::Local
+            } else {
+                GossipProfile::Lan
+            },
+            capacity_entries: if rng.random_bool(0.08) { 50 } else { 100_000 },
+            memory_bytes: if rng.random_bool(0.08) {
+                entry_bytes_max as u64 + rng.random_range(10_000..200_000)
+            } else {
+                256 << 20
+            },
             hint_bytes_max: if rng.random_bool(0.2) {
                 5_000
             } else {
                 64 << 20
             },
+            hint_window,
+            tombstone_life,
+            tombstone_bytes_max: if rng.random_bool(0.08) {
+                rng.random_range(500..5_000)
+            } else {
+                32 << 20
+            },
             queue_bytes_max: if rng.random_bool(0.2) {
-                65_536
+                entry_bytes_max + QUEUE_SLACK_BYTES
             } else {
                 16 << 20
             },
+            requests_max: if rng.random_bool(0.1) {
+                rng.random_range(2..20)
+            } else {
+                1_000
+            },
             stall_timeout: Duration::from_millis(rng.random_range(50..=500)),
-            hedge: (
-                Duration::from_millis(rng.random_range(2..=100)),
-                [0.1, 1.0][rng.random_range(0..2)],
+            reconnect_max: Duration::from_millis(
+                [1_000, 1_000, 100, 5_000][rng.random_range(0..4)],
             ),
-            deadline_max: Duration::from_millis(rng.random_range(300..=2000)),
+            hedge: (
+                Duration::from_millis(rng.random_range(1..=100)),
+                [0.0, 0.1, 0.1, 1.0][rng.random_range(0..4)],
+            ),
+            deadline_max: Duration::from_millis(if rng.random_bool(0.12) {
+                rng.random_range(10..=80)
+            } else {
+                rng.random_range(300..=2000)
+            }),
             delay: Duration::from_micros(rng.random_range(50..=2000)),
             jitter: Duration::from_micros(rng.random_range(20..=2000)),
             loss_ppm: 0,
@@ -335,7 +308,7 @@ impl Options {
             drift_ppm: rng.random_range(0..=100),
             faults,
             judge: Judge::default(),
-            calm: Duration::from_millis(rng.random_range(2_000..=20_000)),
+            calm: Duration::from_millis(rng.random_range(1_000..=20_000)),
             plant: None,
             given: None,
         }
@@ -353,7 +326,7 @@ impl Options {
         if let Some(given) = &self.given {
             given.first_nodes
         } else if self.faults.contains(&FaultKind::Join) {
-            self.nodes - (self.nodes / 3).max(1)
+            first_nodes_of_joined(self.nodes)
         } else {
             self.nodes
         }
@@ -365,22 +338,51 @@ impl Options {
         let mut config = Config::default();
         config.node.name = Some(node::name(index));
         config.cluster.id = "simulated".to_owned();
-        config.cluster.seeds = (0..self.nodes.min(SEED_NODES))
-            .map(|seed| node::address(seed).to_string())
-            .collect();
+        let seeds = self.seeds.iter();
+        config.cluster.seeds = seeds.map(|seed| node::address(*seed).to_string()).collect();
         config.cluster.slots = self.slots;
         config.cluster.replication_factor = usize::from(self.replication_factor);
         config.cluster.min_members = Some(usize::from(self.min_members.min(self.first_nodes())));
         config.cluster.ring_down_grace = self.ring_down_grace;
         config.client.quorum.read_quorum = usize::from(self.quorum);
         config.client.quorum.write_quorum = usize::from(self.write_quorum);
-        config.server.cache.max_memory = Some(256 << 20);
-        config.server.cache.capacity = self.capacity_entries;
+        config.server.gossip.profile = self.profile;
+        let cache = &mut config.server.cache;
+        cache.max_memory = Some(self.memory_bytes);
+        cache.capacity = self.capacity_entries;
+        cache.max_value_size = self.huge_value_bytes.max(self.value_bytes_max);
+        cache.max_key_size = KEY_BYTES_MAX;
+        cache.default_ttl = self.default_ttl;
         config.server.peer.queue_bytes_max = self.queue_bytes_max;
         config.server.peer.stall_timeout = self.stall_timeout;
+        config.server.peer.reconnect_max = self.reconnect_max;
+        config.server.limits.max_concurrent_requests = self.requests_max;
+        config.client.hedging.enabled = self.hedge.1 > 0.0;
         config.client.hedging.timeout = self.hedge.0;
         config.client.hedging.ratio = self.hedge.1;
         config.hints.target_bytes_max = self.hint_bytes_max;
+        config.hints.window = self.hint_window;
+        config.tombstones.life = self.tombstone_life;
+        config.tombstones.bytes_max = self.tombstone_bytes_max;
         config
+    }
+}
+
+/// How many of so many nodes form the first ring, where others join.
+const fn first_nodes_of_joined(nodes: u16) -> u16 {
+    let others = nodes / 3;
+    nodes - if others == 0 { 1 } else { others }
+}
+
+/// Usually the first few nodes; else one, or any, of those that form the first ring in any case.
+fn seeds(rng: &mut SmallRng, first_nodes: u16) -> BTreeSet<u16> {
+    match rng.random_range(0..10) {
+        0..5 => (0..first_nodes.min(SEED_NODES)).collect(),
+        5..8 => BTreeSet::from([rng.random_range(0..first_nodes)]),
+        _ => {
+            let one = rng.random_range(0..first_nodes);
+            let others = (0..first_nodes).filter(|_| rng.random_bool(0.5));
+            others.chain([one]).collect()
+        }
     }
 }

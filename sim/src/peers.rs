@@ -30,6 +30,7 @@ use tonic::{Code, Request, Response, Status};
 
 use crate::{
     plant::{self, Plant},
+    repeats::Repeats,
     world::{
         HostId, World,
         streams::{Duplex, Listener},
@@ -66,19 +67,24 @@ impl Purpose {
 pub struct SimDialer {
     world: World,
     host: HostId,
+    repeats: Repeats,
 }
 
 impl SimDialer {
-    /// For the node on a host.
+    /// For the node on a host, whose sends are counted.
     #[must_use]
-    pub const fn new(world: World, host: HostId) -> Self {
-        Self { world, host }
+    pub const fn new(world: World, host: HostId, repeats: Repeats) -> Self {
+        Self {
+            world,
+            host,
+            repeats,
+        }
     }
 }
 
 impl Dialer for SimDialer {
     fn dial(&self, address: SocketAddr) -> BoxFuture<Result<Box<dyn Connection>, CallError>> {
-        let (world, host) = (self.world.clone(), self.host);
+        let (world, host, repeats) = (self.world.clone(), self.host, self.repeats.clone());
         let connecting = world.connect(host, address);
         Box::pin(async move {
             let duplex = connecting.await.ok_or_else(|| CallError::Unreachable {
@@ -88,6 +94,7 @@ impl Dialer for SimDialer {
                 world,
                 host,
                 duplex,
+                repeats,
             }) as Box<dyn Connection>)
         })
     }
@@ -97,6 +104,7 @@ struct SimConnection {
     world: World,
     host: HostId,
     duplex: Duplex,
+    repeats: Repeats,
 }
 
 impl SimConnection {
@@ -122,6 +130,7 @@ impl Connection for SimConnection {
                 world,
                 host,
                 duplex,
+                ..
             } = *self;
             duplex.send(Bytes::from_static(&[Purpose::Link as u8]));
             duplex.receive().await.ok_or_else(broken)?;
@@ -151,6 +160,7 @@ impl Connection for SimConnection {
         self: Box<Self>,
         request: peer::PullSlotsRequest,
     ) -> BoxFuture<Result<peer::PullSlotsResponse, Status>> {
+        self.repeats.pull(self.host, &request);
         Box::pin(self.call(Purpose::PullSlots, request))
     }
 
@@ -165,6 +175,7 @@ impl Connection for SimConnection {
         self: Box<Self>,
         request: peer::DeliverRequest,
     ) -> BoxFuture<Result<peer::DeliverResponse, Status>> {
+        self.repeats.deliver(self.host, &request);
         Box::pin(self.call(Purpose::Deliver, request))
     }
 

@@ -15,7 +15,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     history::{Floors, Invariant},
-    options::{FaultKind, Options, SEED_NODES},
+    options::{FaultKind, Options},
     span::Span,
 };
 
@@ -38,7 +38,7 @@ pub struct Given {
 const SETTLES_WITHIN: Duration = Duration::from_secs(5);
 
 /// What one hand may do.
-const LOSSES: &[FaultKind] = &[FaultKind::Kill, FaultKind::Vanish];
+const LOSSES: &[FaultKind] = &[FaultKind::Kill, FaultKind::Vanish, FaultKind::Setback];
 const CHANGES: &[FaultKind] = &[FaultKind::Join, FaultKind::Leave];
 const OTHERS: [&[FaultKind]; 2] = [
     &[
@@ -50,6 +50,7 @@ const OTHERS: [&[FaultKind]; 2] = [
         FaultKind::Slow,
         FaultKind::Loss,
         FaultKind::Disorder,
+        FaultKind::Reset,
     ],
     &[
         FaultKind::Pause,
@@ -67,7 +68,8 @@ pub struct Fault {
     pub at: Span,
     /// What it is.
     pub kind: FaultKind,
-    /// The nodes that it concerns, from 0 on; of a split one of the two groups.
+    /// The nodes that it concerns, from 0 on; of a split one of the two groups. If `slow` names two, only what the first
+    /// sends to the second is slow.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub nodes: Vec<u16>,
     /// How long it lasts; for a lost node, until it is started again.
@@ -85,10 +87,10 @@ pub struct Fault {
     /// Packets lost; or that arrive late, and three fifths as many arrive twice.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub percent: Option<f64>,
-    /// How far ahead a clock is set; negative for behind.
+    /// How far ahead a clock is set; negative for behind. Of a setback, how far behind it is at the start.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub offset_ms: Option<i64>,
-    /// What the moments of a stutter follow from.
+    /// What the moments of a stutter or of resets follow from, and when a clock is put right after a setback.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub draws: Option<u64>,
     /// Faults of one hand never overlap: one waits until the one before it is over.
@@ -135,18 +137,19 @@ impl Fault {
     pub const fn nodes_of(kind: FaultKind, nodes: u16) -> std::ops::RangeInclusive<u16> {
         match kind {
             FaultKind::Loss | FaultKind::Disorder => 0..=0,
-            FaultKind::Cut | FaultKind::OneWayCut => 2..=2,
+            FaultKind::Cut | FaultKind::OneWayCut | FaultKind::Reset => 2..=2,
+            FaultKind::Slow => 1..=2,
+            FaultKind::Join => 1..=nodes,
             FaultKind::Split => 1..=nodes.saturating_sub(1),
             FaultKind::Kill
             | FaultKind::Vanish
             | FaultKind::Pause
             | FaultKind::Deaf
             | FaultKind::Isolate
-            | FaultKind::Slow
             | FaultKind::Stutter
             | FaultKind::ClockStep
             | FaultKind::ClockJump
-            | FaultKind::Join
+            | FaultKind::Setback
             | FaultKind::Leave => 1..=1,
         }
     }
@@ -259,12 +262,19 @@ impl Drawing<'_> {
     fn one(&mut self, kind: FaultKind, at: Duration) -> Option<Fault> {
         let nodes = self.options.nodes;
         let node = self.rng.random_range(0..nodes);
-        let most = if kind.loses_memory() { 30_000 } else { 40_000 };
-        let lasts = millis(&mut self.rng, 10, most);
+        let lasts = match kind {
+            // Back before anybody has noticed, or only after that.
+            _ if kind.loses_memory() && self.rng.random_bool(0.3) => millis(&mut self.rng, 1, 200),
+            _ if kind.loses_memory() => millis(&mut self.rng, 10, 30_000),
+            _ => millis(&mut self.rng, 10, 40_000),
+        };
         let amount = self.rng.random_range(1..=100u32);
         let concerned = match kind {
             FaultKind::Loss | FaultKind::Disorder => Vec::new(),
-            FaultKind::Cut | FaultKind::OneWayCut => {
+            FaultKind::Cut | FaultKind::OneWayCut | FaultKind::Reset => {
+                vec![node, (node + self.rng.random_range(1..nodes)) % nodes]
+            }
+            FaultKind::Slow if self.rng.random_bool(0.4) => {
                 vec![node, (node + self.rng.random_range(1..nodes)) % nodes]
             }
             FaultKind::Split => {
@@ -275,7 +285,14 @@ impl Drawing<'_> {
                 }
                 group
             }
-            FaultKind::Join => vec![self.joins()?],
+            FaultKind::Join => {
+                let first = self.joins()?;
+                let more = if self.rng.random_bool(0.3) { 2 } else { 0 };
+                let others = (0..more).filter_map(|_| self.joins());
+                let mut all = vec![first];
+                all.extend(others.collect::<Vec<_>>());
+                all
+            }
             FaultKind::Leave => vec![self.leaves()?],
             FaultKind::Kill
             | FaultKind::Vanish
@@ -285,17 +302,18 @@ impl Drawing<'_> {
             | FaultKind::Slow
             | FaultKind::Stutter
             | FaultKind::ClockStep
-            | FaultKind::ClockJump => vec![node],
+            | FaultKind::ClockJump
+            | FaultKind::Setback => vec![node],
         };
         let mut fault = Fault::new(at, kind, concerned, lasts);
         fault.hand = Some(self.hand);
         fault.mute = kind == FaultKind::Deaf && amount <= 50;
-        if kind.loses_memory() && self.rng.random_bool(0.25) {
+        if kind.loses_memory() && self.rng.random_bool(0.3) {
             // Losing the same node again before it is back in the ring is no second loss.
             fault.again = (0..2)
                 .map(|_| Again {
                     after: Span(millis(&mut self.rng, 1, 2_000)),
-                    lasts: Span(millis(&mut self.rng, 20, 30_000)),
+                    lasts: Span(millis(&mut self.rng, 1, 30_000)),
                 })
                 .collect();
         }
@@ -305,7 +323,12 @@ impl Drawing<'_> {
             }
             FaultKind::Loss => fault.percent = Some(f64::from(amount * 3) / 10.0),
             FaultKind::Disorder => fault.percent = Some(f64::from(amount) / 2.0),
-            FaultKind::Stutter => fault.draws = Some(u64::from(self.rng.random::<u32>())),
+            FaultKind::Stutter | FaultKind::Reset => fault.draws = Some(self.draws()),
+            FaultKind::Setback => {
+                fault.draws = Some(self.draws());
+                let behind = millis(&mut self.rng, 100, 60_000).as_millis();
+                fault.offset_ms = Some(-i64::try_from(behind).unwrap_or(0));
+            }
             FaultKind::ClockStep => {
                 let skew = self.options.skew_millis + 50;
                 fault.offset_ms = Some(self.rng.random_range(-skew..=skew));
@@ -325,6 +348,11 @@ impl Drawing<'_> {
         Some(fault)
     }
 
+    /// What the moments within a fault follow from.
+    fn draws(&mut self) -> u64 {
+        u64::from(self.rng.random::<u32>())
+    }
+
     /// New ones join in the order of their places, so that those that never come are the last.
     fn joins(&mut self) -> Option<u16> {
         let known = self.options.nodes.min(self.lived + 1);
@@ -342,8 +370,9 @@ impl Drawing<'_> {
         let members: Vec<u16> = self.members.iter().copied().collect();
         let node = members.choose(&mut self.rng).copied()?;
         // A node that joins when every seed has left finds nobody, which nothing promises otherwise.
-        let seeds = members.iter().filter(|member| **member < SEED_NODES);
-        if node < SEED_NODES && seeds.count() == 1 {
+        let is_seed = |member: &u16| self.options.seeds.contains(member);
+        let seeds = members.iter().filter(|member| is_seed(member));
+        if is_seed(&node) && seeds.count() == 1 {
             return None;
         }
         self.members.remove(&node);

@@ -30,7 +30,8 @@ const HEAL_TIMEOUT: Duration = Duration::from_secs(60);
 const SERVE_TIMEOUT: Duration = Duration::from_secs(60);
 /// How long after that nothing may be owed or under way any more.
 const QUIET_TIMEOUT: Duration = Duration::from_secs(60);
-/// Longest run of the faults' hands past their time: a lost node has to be back before its hand ends.
+/// Longest run of the faults' hands past their time: a lost node has to be back, and one that left gone, before its hand
+/// ends.
 const HANDS_TIMEOUT: Duration = Duration::from_secs(600);
 /// Tasks of a node at rest, apart from what it needs per peer.
 const TASKS_MAX: usize = 16;
@@ -153,7 +154,7 @@ async fn disturb(cluster: &Cluster, failures: &Failures) {
         tokio::select! {
             biased;
             _ = hand => {}
-            () = give_up => failures.add("a lost node is not back in the ring long after its restart".to_owned()),
+            () = give_up => failures.add("not all members are in one ring long after the last fault".to_owned()),
         }
     }
     for client in working {

@@ -1,36 +1,39 @@
 //! Clients: each sends one request after the other to some node and notes what became of it.
 
-use std::{sync::Arc, time::Duration};
+use std::time::Duration;
 
-use bytes::{BufMut as _, BytesMut};
 use rand::{RngExt as _, SeedableRng as _, rngs::SmallRng};
-use shard_cache::{
-    clock::Clock as _,
-    coordinator::{
-        self, Coordinator, Degrade, Detail, KeyRequest, Read, ReadError, SetRequest, Terms, Ttl,
-        WriteError, Written,
-    },
-    key::Key,
-    store::{Form, Value},
-};
+use shard_cache::store::Value;
 use tokio::sync::oneshot;
 
 use crate::{
     cluster::Cluster,
-    history::{
-        self, Answer, Answered, Life, Operation, Outcome, Request, Unanswered, ValueId, Version,
-    },
+    history::{self, Life, Operation, Outcome, Request, ValueId, Version},
     plant::edge,
+    port,
     world::{HostId, Nanos, nanos},
 };
 
-/// Time to lives that clients ask for, in milliseconds.
+/// Longest key, in bytes.
+pub const KEY_BYTES_MAX: usize = 1024;
+/// Times to live that clients ask for, in milliseconds: usual ones, and in one of so many sets each very short and very
+/// long ones, up to ten years.
 const TTL_MILLIS: std::ops::Range<u64> = 1_000..20_000;
+const TTL_MILLIS_SHORT: std::ops::Range<u64> = 1..1_000;
+const TTL_MILLIS_LONG: std::ops::RangeInclusive<u64> = 3_600_000..=10 * 365 * 86_400_000;
+const TTL_ODD: u32 = 6;
+/// One set in so many leaves the life of the value to the nodes.
+const TTL_DEFAULT: u32 = 10;
+/// One set in so many has an empty value, and one in so many a huge one.
+const EMPTY: u32 = 40;
+const HUGE: u32 = 400;
+/// The id of every empty value: it has no room for one of its own.
+const EMPTY_ID: ValueId = ValueId(u64::MAX);
 /// A client waits so much longer for an answer than it says.
 const PATIENCE_NANOS: Nanos = 100_000_000;
 /// Between a client and a node, one way.
 const CLIENT_DELAY_NANOS: std::ops::Range<Nanos> = 30_000..400_000;
-/// Smallest value, in bytes: its id.
+/// Smallest value that is not empty, in bytes: its id.
 const VALUE_BYTES_MIN: usize = 8;
 /// One request in so many has hardly any time.
 const HASTY: u32 = 12;
@@ -54,6 +57,8 @@ pub struct Ask {
     pub budget: Duration,
     /// Bytes of a value.
     pub value_bytes: usize,
+    /// Whether the life of the value is left to the node.
+    pub by_default: bool,
     /// How long the client waits for the answer.
     pub patience: Duration,
     /// How long it takes to the node.
@@ -74,6 +79,7 @@ impl Ask {
             degrade: history::Degrade::Refuse,
             budget: Duration::from_secs(1),
             value_bytes: VALUE_BYTES_MIN,
+            by_default: false,
             patience: Duration::from_millis(1_100),
             there: Duration::from_micros(100),
             back: Duration::from_micros(100),
@@ -81,11 +87,18 @@ impl Ask {
     }
 }
 
-/// The name of a key.
+/// The name of a key. One is as short and one as long as a key may be.
 #[must_use]
 pub fn key_name(key: u32) -> String {
-    format!("key-{key}")
+    match key {
+        SHORT_KEY => "k".to_owned(),
+        LONG_KEY => format!("{:-<KEY_BYTES_MAX$}", format!("key-{key}")),
+        _ => format!("key-{key}"),
+    }
 }
+
+const SHORT_KEY: u32 = 1;
+const LONG_KEY: u32 = 2;
 
 /// One client.
 pub struct Client {
@@ -137,13 +150,24 @@ impl Client {
         let (mix, rng) = (options.mix, &mut self.rng);
         let percent = |rng: &mut SmallRng, share: u32| rng.random_range(0..100) < share;
         let kind = rng.random_range(0..100);
+        let by_default = rng.random_ratio(1, TTL_DEFAULT);
+        let mut value_bytes = rng.random_range(VALUE_BYTES_MIN..=options.value_bytes_max);
         let request = if kind < mix.set {
-            let life = if percent(rng, mix.ttl) {
-                Life::AfterNs(rng.random_range(TTL_MILLIS) * 1_000_000)
+            let life = if by_default && options.default_ttl.is_zero() {
+                Life::Never
+            } else if by_default {
+                Life::AfterNs(nanos(options.default_ttl))
+            } else if percent(rng, mix.ttl) {
+                Life::AfterNs(ttl_millis(rng) * 1_000_000)
             } else {
                 Life::Never
             };
-            let value = ValueId(u64::from(self.id) << 32 | u64::from(self.asked));
+            let mut value = ValueId(u64::from(self.id) << 32 | u64::from(self.asked));
+            if rng.random_ratio(1, EMPTY) {
+                (value, value_bytes) = (EMPTY_ID, 0);
+            } else if rng.random_ratio(1, HUGE) {
+                value_bytes = options.huge_value_bytes;
+            }
             Request::Set { value, life }
         } else if kind < mix.set + mix.delete {
             Request::Delete
@@ -185,7 +209,8 @@ impl Client {
             },
             budget: Duration::from_nanos(budget),
             patience: Duration::from_nanos(patience),
-            value_bytes: rng.random_range(VALUE_BYTES_MIN..=options.value_bytes_max),
+            value_bytes,
+            by_default,
             there: Duration::from_nanos(rng.random_range(CLIENT_DELAY_NANOS)),
             back: Duration::from_nanos(rng.random_range(CLIENT_DELAY_NANOS)),
         }
@@ -223,20 +248,16 @@ impl Client {
 
 /// Hands a request to its node and waits for the answer, as long as a client does.
 async fn carry_out(cluster: &Cluster, ask: Ask) -> Outcome {
-    let Some(node) = cluster.node(ask.node) else {
-        return Outcome::Failed(reason("connection refused"));
+    let Some(api) = cluster.api(ask.node) else {
+        return Outcome::Failed(port::reason("connection refused"));
     };
     let world = cluster.world();
-    let coordinator = Arc::clone(node.coordinator());
-    drop(node);
-    let clock = world.clock(HostId(ask.node));
-    let coordinating = cluster.clone();
+    let asked = cluster.clone();
     let (mut answer, answered) = oneshot::channel();
     let task = async move {
-        let deadline = clock.monotonic() + ask.budget;
         let outcome = tokio::select! {
             biased;
-            outcome = edge::coordinate(&coordinating, &coordinator, ask, deadline) => outcome,
+            outcome = edge::answer(&asked, &api, ask) => outcome,
             // The client has gone.
             () = answer.closed() => return,
         };
@@ -245,9 +266,9 @@ async fn carry_out(cluster: &Cluster, ask: Ask) -> Outcome {
     world.spawn(HostId(ask.node), "request", Box::pin(task));
     let unanswered = |why: &str| {
         if ask.request.is_write() {
-            Outcome::Unknown(reason(why))
+            Outcome::Unknown(port::reason(why))
         } else {
-            Outcome::Failed(reason(why))
+            Outcome::Failed(port::reason(why))
         }
     };
     tokio::select! {
@@ -257,109 +278,24 @@ async fn carry_out(cluster: &Cluster, ask: Ask) -> Outcome {
     }
 }
 
-/// Asks a coordinator.
-pub(crate) async fn coordinate(coordinator: &Coordinator, ask: Ask, deadline: Duration) -> Outcome {
-    let terms = Terms {
-        consistency: match ask.consistency {
-            history::Consistency::One => coordinator::Consistency::One,
-            history::Consistency::Quorum => coordinator::Consistency::Quorum,
-            history::Consistency::All => coordinator::Consistency::All,
-        },
-        degrade: match ask.degrade {
-            history::Degrade::Refuse => Degrade::Refuse,
-            history::Degrade::Accept => Degrade::Accept,
-        },
-        deadline,
-        detail: Detail::Answer,
-    };
-    let key = Key::new(key_name(ask.key).into());
-    match ask.request {
-        Request::Set { value, life } => {
-            let mut bytes = BytesMut::with_capacity(ask.value_bytes);
-            bytes.put_u64(value.0);
-            bytes.resize(ask.value_bytes, 0);
-            let request = SetRequest {
-                key,
-                value: Value {
-                    bytes: bytes.freeze(),
-                    form: Form::Bytes,
-                },
-                ttl: match life {
-                    Life::Never => Ttl::Never,
-                    Life::Unrecorded => Ttl::Default,
-                    Life::AfterNs(life) => Ttl::After(Duration::from_nanos(life)),
-                },
-                terms,
-                trace: None,
-            };
-            written(coordinator.set(request).await)
-        }
-        Request::Delete => written(
-            coordinator
-                .delete(KeyRequest {
-                    key,
-                    terms,
-                    trace: None,
-                })
-                .await,
-        ),
-        Request::Get => read(
-            coordinator
-                .get(KeyRequest {
-                    key,
-                    terms,
-                    trace: None,
-                })
-                .await,
-        ),
+fn ttl_millis(rng: &mut SmallRng) -> u64 {
+    match rng.random_range(0..TTL_ODD) {
+        0 => rng.random_range(TTL_MILLIS_SHORT),
+        1 => rng.random_range(TTL_MILLIS_LONG),
+        _ => rng.random_range(TTL_MILLIS),
     }
 }
 
-fn written(written: Result<Written, WriteError>) -> Outcome {
-    match written {
-        Ok(written) => Outcome::Ok(Answered {
-            answer: Answer::Written {
-                version: version_of(written.version),
-                replaced: Some(written.replaced),
-            },
-            degraded: written.degraded,
-            took_part: Some(written.stored),
-            owners: None,
-        }),
-        Err(error @ WriteError::Unavailable(_)) => Outcome::Failed(reason(&error.to_string())),
-        Err(error @ (WriteError::Unknown { .. } | WriteError::DeadlineExceeded { .. })) => {
-            Outcome::Unknown(reason(&error.to_string()))
-        }
-    }
-}
-
-fn read(read: Result<Read, ReadError>) -> Outcome {
-    let read = match read {
-        Ok(read) => read,
-        Err(error) => return Outcome::Failed(reason(&error.to_string())),
-    };
-    let version = read.version.map(version_of);
-    let answer = match (read.hit, version) {
-        (Some(hit), Some(version)) => Answer::Hit {
-            value: value_id(&hit.value),
-            version,
-            expires_in_ns: hit.expires_in.map(nanos),
-        },
-        (_, version) => Answer::Miss { version },
-    };
-    Outcome::Ok(Answered {
-        answer,
-        degraded: read.degraded,
-        took_part: None,
-        owners: None,
-    })
-}
-
-/// The id that a value begins with.
+/// The id that a value begins with; of an empty one the id of all empty ones.
 #[must_use]
 pub fn value_id(value: &Value) -> ValueId {
-    let id = value.bytes.first_chunk::<8>();
-    ValueId(id.map_or(u64::MAX, |id| u64::from_be_bytes(*id)))
+    id_of(&value.bytes)
+}
+
+/// The id that bytes begin with.
+pub(crate) fn id_of(bytes: &[u8]) -> ValueId {
+    let id = bytes.first_chunk::<8>();
+    id.map_or(EMPTY_ID, |id| ValueId(u64::from_be_bytes(*id)))
 }
 
 /// A version as a history names it.
@@ -367,10 +303,4 @@ pub fn value_id(value: &Value) -> ValueId {
 pub fn version_of(version: shard_cache::version::Version) -> Version {
     let stamp = version.stamp;
     Version::new(stamp.millis(), u32::from(stamp.counter()), version.writer)
-}
-
-fn reason(reason: &str) -> Unanswered {
-    Unanswered {
-        reason: reason.to_owned(),
-    }
 }

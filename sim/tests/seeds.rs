@@ -3,6 +3,7 @@
 
 use std::time::Duration;
 
+use shard_cache::config::{self, Sources};
 use shard_cache_sim::{
     cli::check::Exit,
     cli::run::{Finding, exit_of, judge},
@@ -42,5 +43,20 @@ fn a_run_of_a_seed_has_one_trace() {
         let [first, second] = [(); 2].map(|()| run::run(&options, false));
         assert_eq!(first.trace, second.trace, "seed {seed}");
         assert_eq!(first.history, second.history, "seed {seed}");
+    }
+}
+
+#[test]
+fn what_a_seed_draws_is_a_configuration_that_a_node_accepts() {
+    let file = std::path::Path::new(env!("CARGO_TARGET_TMPDIR")).join("drawn.yaml");
+    for seed in 0..500 {
+        let drawn = Options::of_seed(seed, Duration::from_secs(SECONDS)).config(0);
+        std::fs::write(&file, config::print(&drawn)).unwrap();
+        let sources = Sources {
+            file: Some(file.clone()),
+            ..Sources::default()
+        };
+        let accepted = config::load(sources).unwrap_or_else(|error| panic!("seed {seed}: {error}"));
+        assert_eq!(accepted.config, drawn, "seed {seed}");
     }
 }

@@ -172,23 +172,18 @@ impl peer_server::Peer for PeerApi {
             .map_err(|error| Status::invalid_argument(error.to_string()))?;
         let root_of = |_slot| Some(request.root);
         let merged = parts.replica.merge(root_of, records, parts.clock.now());
-        parts.metrics.hlc_rejected.inc_by(merged.drifted);
-        if merged.foreign > 0 {
-            return Err(Status::failed_precondition(format!(
-                "{} records belong to another root than their slots here",
-                merged.foreign
-            )));
-        }
-        if merged.drifted > 0 {
-            // The sender keeps them and tries again.
-            let drifted = merged.drifted;
-            return Err(Status::unavailable(format!(
-                "{drifted} records are stamped too far ahead"
-            )));
-        }
+        parts
+            .metrics
+            .hlc_rejected
+            .inc_by(merged.refused.len() as u64);
+        let refused = merged.refused_places();
+        let refused: Vec<u32> = refused
+            .filter_map(|place| u32::try_from(place).ok())
+            .collect();
         Ok(Response::new(peer::DeliverResponse {
             sender: parts.desk.boot(),
             clock: parts.present_clock(),
+            refused,
         }))
     }
 
@@ -325,3 +320,7 @@ pub async fn serve(
         .serve_with_incoming_shutdown(incoming, stopped)
         .await
 }
+
+#[cfg(all(test, not(feature = "race")))]
+#[path = "peer_tests.rs"]
+mod tests;

@@ -410,7 +410,7 @@ pub struct NodeConfig {
     pub name: Option<String>,
     /// Failure domain, shown in `cluster status`. Placement does not use it yet.
     pub zone: String,
-    /// How long leaving may take from SIGTERM on.
+    /// How long leaving may take from SIGTERM on. A node that is cut off waits so long to be heard.
     #[serde(with = "units::duration")]
     pub drain_timeout: Duration,
 }

@@ -30,9 +30,8 @@ use std::{
     time::Duration,
 };
 
-use arc_swap::ArcSwapOption;
 use shard_cache_membership::{identity::NodeId, view::View};
-use tokio::sync::{Notify, watch};
+use tokio::sync::watch;
 
 pub use ledger::Ledger;
 pub use request::{
@@ -46,14 +45,12 @@ use crate::{
         hedge::HedgeBudget,
         quorum::{Need, Standing},
     },
+    handoff::RingCell,
     key::{Key, Slot},
     ring::{
         Ring,
-        gates::GateCell,
         slot::{Configuration, Quorums},
     },
-    slot_set::SlotSet,
-    sync::{Mutex, lock},
     telemetry::{Metrics, Op, OperationOutcome, traces::Scope},
     transport::{PeerTransport, Reach},
     version::{HybridClock, Version},
@@ -79,55 +76,6 @@ pub struct Policy {
     pub hedge_after: Option<Duration>,
     /// Share of reads that may be hedged, 0 to 1.
     pub hedge_ratio: f64,
-}
-
-/// The ring in use, the slots as this node is in them, and news of their changes.
-#[derive(Clone)]
-pub struct RingCell {
-    /// The ring; `None` before the first.
-    pub ring: Arc<ArcSwapOption<Ring>>,
-    /// The slots.
-    pub gates: Arc<GateCell>,
-    /// Notified after every change of either.
-    pub changed: Arc<Notify>,
-    /// Slots of which a peer has another idea.
-    pub doubts: Doubts,
-}
-
-impl RingCell {
-    /// Without a ring, for so many slots.
-    #[must_use]
-    pub fn new(slots: u16) -> Self {
-        Self {
-            ring: Arc::default(),
-            gates: Arc::new(GateCell::new(slots)),
-            changed: Arc::default(),
-            doubts: Doubts::default(),
-        }
-    }
-}
-
-/// Slots in which an owner answered from another configuration: whoever keeps the slots asks about them. Bounded by the
-/// number of slots.
-#[derive(Clone, Default)]
-pub struct Doubts {
-    slots: Arc<Mutex<SlotSet>>,
-    /// Notified when there are some.
-    pub noted: Arc<Notify>,
-}
-
-impl Doubts {
-    fn note(&self, slot: Slot) {
-        if lock(&self.slots).insert(slot) {
-            self.noted.notify_one();
-        }
-    }
-
-    /// All of them, once.
-    #[must_use]
-    pub fn take(&self) -> SlotSet {
-        std::mem::take(&mut *lock(&self.slots))
-    }
 }
 
 /// The parts of a node that the coordinator works with.

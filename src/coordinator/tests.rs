@@ -21,11 +21,12 @@ use crate::{
         gates::Gates,
         table::{Reply, SlotTable},
     },
+    slot_set::SlotSet,
     store::{Form, Limits, Lookup, Record, Store, Value},
     telemetry::traces::Tracer,
     transport::{
         CallError, Completions, Delivery, NotSent, Page, PageRequest, PeerTarget, PushPull,
-        SlotExchange,
+        Receipt, SlotExchange,
     },
     version::Stamp,
 };
@@ -123,7 +124,7 @@ impl PeerTransport for Loopback {
         Box::pin(std::future::ready(Err(CallError::NoAddress)))
     }
 
-    fn deliver(&self, _: NodeId, _: Delivery) -> BoxFuture<Result<(), CallError>> {
+    fn deliver(&self, _: NodeId, _: Delivery) -> BoxFuture<Result<Receipt, CallError>> {
         Box::pin(std::future::ready(Err(CallError::NoAddress)))
     }
 

@@ -1,31 +1,50 @@
-//! Hinted handoff: hands hints over when their target is back, in bounded batches, one at a time per target.
+//! Hinted handoff: hands hints over when their target is back, in bounded batches, one at a time per target; those of a
+//! target that has left go to the present owners.
+//!
+//! What cannot be delivered stays owed and is tried again after a pause that grows ([`RETRY_PAUSE_MAX`]). A call that
+//! fails holds up its target; records that the target refuses hold up only each other, and are not sent with those that
+//! it has taken.
 
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+    time::Duration,
+};
 
-use shard_cache_membership::identity::NodeId;
+use arc_swap::ArcSwapOption;
+use rand::rngs::StdRng;
+use shard_cache_membership::{identity::NodeId, view::View};
+use tokio::sync::watch;
 
 use crate::{
     clock::Clock,
     handoff::{
-        OwedHints,
+        Lane, OwedHints,
+        backoff::Backoff,
         records::{self, NotRecords},
     },
     key::Key,
     replica::Replica,
-    ring::gates::GateCell,
+    ring::{Ring, gates::GateCell},
     store::Record,
+    telemetry::{Metrics, RetryReason},
     transport::{CallError, Delivery, PeerTransport, Reach},
 };
 
 /// Keys and values in one batch.
 const BATCH_BYTES_MAX: usize = 256 * 1024;
+/// Hints that go from a target that has left to the present owners in one step.
+const HAND_OVER_MAX: usize = 1024;
 /// Pause when nothing can be delivered.
 const IDLE_PAUSE: Duration = Duration::from_millis(100);
 /// Pause between two batches, so that a returning node is not flooded.
 const BATCH_PAUSE: Duration = Duration::from_millis(5);
+/// Longest pause before a target that cannot be called, or records that it has refused, are tried again. A target whose
+/// clock is corrected waits no longer than this.
+pub const RETRY_PAUSE_MAX: Duration = Duration::from_secs(5);
 
-/// Delivers the hints of one node.
-pub struct HintDelivery {
+/// The parts of a node that hint delivery works with.
+pub struct DeliveryParts {
     /// This node. A coordinator may owe a record to its own node, which was not an owner yet when the write was sent.
     pub own: NodeId,
     /// What is owed.
@@ -34,10 +53,42 @@ pub struct HintDelivery {
     pub replica: Arc<Replica>,
     /// How the others are reached.
     pub transport: Arc<dyn PeerTransport>,
+    /// The ring in use.
+    pub ring: Arc<ArcSwapOption<Ring>>,
+    /// The members: who has left.
+    pub view: watch::Receiver<Arc<View>>,
     /// The node's slots.
     pub gates: Arc<GateCell>,
     /// Time.
     pub clock: Arc<dyn Clock>,
+    /// Counters.
+    pub metrics: Arc<Metrics>,
+}
+
+/// Delivers the hints of one node.
+pub struct HintDelivery {
+    parts: DeliveryParts,
+    rng: StdRng,
+    /// Of targets that are owed something.
+    paces: BTreeMap<NodeId, Pace>,
+}
+
+/// When a target may be tried again.
+#[derive(Clone, Copy, Debug)]
+struct Pace {
+    /// At all.
+    calls: Backoff,
+    /// With what it has refused.
+    refused: Backoff,
+}
+
+impl Default for Pace {
+    fn default() -> Self {
+        Self {
+            calls: Backoff::new(RETRY_PAUSE_MAX),
+            refused: Backoff::new(RETRY_PAUSE_MAX),
+        }
+    }
 }
 
 /// What a step came to.
@@ -48,96 +99,178 @@ enum Step {
 }
 
 impl HintDelivery {
-    /// Delivers for as long as the node runs.
-    pub async fn run(self) {
-        loop {
-            let pause = match self.step().await {
-                Step::Busy => BATCH_PAUSE,
-                Step::Idle => IDLE_PAUSE,
-            };
-            self.clock.sleep(pause).await;
+    /// A delivery that has not begun. `rng` decides about pauses.
+    #[must_use]
+    pub const fn new(parts: DeliveryParts, rng: StdRng) -> Self {
+        Self {
+            parts,
+            rng,
+            paces: BTreeMap::new(),
         }
     }
 
-    /// One batch for each target that can be reached.
-    async fn step(&self) -> Step {
-        self.hints.expire();
+    /// Delivers for as long as the node runs.
+    pub async fn run(mut self) {
+        loop {
+            self.turn().await;
+        }
+    }
+
+    /// A step and the pause after it.
+    async fn turn(&mut self) {
+        let pause = match self.step().await {
+            Step::Busy => BATCH_PAUSE,
+            Step::Idle => IDLE_PAUSE,
+        };
+        self.parts.clock.sleep(pause).await;
+    }
+
+    /// One batch for each target that can be reached or has left.
+    async fn step(&mut self) -> Step {
+        self.parts.hints.expire();
+        let Some(ring) = self.parts.ring.load_full() else {
+            return Step::Idle;
+        };
+        let targets = self.parts.hints.targets();
+        self.paces
+            .retain(|target, _| targets.binary_search(target).is_ok());
         let mut step = Step::Idle;
-        for target in self.hints.targets() {
-            if self.transport.reach(target) == Reach::Up && self.deliver(target).await {
+        for target in targets {
+            let is_busy = if self.has_left(target, &ring) {
+                self.parts.hints.hand_over(target, &ring, HAND_OVER_MAX) > 0
+            } else {
+                self.deliver(target).await
+            };
+            if is_busy {
                 step = Step::Busy;
             }
         }
         step
     }
 
-    /// Whether anything was delivered. What was not stays owed.
-    async fn deliver(&self, target: NodeId) -> bool {
-        let gates = self.gates.load();
-        let mut batches: BTreeMap<u64, Vec<(Key, Record)>> = BTreeMap::new();
-        for (key, record) in self.hints.batch(target, BATCH_BYTES_MAX) {
-            // Before this node has a configuration nothing is owed, and of a root that is gone all was forgotten.
-            if let Some(root) = gates.root(gates.slot(&key)) {
-                batches.entry(root).or_default().push((key, record));
-            }
-        }
-        let mut any = false;
-        for (root, batch) in batches {
-            any |= self.deliver_batch(target, batch, root).await;
-        }
-        any
+    /// Whether a target has left for good. One that is only down will be back, or its hints expire.
+    fn has_left(&self, target: NodeId, ring: &Ring) -> bool {
+        let view = self.parts.view.borrow();
+        let is_in_ring = || ring.members().iter().any(|member| member.node_id == target);
+        view.member(target).is_some_and(|member| member.has_left()) && !is_in_ring()
     }
 
-    async fn deliver_batch(&self, target: NodeId, batch: Vec<(Key, Record)>, root: u64) -> bool {
-        let paid: Vec<_> = batch
-            .iter()
-            .map(|(key, record)| (key.clone(), record.version))
-            .collect();
-        let delivered = if target == self.own {
-            self.keep(batch, root)
+    /// Whether something was delivered. What was not stays owed.
+    async fn deliver(&mut self, target: NodeId) -> bool {
+        if self.parts.transport.reach(target) != Reach::Up {
+            return false;
+        }
+        let Some((lane, mut batch)) = self.next_batch(target) else {
+            return false;
+        };
+        // A delivery is of one root. Before this node has a configuration nothing is owed, and of a root that is gone all was
+        // forgotten.
+        let gates = self.parts.gates.load();
+        let root_of = |key: &Key| gates.root(gates.slot(key));
+        let Some(root) = batch.iter().find_map(|(key, _)| root_of(key)) else {
+            return false;
+        };
+        batch.retain(|(key, _)| root_of(key) == Some(root));
+        let sent = batch.len();
+        let delivered = if target == self.parts.own {
+            Ok(self.keep(&batch, root))
         } else {
             self.send(target, &batch, root).await
         };
         match delivered {
-            Ok(()) => {
-                self.hints.delivered(target, &paid);
-                true
+            Ok(refused) => {
+                self.settle(target, lane, batch, &refused);
+                refused.len() < sent
             }
             Err(error) => {
                 tracing::debug!(%target, %error, "hints stay owed");
+                let retries = &self.parts.metrics.hints_retried;
+                retries.get(RetryReason::Failed).inc_by(sent as u64);
+                let now = self.parts.clock.monotonic();
+                let pace = self.paces.entry(target).or_default();
+                pace.calls.fail(now, &mut self.rng);
                 false
             }
         }
     }
 
+    /// What may be tried now. What was refused goes first: it is older, and once it is taken there is no end of it.
+    fn next_batch(&mut self, target: NodeId) -> Option<(Lane, Vec<(Key, Record)>)> {
+        let DeliveryParts { hints, clock, .. } = &self.parts;
+        let now = clock.monotonic();
+        let batch_of = |lane| {
+            let batch = hints.batch(target, lane, BATCH_BYTES_MAX);
+            (!batch.is_empty()).then_some((lane, batch))
+        };
+        let pace = self.paces.entry(target).or_default();
+        if !pace.calls.is_due(now) {
+            return None;
+        }
+        if pace.refused.is_due(now) {
+            if let Some(refused) = batch_of(Lane::Refused) {
+                return Some(refused);
+            }
+            pace.refused.succeed();
+        }
+        batch_of(Lane::Fresh)
+    }
+
+    /// The places of what the target has refused.
     async fn send(
         &self,
         target: NodeId,
         batch: &[(Key, Record)],
         root: u64,
-    ) -> Result<(), NotDelivered> {
+    ) -> Result<BTreeSet<usize>, NotDelivered> {
         let records = records::encode(batch)?;
-        self.transport
-            .deliver(target, Delivery { root, records })
-            .await?;
-        Ok(())
+        let delivery = Delivery { root, records };
+        let receipt = self.parts.transport.deliver(target, delivery).await?;
+        let refused = receipt.refused.into_iter();
+        let places = refused.filter_map(|place| usize::try_from(place).ok());
+        Ok(places.filter(|place| *place < batch.len()).collect())
     }
 
-    fn keep(&self, batch: Vec<(Key, Record)>, root: u64) -> Result<(), NotDelivered> {
-        let merged = self
-            .replica
-            .merge(|_slot| Some(root), batch, self.clock.now());
-        if merged.drifted > 0 {
-            return Err(NotDelivered::Drifted {
-                records: merged.drifted,
-            });
+    /// The places of what this node itself has refused.
+    fn keep(&self, batch: &[(Key, Record)], root: u64) -> BTreeSet<usize> {
+        let DeliveryParts { replica, clock, .. } = &self.parts;
+        let merged = replica.merge(|_slot| Some(root), batch.to_vec(), clock.now());
+        merged.refused_places().collect()
+    }
+
+    /// The target has judged a batch.
+    fn settle(
+        &mut self,
+        target: NodeId,
+        lane: Lane,
+        batch: Vec<(Key, Record)>,
+        refused: &BTreeSet<usize>,
+    ) {
+        let (mut taken, mut left) = (Vec::new(), Vec::new());
+        for (place, (key, record)) in batch.into_iter().enumerate() {
+            if refused.contains(&place) {
+                left.push(key);
+            } else {
+                taken.push((key, record.version));
+            }
         }
-        if merged.foreign > 0 {
-            return Err(NotDelivered::Foreign {
-                records: merged.foreign,
-            });
+        self.parts.hints.delivered(target, &taken);
+        self.parts.hints.refused(target, &left);
+        let now = self.parts.clock.monotonic();
+        let pace = self.paces.entry(target).or_default();
+        pace.calls.succeed();
+        match lane {
+            Lane::Refused if left.is_empty() => pace.refused.succeed(),
+            Lane::Refused => {
+                pace.refused.fail(now, &mut self.rng);
+            }
+            // They wait together with those that were refused before.
+            Lane::Fresh if left.is_empty() || pace.refused.is_failing() => {}
+            Lane::Fresh => {
+                let refused = left.len();
+                tracing::warn!(%target, refused, "hints are stamped too far ahead for their owner: a clock is wrong");
+                pace.refused.fail(now, &mut self.rng);
+            }
         }
-        Ok(())
     }
 }
 
@@ -148,8 +281,7 @@ enum NotDelivered {
     Call(#[from] CallError),
     #[error(transparent)]
     Unencodable(#[from] NotRecords),
-    #[error("{records} records belong to another root than their slots here")]
-    Foreign { records: u64 },
-    #[error("{records} records are stamped too far ahead of the local clock")]
-    Drifted { records: u64 },
 }
+
+#[cfg(all(test, not(feature = "race")))]
+mod tests;

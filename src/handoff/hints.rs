@@ -1,7 +1,8 @@
 //! Hints: records owed to owners that did not answer, bounded. Pure: time is a parameter.
 //!
 //! Per target and key only the newest record is owed, so that delivery takes one write per key,
-//! however many there were. When a cap is reached the oldest hints go, in the order in which their
+//! however many there were. What a target has refused waits in a lane of its own, so that it holds
+//! up nothing else. When a cap is reached the oldest hints go, in the order in which their
 //! keys were first owed; a write never fails because of hints. What is dropped is reported with its
 //! key, so that the caller can have the slot repaired.
 //!
@@ -21,7 +22,8 @@ mod outcome;
 mod queue;
 
 pub use outcome::{AddOutcome, DroppedHint, Fate, HintDrops, HintStats, MovedHint, TargetHints};
-use queue::{Hint, Place, Queue, cost, payload};
+pub use queue::Lane;
+use queue::{Place, Queue, cost, payload};
 
 /// What a hint takes beyond its key and value, in bytes; an estimate that rounds up.
 pub const HINT_OVERHEAD_BYTES: usize = 256;
@@ -138,13 +140,15 @@ impl HintStore {
         AddOutcome { fate, dropped }
     }
 
-    /// Hints for a target, oldest first, at most `bytes_max` of keys and values, but at least one
-    /// if any is owed. They stay owed until [`delivered`](Self::delivered) confirms them: asking
-    /// again before gives the same ones again. Hints past the window are left out.
+    /// Hints of one lane for a target, at most `bytes_max` of keys and values, but at least one if
+    /// any is owed: fresh ones oldest first, refused ones in turn. They stay owed until
+    /// [`delivered`](Self::delivered) confirms them: asking again before gives the same ones again.
+    /// Hints past the window are left out.
     #[must_use]
     pub fn take_batch(
         &self,
         target: NodeId,
+        lane: Lane,
         bytes_max: usize,
         now_millis: u64,
     ) -> Vec<(Key, Record)> {
@@ -153,8 +157,7 @@ impl HintStore {
         };
         let mut bytes = 0_usize;
         queue
-            .hints
-            .iter()
+            .in_turn(lane)
             .filter(|(place, _)| !self.is_past(place.0, now_millis))
             .map(|(_, hint)| hint)
             .take_while(|hint| {
@@ -187,6 +190,13 @@ impl HintStore {
         self.forget_if_paid(target);
     }
 
+    /// The target has refused these: they stay owed, among [`Lane::Refused`].
+    pub fn refused(&mut self, target: NodeId, keys: &[Key]) {
+        if let Some(queue) = self.targets.get_mut(&target) {
+            keys.iter().for_each(|key| queue.refuse(key));
+        }
+    }
+
     /// Drops the hints that are past the window.
     pub fn expire(&mut self, now_millis: u64) -> Vec<DroppedHint> {
         self.turn_clock(now_millis);
@@ -206,9 +216,10 @@ impl HintStore {
     /// Drops all hints of a target that left for good and that nobody else needs; returns how many
     /// there were.
     pub fn drop_target(&mut self, target: NodeId) -> usize {
-        let count = self.take_queue(target).len();
-        self.dropped.target_gone += count as u64;
-        count
+        let queue = self.targets.remove(&target).unwrap_or_default();
+        self.bytes -= queue.bytes;
+        self.dropped.target_gone += queue.len() as u64;
+        queue.len()
     }
 
     /// Drops the hints for these keys; returns how many there were.
@@ -219,10 +230,10 @@ impl HintStore {
                 continue;
             };
             let before = queue.bytes;
-            let void: Vec<Key> = queue
-                .hints
-                .values()
-                .map(|hint| hint.key.clone())
+            let lanes = [Lane::Fresh, Lane::Refused].into_iter();
+            let void: Vec<Key> = lanes
+                .flat_map(|lane| queue.in_turn(lane))
+                .map(|(_, hint)| hint.key.clone())
                 .filter(|key| is_void(key))
                 .collect();
             count += void.iter().filter_map(|key| queue.remove(key)).count();
@@ -233,18 +244,15 @@ impl HintStore {
         count
     }
 
-    /// Takes all hints of a target that left for good, oldest first, for the present owners of
-    /// their keys.
-    pub fn drain_target(&mut self, target: NodeId) -> Vec<MovedHint> {
-        let moved: Vec<_> = self
-            .take_queue(target)
-            .into_iter()
-            .map(|((since_millis, _), Hint { key, record, .. })| MovedHint {
-                key,
-                record,
-                since_millis,
-            })
-            .collect();
+    /// Takes hints of a target that left for good, oldest first and at most so many, for the
+    /// present owners of their keys.
+    pub fn drain_target(&mut self, target: NodeId, count_max: usize) -> Vec<MovedHint> {
+        let mut moved = Vec::new();
+        while moved.len() < count_max
+            && let Some(hint) = self.take_oldest(target)
+        {
+            moved.push(hint);
+        }
         self.moved += moved.len() as u64;
         moved
     }
@@ -260,7 +268,7 @@ impl HintStore {
     pub fn stats(&self, now_millis: u64) -> HintStats {
         let targets = self.targets.iter().map(|(&target, queue)| TargetHints {
             target,
-            pending: queue.hints.len(),
+            pending: queue.len(),
             bytes: queue.bytes,
             oldest_age_millis: queue
                 .oldest()
@@ -318,28 +326,28 @@ impl HintStore {
     }
 
     fn drop_oldest(&mut self, target: NodeId) -> Option<DroppedHint> {
-        let queue = self.targets.get_mut(&target)?;
-        let before = queue.bytes;
-        let hint = queue.pop_oldest()?;
-        self.bytes = self.bytes - before + queue.bytes;
-        self.forget_if_paid(target);
-        Some(DroppedHint {
-            target,
-            key: hint.key,
-        })
+        let MovedHint { key, .. } = self.take_oldest(target)?;
+        Some(DroppedHint { target, key })
     }
 
-    fn take_queue(&mut self, target: NodeId) -> BTreeMap<Place, Hint> {
-        let queue = self.targets.remove(&target).unwrap_or_default();
-        self.bytes -= queue.bytes;
-        queue.hints
+    fn take_oldest(&mut self, target: NodeId) -> Option<MovedHint> {
+        let queue = self.targets.get_mut(&target)?;
+        let before = queue.bytes;
+        let ((since_millis, _), hint) = queue.pop_oldest()?;
+        self.bytes = self.bytes - before + queue.bytes;
+        self.forget_if_paid(target);
+        Some(MovedHint {
+            key: hint.key,
+            record: hint.record,
+            since_millis,
+        })
     }
 
     fn forget_if_paid(&mut self, target: NodeId) {
         if self
             .targets
             .get(&target)
-            .is_some_and(|queue| queue.hints.is_empty())
+            .is_some_and(|queue| queue.len() == 0)
         {
             self.targets.remove(&target);
         }

@@ -1,33 +1,41 @@
 //! What is owed between nodes: hints for owners that did not answer, and the slots that a joining node copies.
 //!
 //! - `hints`: who is owed what, bounded. Pure.
-//! - `delivery`: hands hints over when their target is back.
+//! - `cell`: the ring and the slots that requests go by.
+//! - `delivery`: hands hints over when their target is back, or to the present owners when it has left.
+//! - `backoff`: pauses between attempts that fail. Pure.
 //! - `pull`: the bulk copy of a joining node.
 //! - `slots`: what a change of owners takes.
 //! - `records`: records as bytes.
 
+mod backoff;
+mod cell;
 pub mod delivery;
 mod hints;
 pub mod pull;
 pub mod records;
 pub mod slots;
+#[cfg(all(test, not(feature = "race")))]
+pub(crate) mod test_peers;
 
 use std::sync::Arc;
 
 use bytes::Bytes;
 use shard_cache_membership::identity::NodeId;
 
+pub use cell::{Doubts, RingCell};
 pub use hints::{
     AddOutcome, DroppedHint, Fate, HINT_OVERHEAD_BYTES, HintDrops, HintLimits, HintStats,
-    HintStore, MovedHint, TargetHints,
+    HintStore, Lane, MovedHint, TargetHints,
 };
 
 use crate::{
     clock::Clock,
     key::Key,
+    ring::Ring,
     store::{Body, Record, Value},
     sync::{Mutex, lock},
-    telemetry::{HintDropReason, Metrics},
+    telemetry::{HintDropReason, Metrics, RetryReason},
     version::Version,
 };
 
@@ -52,10 +60,14 @@ impl OwedHints {
 
     /// Keeps a hint. When there is no room, the oldest of the target go: a client's write never fails because of hints.
     pub fn owe(&self, target: NodeId, key: &Key, record: &Record) {
-        self.metrics.hints_written.inc();
         let now_millis = self.clock.wall_millis();
         let (key, record) = unshared(key, record);
-        let AddOutcome { fate, dropped } = lock(&self.store).add(target, key, record, now_millis);
+        let added = lock(&self.store).add(target, key, record, now_millis);
+        self.count(&added);
+    }
+
+    fn count(&self, AddOutcome { fate, dropped }: &AddOutcome) {
+        self.metrics.hints_written.inc();
         let drops = &self.metrics.hints_dropped;
         drops
             .get(HintDropReason::Overflow)
@@ -73,17 +85,24 @@ impl OwedHints {
         lock(&self.store).targets()
     }
 
-    /// Hints for a target, oldest first, at most `bytes_max` of keys and values. They stay owed until
+    /// Hints of one lane for a target, at most `bytes_max` of keys and values. They stay owed until
     /// [`OwedHints::delivered`].
-    pub fn batch(&self, target: NodeId, bytes_max: usize) -> Vec<(Key, Record)> {
+    pub fn batch(&self, target: NodeId, lane: Lane, bytes_max: usize) -> Vec<(Key, Record)> {
         let now_millis = self.clock.wall_millis();
-        lock(&self.store).take_batch(target, bytes_max, now_millis)
+        lock(&self.store).take_batch(target, lane, bytes_max, now_millis)
     }
 
     /// These have reached the target.
     pub fn delivered(&self, target: NodeId, paid: &[(Key, Version)]) {
         self.metrics.hints_replayed.inc_by(paid.len() as u64);
         lock(&self.store).delivered(target, paid);
+    }
+
+    /// The target has refused these; they stay owed.
+    pub fn refused(&self, target: NodeId, keys: &[Key]) {
+        let retries = &self.metrics.hints_retried;
+        retries.get(RetryReason::Refused).inc_by(keys.len() as u64);
+        lock(&self.store).refused(target, keys);
     }
 
     /// Drops what is past the window.
@@ -96,8 +115,23 @@ impl OwedHints {
             .inc_by(dropped.len() as u64);
     }
 
-    /// The target has left for good: nothing is owed to it any more.
-    pub fn forgive(&self, target: NodeId) {
+    /// The target has left for good: at most so many of its hints, the oldest first, are owed to the present owners of
+    /// their keys instead, of which some may lack them. Returns how many there were.
+    pub fn hand_over(&self, target: NodeId, ring: &Ring, count_max: usize) -> usize {
+        let now_millis = self.clock.wall_millis();
+        let mut store = lock(&self.store);
+        let moved = store.drain_target(target, count_max);
+        self.metrics.hints_moved.inc_by(moved.len() as u64);
+        for hint in &moved {
+            for owner in ring.owners(ring.slot(&hint.key)).iter() {
+                self.count(&store.add_since(owner.node_id, hint.clone(), now_millis));
+            }
+        }
+        moved.len()
+    }
+
+    /// Nothing is owed to the target any more.
+    fn forgive(&self, target: NodeId) {
         let dropped = lock(&self.store).drop_target(target);
         self.metrics
             .hints_dropped

@@ -1,26 +1,33 @@
 //! The bulk pull of a joining node: before it enters the ring, it copies its future slots from the owners that they have
 //! now, so that only differences are left when it becomes an owner. The copy is unsealed: nothing rests on it.
+//!
+//! What fails is tried again after a pause that grows ([`RETRY_PAUSE_MAX`]). A page is asked for until it has come, and no
+//! more: records of it that are stamped too far ahead are kept here until the local clock has come far enough.
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
+use rand::rngs::StdRng;
 use shard_cache_membership::view::View;
 use tokio::sync::watch;
 
 use crate::{
     clock::Clock,
-    handoff::records::{self, NotRecords},
-    key::Slot,
-    replica::Replica,
+    handoff::{
+        backoff::Backoff,
+        records::{self, NotRecords},
+    },
+    key::{Key, Slot},
+    replica::{Refused, Replica},
     ring::{Ring, RingMember},
-    store::SlotSet,
-    telemetry::Metrics,
+    store::{Record, SlotSet},
+    telemetry::{Metrics, RetryReason},
     transport::{CallError, PageRequest, PeerTransport},
 };
 
 /// Keys and values in one page.
 const PAGE_BYTES_MAX: usize = 1024 * 1024;
-/// Pause before a source that failed is asked again.
-const RETRY_PAUSE: Duration = Duration::from_millis(200);
+/// Longest pause before a source that failed is asked again, or refused records are looked at again.
+pub const RETRY_PAUSE_MAX: Duration = Duration::from_secs(2);
 
 /// Who is asked for which slots, once per joining.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -70,6 +77,8 @@ pub struct Pull {
     pub metrics: Arc<Metrics>,
     /// The members: a source is given up when it has started anew.
     pub view: watch::Receiver<Arc<View>>,
+    /// Decides about pauses.
+    pub rng: StdRng,
 }
 
 impl Pull {
@@ -77,7 +86,7 @@ impl Pull {
     /// it only leaves less to do once the node owns the slots. Returns the number of records read.
     ///
     /// Dropping the future leaves what was copied so far, which does no harm.
-    pub async fn run(&self, plan: PullPlan, root: u64) -> u64 {
+    pub async fn run(mut self, plan: PullPlan, root: u64) -> u64 {
         let mut records = 0;
         for (source, slots) in plan.sources {
             records += self.pull_from(source, slots, root).await;
@@ -85,8 +94,9 @@ impl Pull {
         records
     }
 
-    async fn pull_from(&self, source: RingMember, slots: SlotSet, root: u64) -> u64 {
+    async fn pull_from(&mut self, source: RingMember, slots: SlotSet, root: u64) -> u64 {
         let (mut cursor, mut records) = (0, 0);
+        let mut backoff = Backoff::new(RETRY_PAUSE_MAX);
         loop {
             if !self.is_there(source) {
                 tracing::info!(source = %source.node_id, "a source of a bulk pull is left out: it is not there");
@@ -94,6 +104,7 @@ impl Pull {
             }
             match self.pull_page(source, &slots, cursor, root).await {
                 Ok(Pulled { count, next_cursor }) => {
+                    backoff.succeed();
                     records += count;
                     match next_cursor {
                         Some(next) => cursor = next,
@@ -101,17 +112,19 @@ impl Pull {
                     }
                 }
                 Err(error) => {
+                    self.metrics.pull_retries.get(RetryReason::Failed).inc();
+                    let pause = backoff.fail(self.clock.monotonic(), &mut self.rng);
                     let source = source.node_id;
-                    tracing::info!(%source, %error, "a source of a bulk pull is asked again");
-                    self.clock.sleep(RETRY_PAUSE).await;
+                    tracing::info!(%source, %error, ?pause, "a source of a bulk pull is asked again");
+                    self.clock.sleep(pause).await;
                 }
             }
         }
     }
 
-    /// One page. It counts only if all of its records were taken.
+    /// One page, all of whose records were taken.
     async fn pull_page(
-        &self,
+        &mut self,
         source: RingMember,
         slots: &SlotSet,
         cursor: u64,
@@ -128,19 +141,41 @@ impl Pull {
         let count = records.len() as u64;
         self.metrics.pull_pages.inc();
         self.metrics.pulled_records.inc_by(count);
-        let merged = self
-            .replica
-            .merge(|_slot| Some(root), records, self.clock.now());
-        self.metrics.hlc_rejected.inc_by(merged.drifted);
-        if merged.drifted > 0 {
-            return Err(PullError::Drifted {
-                records: merged.drifted,
-            });
-        }
+        self.take_over(records, root).await;
         Ok(Pulled {
             count,
             next_cursor: page.next_cursor,
         })
+    }
+
+    /// Merges records. Those that are refused may have been acknowledged, by nodes whose clocks are right when ours is
+    /// not. Those of another root are void.
+    async fn take_over(&mut self, mut records: Vec<(Key, Record)>, root: u64) {
+        let mut backoff = Backoff::new(RETRY_PAUSE_MAX);
+        loop {
+            let refused = self
+                .replica
+                .merge(|_slot| Some(root), records, self.clock.now())
+                .refused;
+            if refused.is_empty() {
+                return;
+            }
+            if !backoff.is_failing() {
+                let refused = refused.len();
+                tracing::warn!(
+                    refused,
+                    "records of a bulk pull are stamped too far ahead: a clock is wrong"
+                );
+                self.metrics.hlc_rejected.inc_by(refused as u64);
+            }
+            self.metrics.pull_retries.get(RetryReason::Refused).inc();
+            let pause = backoff.fail(self.clock.monotonic(), &mut self.rng);
+            self.clock.sleep(pause).await;
+            let kept = refused.into_iter();
+            records = kept
+                .map(|Refused { key, record, .. }| (key, record))
+                .collect();
+        }
     }
 
     /// Whether the memory that the ring names can be asked.
@@ -157,13 +192,14 @@ struct Pulled {
     next_cursor: Option<u64>,
 }
 
-/// Why a page was not taken over, or not all of it. It is asked for again.
+/// Why a page was not taken over. It is asked for again.
 #[derive(Debug, thiserror::Error)]
 enum PullError {
     #[error(transparent)]
     Call(#[from] CallError),
     #[error(transparent)]
     Unreadable(#[from] NotRecords),
-    #[error("{records} records are stamped too far ahead of the local clock")]
-    Drifted { records: u64 },
 }
+
+#[cfg(all(test, not(feature = "race")))]
+mod tests;

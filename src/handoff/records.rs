@@ -23,7 +23,8 @@ pub struct NotRecords {
 
 #[derive(Serialize, Deserialize)]
 struct WireRecord {
-    key: Vec<u8>,
+    // As one run of bytes: a vector would be encoded byte by byte.
+    key: Bytes,
     stamp: u64,
     writer: u64,
     expires_at: Option<u64>,
@@ -33,8 +34,8 @@ struct WireRecord {
 #[derive(Serialize, Deserialize)]
 enum WireBody {
     Tombstone,
-    Text(Vec<u8>),
-    Bytes(Vec<u8>),
+    Text(Bytes),
+    Bytes(Bytes),
 }
 
 /// Encodes records.
@@ -72,7 +73,7 @@ pub fn decode(bytes: &[u8]) -> Result<Vec<(Key, Record)>, NotRecords> {
 
 fn to_wire(key: &Key, record: &Record) -> WireRecord {
     WireRecord {
-        key: key.bytes().to_vec(),
+        key: key.bytes().clone(),
         stamp: record.version.stamp.raw(),
         writer: record.version.writer,
         expires_at: record.expires_at,
@@ -81,11 +82,11 @@ fn to_wire(key: &Key, record: &Record) -> WireRecord {
             Body::Value(Value {
                 bytes,
                 form: Form::Text,
-            }) => WireBody::Text(bytes.to_vec()),
+            }) => WireBody::Text(bytes.clone()),
             Body::Value(Value {
                 bytes,
                 form: Form::Bytes,
-            }) => WireBody::Bytes(bytes.to_vec()),
+            }) => WireBody::Bytes(bytes.clone()),
         },
     }
 }
@@ -94,17 +95,17 @@ fn from_wire(wire: WireRecord) -> (Key, Record) {
     let body = match wire.body {
         WireBody::Tombstone => Body::Tombstone,
         WireBody::Text(bytes) => Body::Value(Value {
-            bytes: bytes.into(),
+            bytes,
             form: Form::Text,
         }),
         WireBody::Bytes(bytes) => Body::Value(Value {
-            bytes: bytes.into(),
+            bytes,
             form: Form::Bytes,
         }),
     };
     let version = Version::new(Stamp::from_raw(wire.stamp), wire.writer);
     (
-        Key::new(wire.key.into()),
+        Key::new(wire.key),
         Record {
             version,
             expires_at: wire.expires_at,

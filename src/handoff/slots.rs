@@ -16,16 +16,15 @@ use tokio::sync::{Notify, watch};
 
 use crate::{
     clock::Clock,
-    coordinator::RingCell,
     handoff::{
-        OwedHints,
+        OwedHints, RingCell,
         records::{self, NotRecords},
     },
     key::Slot,
     replica::Replica,
     ring::{
         Ring, RingMember,
-        slot::{Configuration, Quorums, SlotState},
+        slot::{Configuration, SlotState},
         table::{EXCHANGE_SLOTS_MAX, Question, Reply, SlotCounts, SlotTable, Stand},
     },
     slot_set::SlotSet,
@@ -58,19 +57,17 @@ pub struct Slots {
 }
 
 impl Slots {
-    /// The slots of a node in its first life, none of which has a configuration.
+    /// The slots of a node in its first life.
     #[must_use]
     pub fn new(
-        own: RingMember,
-        slots: u16,
-        quorums: Quorums,
+        table: SlotTable,
         cell: RingCell,
         store: Arc<Store>,
         hints: Arc<OwedHints>,
         metrics: Arc<Metrics>,
     ) -> Self {
         let slots = Self {
-            table: Mutex::new(SlotTable::new(slots, own, quorums)),
+            table: Mutex::new(table),
             cell,
             store,
             hints,
@@ -203,6 +200,9 @@ impl Slots {
         self.join(&mut table, replies);
         for (peer, reply, stand) in stands(replies) {
             table.observe(peer, reply.slot, &stand);
+            if reply.is_settled {
+                table.hear_settled(reply.slot, &stand.configuration);
+            }
         }
         self.settle(&mut table, before);
         self.follow(&mut table, replies);
@@ -292,6 +292,11 @@ impl Slots {
                 continue;
             };
             if from_full.contains(&slot) || grant.configuration != *state.configuration() {
+                continue;
+            }
+            // What it holds of lower configurations has been copied, and will not change.
+            let is_copied = state.answers().iter().any(|answer| answer.by == peer);
+            if is_copied && !grant.is_full {
                 continue;
             }
             if grant.is_full {
@@ -499,11 +504,10 @@ impl SlotHandoff {
             self.metrics.slot_records.inc_by(records.len() as u64);
             let root_of = |slot: Slot| Some(slots.get(&slot)?.id().root);
             let merged = self.replica.merge(root_of, records, self.clock.now());
-            self.metrics.hlc_rejected.inc_by(merged.drifted);
-            if merged.drifted > 0 {
-                return Err(CopyError::Drifted {
-                    records: merged.drifted,
-                });
+            if !merged.refused.is_empty() {
+                let records = merged.refused.len() as u64;
+                self.metrics.hlc_rejected.inc_by(records);
+                return Err(CopyError::Drifted { records });
             }
             match page.next_cursor {
                 Some(next) => cursor = next,

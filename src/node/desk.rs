@@ -23,8 +23,8 @@ use xxhash_rust::xxh3::Xxh3;
 use crate::{
     api::{ClusterQueries, Condition, NodeHealth, peer::PeerDesk},
     clock::{BoxFuture, Clock, Monotonic},
-    coordinator::{Coordinator, RingCell},
-    handoff::{OwedHints, slots::Slots},
+    coordinator::Coordinator,
+    handoff::{OwedHints, RingCell, slots::Slots},
     key::Key,
     node::keeper::{KeeperDesk, take_state},
     overload::Admission,

@@ -1,4 +1,4 @@
-//! How a node leaves: in order, within `node.drain_timeout`, and told what was not finished.
+//! How a node leaves: in order, heard by the others, within `node.drain_timeout`, and told what was not finished.
 
 use std::{
     fmt,
@@ -6,7 +6,7 @@ use std::{
     time::Duration,
 };
 
-use shard_cache_membership::{driver::LEAVE_LINGER, identity::NodeId};
+use shard_cache_membership::{agent::Parting, driver::LEAVE_LINGER, identity::NodeId};
 
 use super::Node;
 use crate::{clock::Monotonic, transport::PeerTransport as _};
@@ -56,7 +56,7 @@ impl fmt::Display for Left {
 /// How a drain ended.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Drained {
-    /// Everything was handed over.
+    /// Everything was handed over, and a member that passes it on knows that this node has left, or there is none.
     Clean,
     /// Something was not.
     Unsafe {
@@ -66,8 +66,9 @@ pub enum Drained {
 }
 
 impl Node {
-    /// Leaves in order: tells the others, stops taking requests, finishes those under way, hands over hints, leaves
-    /// gossip, closes; all within `node.drain_timeout`. Traces are exported last, for a bounded time of their own.
+    /// Leaves in order: tells the others, stops taking requests, finishes those under way, hands over hints, waits until
+    /// the others know, leaves gossip, closes; all within `node.drain_timeout`. Traces are exported last, for a bounded
+    /// time of their own.
     ///
     /// Dropping the future leaves the node half stopped; end the process then.
     pub async fn drain(self) -> Drained {
@@ -93,7 +94,8 @@ impl Node {
         self.coordinator.stop_admitting();
         self.stop_clients.cancel();
         let left = self.settle(settle_deadline).await;
-        let gossip = self.membership.leave().await;
+        let within = settle_deadline.saturating_sub(self.core.clock.monotonic());
+        let parted = self.membership.leave(within).await;
         self.stop_peers.cancel();
         self.core.transport.close();
         tokio::select! {
@@ -104,16 +106,21 @@ impl Node {
             }
         }
         self.membership.shutdown().await;
-        if !left.is_nothing() {
-            return Drained::Unsafe {
-                reason: format!("not done in time: {left}"),
-            };
-        }
-        match gossip {
-            Ok(()) => Drained::Clean,
-            Err(error) => Drained::Unsafe {
-                reason: format!("gossip was not left: {error}"),
-            },
+        let unfinished = (!left.is_nothing()).then(|| format!("not done in time: {left}"));
+        let unheard = match parted {
+            Ok(Parting::Heard) => None,
+            Ok(Parting::Unheard { members }) => Some(format!(
+                "none of {members} other members has shown that it knows that this node leaves; they may keep it in the \
+                 ring as an owner that is down, until it is back"
+            )),
+            Err(error) => Some(format!("gossip was not left: {error}")),
+        };
+        let reasons: Vec<String> = unfinished.into_iter().chain(unheard).collect();
+        if reasons.is_empty() {
+            Drained::Clean
+        } else {
+            let reason = reasons.join("; ");
+            Drained::Unsafe { reason }
         }
     }
 

@@ -13,6 +13,7 @@ use std::{
 
 use arc_swap::ArcSwap;
 use bytes::Bytes;
+use rand::{SeedableRng as _, rngs::StdRng};
 use shard_cache_membership::{
     handle::Handle,
     identity::{BootId, NodeId},
@@ -24,9 +25,8 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{
     clock::Clock,
-    coordinator::RingCell,
     handoff::{
-        OwedHints,
+        OwedHints, RingCell,
         pull::{Pull, PullPlan},
         slots::Slots,
     },
@@ -83,6 +83,8 @@ pub(super) struct KeeperParts {
     pub(super) boot: Arc<AtomicU64>,
     /// Where new boot ids come from.
     pub(super) new_boot: Box<dyn FnMut() -> BootId + Send + Sync>,
+    /// Where the randomness of bulk pulls comes from.
+    pub(super) pull_rng: StdRng,
     /// Cancelled when this node is to leave.
     pub(super) leaving: CancellationToken,
 }
@@ -324,6 +326,7 @@ impl Keeper {
             clock: Arc::clone(&self.parts.clock),
             metrics: Arc::clone(&self.parts.metrics),
             view: self.parts.membership.view(),
+            rng: self.parts.pull_rng.fork(),
         };
         let (root, done) = (ring.root(), self.pulled_tx.clone());
         let superseded = self.pull_superseded.clone();

@@ -1,5 +1,5 @@
 //! All slots of one node: what it is in, what the ring wants, and what it has to ask others. Pure; the shell around it
-//! (`handoff::slots`) carries questions and replies, copies data, and publishes [`Gates`](super::gates::Gates).
+//! (`handoff::slots`) carries questions and replies, copies data, and publishes [`Gates`].
 //!
 //! A slot at rest costs nothing: it is neither asked about nor told of. A slot moves when the ring wants other owners, when
 //! a peer shows a higher configuration with the owners that are wanted, or when it has not been settled yet.
@@ -56,6 +56,8 @@ pub struct Reply {
     pub top: Option<Configuration>,
     /// Whether this answers a pull: it is in the configuration that was asked about, and stays in it or above.
     pub is_answered: bool,
+    /// Whether it knows that all owners are full in its configuration.
+    pub is_settled: bool,
     /// The digest of its data of the slot, taken after that.
     pub digest: u64,
 }
@@ -292,12 +294,30 @@ impl SlotTable {
         }
         cell.full.push(member);
         self.changes += 1;
-        if cell.full.len() < configuration.owners().len() {
+        if cell.full.len() == configuration.owners().len() {
+            self.hear_settled(slot, &configuration);
+        }
+    }
+
+    /// Somebody knows that all owners are full in a configuration (rule 15).
+    pub fn hear_settled(&mut self, slot: Slot, configuration: &Configuration) {
+        if !self.unsettled.contains(slot) {
             return;
         }
+        let own = self.own;
+        let Some(cell) = self.cells.get_mut(slot.index()) else {
+            return;
+        };
+        let is_there = |state: &&mut SlotState| {
+            state.configuration() == configuration && !state.is_wanting(own)
+        };
+        let Some(state) = cell.state.as_mut().filter(is_there) else {
+            return;
+        };
+        self.changes += 1;
         cell.full = Vec::new();
         self.unsettled.remove(slot);
-        match state.settle(&configuration, self.own) {
+        match state.settle(configuration, own) {
             OnSettled::Keep => {}
             OnSettled::DropCopy => {
                 self.drops.insert(slot);
@@ -330,8 +350,8 @@ impl SlotTable {
         };
         let is_pull = state.is_wanting(self.own);
         let configuration = state.configuration();
-        let is_unheard = configuration.names(peer) && !cell.full.contains(&peer);
-        (is_doubted || is_pull || is_unheard).then(|| Question {
+        // Also one that was heard: it may know by now that all are full, when this node cannot reach all of them.
+        (is_doubted || is_pull || configuration.names(peer)).then(|| Question {
             slot,
             stand: Some(stand(state)),
             is_pull,
@@ -386,6 +406,7 @@ impl SlotTable {
             grant: None,
             top: None,
             is_answered: false,
+            is_settled: false,
             digest: 0,
         };
         let Some(state) = &mut cell.state else {
@@ -396,6 +417,7 @@ impl SlotTable {
             reply.is_answered = answered.is_some();
         }
         reply.top = state.top().cloned();
+        reply.is_settled = !self.unsettled.contains(question.slot);
         reply.grant = Some(state.grant());
         Some(reply)
     }

@@ -274,6 +274,14 @@ labels! {
         PeerGone = "peer_gone",
     }
 
+    /// Why something between nodes has to be tried again.
+    RetryReason = "reason" {
+        /// It was refused: its stamp is too far ahead of the receiver's clock.
+        Refused = "refused",
+        /// There was no answer that could be used.
+        Failed = "failed",
+    }
+
     /// What came of a read whose hedging delay had passed.
     HedgeOutcome = "outcome" {
         /// Another owner was asked.

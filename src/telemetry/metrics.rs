@@ -16,7 +16,8 @@ use super::{
     exposition::{self, Format},
     labels::{
         Api, BreakerState, Code, Direction, Handles, HedgeOutcome, HintDropReason, LabelSet,
-        Lookup, Op, OperationOutcome, RepairMode, ReplicaOp, ReplicaOutcome, ShedReason,
+        Lookup, Op, OperationOutcome, RepairMode, ReplicaOp, ReplicaOutcome, RetryReason,
+        ShedReason,
     },
     snapshot::{PeerHints, Snapshot},
 };
@@ -58,6 +59,10 @@ pub struct Metrics {
     pub hints_written: Counter,
     /// Hints delivered.
     pub hints_replayed: Counter,
+    /// Hints of members that left, which went to the present owners.
+    pub hints_moved: Counter,
+    /// Hints that stay owed after an attempt to deliver them.
+    pub hints_retried: Handles<RetryReason, Counter>,
     /// Hints dropped.
     pub hints_dropped: Handles<HintDropReason, Counter>,
     /// Remote clocks refused for being too far ahead.
@@ -82,6 +87,8 @@ pub struct Metrics {
     pub slot_pages: Counter,
     /// Slots that this node declared lost.
     pub slots_lost: Counter,
+    /// Attempts of bulk pull that did not come to a page taken over.
+    pub pull_retries: Handles<RetryReason, Counter>,
     /// Spans that found no room or could not be exported.
     pub otel_spans_dropped: Counter,
 }
@@ -125,6 +132,14 @@ impl Metrics {
             ),
             hints_written: set.counter("hints_written", "Hints kept for owners without an answer"),
             hints_replayed: set.counter("hints_replayed", "Hints delivered"),
+            hints_moved: set.counter(
+                "hints_moved",
+                "Hints of members that left, owed to the present owners instead",
+            ),
+            hints_retried: set.counters(
+                "hints_retried",
+                "Hints that stay owed after an attempt to deliver them",
+            ),
             hints_dropped: set.counters("hints_dropped", "Hints dropped"),
             hlc_rejected: set.counter("hlc_rejected", "Remote clocks refused for being ahead"),
             link_batches: set.counters("link_batches", "Batches on peer links"),
@@ -149,6 +164,10 @@ impl Metrics {
                 "Pages asked for because owners changed",
             ),
             slots_lost: set.counter("slots_lost", "Slots that this node declared lost"),
+            pull_retries: set.counters(
+                "pull_retries",
+                "Attempts of bulk pull to take over a page that have to be repeated",
+            ),
             otel_spans_dropped: set.counter(
                 "otel_spans_dropped",
                 "Spans that found no room or could not be exported",

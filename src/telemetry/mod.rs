@@ -12,7 +12,7 @@ pub mod traces;
 pub use exposition::Format;
 pub use labels::{
     Api, BreakerState, Code, Direction, HedgeOutcome, HintDropReason, Lookup, Op, OperationOutcome,
-    RepairMode, ReplicaOp, ReplicaOutcome, ShedReason,
+    RepairMode, ReplicaOp, ReplicaOutcome, RetryReason, ShedReason,
 };
 pub use metrics::Metrics;
 pub use process::ProcessFigures;

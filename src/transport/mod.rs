@@ -77,7 +77,7 @@ pub trait PeerTransport: Send + Sync + 'static {
     ) -> BoxFuture<Result<Vec<Reply>, CallError>>;
 
     /// Hands a peer records that are owed to it.
-    fn deliver(&self, peer: NodeId, delivery: Delivery) -> BoxFuture<Result<(), CallError>>;
+    fn deliver(&self, peer: NodeId, delivery: Delivery) -> BoxFuture<Result<Receipt, CallError>>;
 
     /// Asks a peer for its own report, an encoded `shardcache.v1.NodeReport`.
     fn report(&self, peer: NodeId) -> BoxFuture<Result<Bytes, CallError>>;
@@ -168,6 +168,14 @@ pub struct Delivery {
     pub root: u64,
     /// The records, in the encoding of the handoff module.
     pub records: Bytes,
+}
+
+/// What a peer says to a [`Delivery`].
+#[derive(Clone, PartialEq, Eq, Default, Debug)]
+pub struct Receipt {
+    /// Places in the delivery, from 0 on, of the records that it refused because their stamps are too far ahead of its
+    /// clock. It has the others.
+    pub refused: Vec<u32>,
 }
 
 /// A call to a peer failed. Calls change nothing at the peer but its knowledge of members, so they may be repeated.

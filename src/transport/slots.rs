@@ -154,6 +154,7 @@ pub(crate) fn encode_replies(
                 .collect(),
             top: places.of_some(reply.top.as_ref()),
             answered: reply.is_answered,
+            settled: reply.is_settled,
             digest: reply.digest,
         }
     });
@@ -192,6 +193,7 @@ pub(crate) fn decode_replies(
             }),
             top: listed.at(reply.top)?,
             is_answered: reply.answered,
+            is_settled: reply.settled,
             digest: reply.digest,
         })
     });

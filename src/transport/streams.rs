@@ -34,7 +34,7 @@ use crate::{
     telemetry::{BreakerState, Direction, Metrics},
     transport::{
         CallError, Completions, Delivery, NotSent, Page, PageRequest, PeerTransport, PushPull,
-        Reach, SlotExchange,
+        Reach, Receipt, SlotExchange,
         dial::{Connection, Dialer},
         link::{Drained, Link, LinkLimits, Severed},
         slots, wire,
@@ -334,7 +334,7 @@ impl PeerTransport for StreamTransport {
         })
     }
 
-    fn deliver(&self, peer: NodeId, delivery: Delivery) -> BoxFuture<Result<(), CallError>> {
+    fn deliver(&self, peer: NodeId, delivery: Delivery) -> BoxFuture<Result<Receipt, CallError>> {
         let shared = Arc::clone(&self.shared);
         let target = self.peer(peer).map(|peer| peer.target);
         Box::pin(async move {
@@ -346,10 +346,12 @@ impl PeerTransport for StreamTransport {
                 root: delivery.root,
                 records: delivery.records,
             };
-            shared
+            let response = shared
                 .call(target.address, |connection| connection.deliver(request))
                 .await?;
-            Ok(())
+            Ok(Receipt {
+                refused: response.refused,
+            })
         })
     }
 

@@ -221,6 +221,24 @@ async fn a_drain_ends_at_its_bound_and_says_what_was_left() {
 }
 
 #[tokio::test]
+async fn a_node_that_nobody_hears_leaving_ends_at_its_bound_and_says_so() {
+    let bound = Duration::from_secs(6);
+    let cable = Cable::new();
+    let settings = [("node.drain_timeout", "6s")];
+    let (mut cluster, _relays) = relayed_pair(Room::shared().await, &cable, &settings).await;
+    cable.cut();
+    let begun = Instant::now();
+    cluster[0].terminate();
+    let status = cluster[0].ended(PATIENCE).await;
+    let took = begun.elapsed();
+    println!("cut off at SIGTERM: ended after {took:.1?} with {status}");
+    assert_eq!(status.code(), Some(UNSAFE_DRAIN));
+    assert!(took < bound + Duration::from_secs(2), "{took:?}");
+    let log = cluster[0].log();
+    assert!(log.contains("none of 1 other members has shown"), "{log}");
+}
+
+#[tokio::test]
 async fn a_second_signal_ends_the_node_at_once() {
     let mut cluster = Cluster::start(2, Options::default(), Room::alone().await).await;
     cluster[0].terminate();

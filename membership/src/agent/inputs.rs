@@ -1,10 +1,10 @@
-//! What the agent is told: datagrams, seeds, record changes, states of peers, leaving.
+//! What the agent is told: datagrams, seeds, record changes, states of peers.
 
-use std::{collections::BTreeMap, net::SocketAddr, time::Duration};
+use std::{net::SocketAddr, time::Duration};
 
-use foca::Member;
+use foca::{Identity as _, Member};
 
-use super::{Agent, Departure, LEAVE_ROUNDS, MEMBERS_MAX, Now, foca_member, member_state};
+use super::{Agent, Departure, MEMBERS_MAX, Now, foca_member, member_state};
 use crate::{
     codec,
     config::SourceCheck,
@@ -94,6 +94,7 @@ impl Agent {
                 record.attachment = attachment;
             });
         }
+        self.note_phase(at, phase);
         Ok(())
     }
 
@@ -115,17 +116,7 @@ impl Agent {
             record.boot_id = boot_id;
             record.bump = record.bump.max(bump);
         });
-    }
-
-    /// Says that we are leaving; a few gossip rounds later we go.
-    pub(super) fn announce_departure(&mut self, at: Duration) {
-        if self.departure != Departure::Staying {
-            return;
-        }
-        self.change_record(at, |record| record.phase = Phase::Leaving);
-        self.departure = Departure::Announced {
-            depart_at: at + self.config.gossip.every * LEAVE_ROUNDS,
-        };
+        self.forget_who_heard();
     }
 
     pub(super) fn merge_state(&mut self, now: Now, bytes: &[u8]) -> Result<(), StateError> {
@@ -139,12 +130,13 @@ impl Agent {
             }
         })?;
         self.counters.states_merged.add(1);
+        self.note_hearer(&state);
         let news = self.news_of(now, &state.members);
         let outcome = self
             .swim
             .apply_many(news.into_iter(), false, &mut self.effects);
         self.settle(now, outcome);
-        for record in state.records {
+        for record in &state.records {
             self.context.merge_record(record);
         }
         Ok(())
@@ -156,9 +148,12 @@ impl Agent {
         now: Now,
         members: &[MemberState],
     ) -> Vec<Member<NodeIdentity>> {
-        let known: BTreeMap<_, _> = (self.swim.iter_membership_state())
-            .map(|member| (member.id().addr, member_state(member)))
+        let known: Vec<_> = (self.swim.iter_membership_state())
+            .map(member_state)
             .collect();
+        let keyed = |(place, known): (usize, &MemberState)| (known.identity.addr(), place);
+        let mut places: Vec<_> = known.iter().enumerate().map(keyed).collect();
+        places.sort_unstable();
         let mut room = MEMBERS_MAX.saturating_sub(known.len());
         let mut news = Vec::new();
         for said in members {
@@ -172,7 +167,8 @@ impl Agent {
                 self.pass_former_self(now, &said.identity);
                 continue;
             }
-            let known = known.get(&said.identity.addr);
+            let found = places.binary_search_by_key(&said.identity.addr(), |(addr, _)| *addr);
+            let known = found.ok().map(|found| &known[places[found].1]);
             let is_new = if said.identity == own {
                 true
             } else {

@@ -1,19 +1,12 @@
-//! What time brings: foca's timers, seed rounds, push-pulls, upkeep, and the steps of a departure.
+//! What time brings: foca's timers, seed rounds, push-pulls, upkeep.
 
 use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
 use foca::{State, Timer};
 use rand::{RngExt, seq::IndexedRandom};
 
-use super::{
-    Agent, Departure, FAREWELLS_MAX, LATE, Now, PRUNE_INTERVAL, RECORD_INTERVAL, STALL, TICK,
-    timer_key,
-};
-use crate::{
-    identity::NodeIdentity,
-    record::{NodeRecord, Phase},
-    view::{Liveness, View},
-};
+use super::{Agent, Departure, LATE, Now, PRUNE_INTERVAL, RECORD_INTERVAL, STALL, TICK, timer_key};
+use crate::{identity::NodeIdentity, view::View};
 
 impl Agent {
     /// Measures how late this turn is. After a stall pending timers move by it: while we stood
@@ -51,11 +44,18 @@ impl Agent {
         }
         match self.departure {
             Departure::Staying => self.advance_staying(now),
-            Departure::Announced { depart_at } if at >= depart_at => self.depart(now),
-            Departure::Announced { .. } => self.advance_staying(now),
+            Departure::Announced {
+                depart_from,
+                give_up,
+                ..
+            } => {
+                self.advance_staying(now);
+                self.depart_if_heard(now, depart_from, give_up);
+            }
             Departure::Gone {
                 farewells_left,
                 next,
+                ..
             } if farewells_left > 0 && at >= next => {
                 self.say_farewell(now, farewells_left - 1);
             }
@@ -111,14 +111,14 @@ impl Agent {
         }
     }
 
-    pub(super) fn staying_deadlines(&self, depart_at: Option<Duration>) -> [Option<Duration>; 5] {
+    pub(super) fn staying_deadlines(&self, departure: Option<Duration>) -> [Option<Duration>; 5] {
         let push_pull = Some(self.push_pull.next_deadline());
         [
             Some(self.next_seed_round),
             push_pull,
             Some(self.next_tick),
             self.record_due,
-            depart_at,
+            departure,
         ]
     }
 
@@ -149,6 +149,7 @@ impl Agent {
             self.prune(at, &view);
         }
         self.request_missing_record(at, &view);
+        self.ask_who_has_not_heard();
         self.poll_suspicions(at);
     }
 
@@ -157,11 +158,8 @@ impl Agent {
         self.context
             .records()
             .prune(at, |node_id| view.member(node_id).is_some());
-        for member in &view.members {
-            let leaving = |record: &Arc<NodeRecord>| record.phase == Phase::Leaving;
-            if member.liveness == Liveness::Down && member.record.as_ref().is_some_and(leaving) {
-                self.seeds.forget(member.node_id);
-            }
+        for member in view.members.iter().filter(|member| member.has_left()) {
+            self.seeds.forget(member.node_id);
         }
     }
 
@@ -191,28 +189,5 @@ impl Agent {
         if let Some(target) = missing.choose(&mut self.rng).map(|member| member.peer_addr) {
             self.request_push_pull(target);
         }
-    }
-
-    /// Goes for good: foca declares us down and stays silent.
-    pub(super) fn depart(&mut self, now: Now) {
-        let outcome = self.swim.leave_cluster(&mut self.effects);
-        self.departure = Departure::Gone {
-            farewells_left: FAREWELLS_MAX,
-            next: now.monotonic,
-        };
-        self.settle(now, outcome);
-        self.say_farewell(now, FAREWELLS_MAX);
-        self.publication.touch(now.monotonic);
-    }
-
-    /// One lost datagram must not cost the others a whole suspicion time.
-    pub(super) fn say_farewell(&mut self, now: Now, farewells_left: u32) {
-        let next = now.monotonic + self.config.gossip.every;
-        self.departure = Departure::Gone {
-            farewells_left,
-            next,
-        };
-        let outcome = self.swim.gossip(&mut self.effects);
-        self.settle(now, outcome);
     }
 }

@@ -36,6 +36,8 @@ pub(super) struct Circumstances {
     evicted_since_ns: Option<u64>,
     /// How far ahead the hybrid clock of a node within bounds may be, drawn along by others.
     ahead_ns: u64,
+    /// How far two clocks may ever have been apart.
+    apart_clocks_ns: u64,
     /// When a node's clock was out of bounds.
     astray: BTreeMap<u32, Vec<(u64, u64)>>,
     pub(super) upheavals: Upheavals,
@@ -58,6 +60,9 @@ impl Circumstances {
             ahead_ns: furthest_ahead(&marks)
                 .min(DRIFT_MAX_NS)
                 .max(header.clocks.bound_ns),
+            apart_clocks_ns: furthest_ahead(&marks)
+                .max(header.clocks.bound_ns)
+                .saturating_add(furthest_behind(&marks).max(header.clocks.bound_ns)),
             astray: astray(&marks, header.clocks.bound_ns),
             upheavals: Upheavals::of(&header.cluster, promises, &marks),
         }
@@ -143,7 +148,8 @@ impl Circumstances {
     /// The first time at which the tombstone of a delete may be forgotten.
     pub(super) fn forgotten_ns(&self, history: &History, delete: &Operation) -> u64 {
         let life_ns = history.header.tombstone_life_ns.unwrap_or_default();
-        let early = self.apart_ns + self.clocks.bound_ns.saturating_mul(2) + NANOS_PER_MILLI;
+        // Whoever forgets it may be ahead of whoever stamped it, by as much as clocks ever were apart.
+        let early = self.apart_ns + self.apart_clocks_ns + NANOS_PER_MILLI;
         let from = delete.invoked_ns.saturating_add(life_ns);
         from.saturating_sub(early)
             .max(delete.invoked_ns.saturating_sub(self.apart_ns))
@@ -188,6 +194,7 @@ fn evicted_since(marks: &[&Mark]) -> Option<u64> {
             | Event::Crash { .. }
             | Event::Join { .. }
             | Event::Leave { .. }
+            | Event::Drained { .. }
             | Event::Clock { .. }
             | Event::Owners { .. }
             | Event::Settled
@@ -208,6 +215,14 @@ fn furthest_ahead(marks: &[&Mark]) -> u64 {
         }
     }
     furthest
+}
+
+fn furthest_behind(marks: &[&Mark]) -> u64 {
+    let offsets = marks.iter().filter_map(|mark| match mark.event {
+        Event::Clock { offset_ns, .. } if offset_ns < 0 => Some(offset_ns.unsigned_abs()),
+        _ => None,
+    });
+    offsets.max().unwrap_or_default()
 }
 
 /// When each node's clock was out of bounds. A hybrid clock that was ahead stays ahead until time has caught up.

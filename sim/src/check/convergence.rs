@@ -5,7 +5,8 @@
 //!
 //! **Excused**: one holds no value, where the newest may have expired or something may have been evicted ("none after
 //! eviction"), or where the newest is a tombstone that may have been forgotten. An older *value* beside a newer version
-//! is excused by nothing, except by eviction and expiry where the promises in force say that gone values leave no trace.
+//! is excused by nothing, except by eviction and expiry where the promises in force say that gone values leave no trace:
+//! then one may also hold nothing any more of a newer value that has expired, and another the older one.
 //!
 //! **Not concluded**: without copies, without a heal before them, or too soon after it. Copies on nodes that own nothing
 //! are not asked for. More than 100 MiB of divergence is beyond the promise; the history does not tell.
@@ -81,6 +82,7 @@ pub(super) const fn ends_or_begins_peace(event: &Event) -> bool {
         | Event::Join { .. }
         | Event::Leave { .. } => true,
         Event::FaultEnd { .. }
+        | Event::Drained { .. }
         | Event::Clock { .. }
         | Event::Owners { .. }
         | Event::Settled
@@ -102,13 +104,14 @@ fn agree(
     if copy.held == newest.held {
         return true;
     }
+    let newer_may_have_expired = || {
+        let gone = log.expirable.by(copy.at_ns);
+        gone.is_some_and(|gone| gone.version >= version)
+    };
     let may_have_expired = match newest.held {
         Held::Value { value, .. } => log.may_have_expired(value, copy.at_ns, case),
         // What is gone may have been any value of unknown version.
-        Held::Gone { .. } | Held::Nothing => log
-            .expirable
-            .by(copy.at_ns)
-            .is_some_and(|gone| gone.version >= version),
+        Held::Gone { .. } | Held::Nothing => newer_may_have_expired(),
     };
     let may_be_gone = may_have_expired || case.circumstances.may_be_evicted(copy.at_ns);
     let may_be_forgotten = || {
@@ -124,7 +127,9 @@ fn agree(
         }
         (Held::Value { .. }, _) => may_be_gone && !case.promises.gone_leaves_a_trace,
         (Held::Gone { .. } | Held::Nothing, Held::Gone { .. }) => may_be_gone || may_be_forgotten(),
-        (Held::Gone { .. } | Held::Nothing, Held::Value { .. } | Held::Nothing) => may_be_gone,
+        (Held::Gone { .. } | Held::Nothing, Held::Value { .. } | Held::Nothing) => {
+            may_be_gone || (!case.promises.gone_leaves_a_trace && newer_may_have_expired())
+        }
     }
 }
 

@@ -47,7 +47,9 @@ impl Upheavals {
         let mut booted = BTreeSet::new();
         let mut periods = Vec::new();
         let mut period = Period::new(members);
+        let mut is_disturbed = false;
         for mark in marks {
+            is_disturbed |= matches!(mark.event, Event::Crash { .. } | Event::FaultBegin { .. });
             match mark.event {
                 Event::Crash { node } => {
                     down.insert(node);
@@ -70,8 +72,15 @@ impl Upheavals {
                     if members > factor {
                         period.change_owners(mark.at_ns);
                     }
+                    // A ring of more than N nodes may have shrunk to N by failures before.
+                    let fewest = if is_disturbed {
+                        members.min(factor)
+                    } else {
+                        members
+                    };
+                    sizes.push((mark.at_ns, fewest.saturating_sub(1)));
                     members = members.saturating_sub(1);
-                    period.members_min = period.members_min.min(members);
+                    period.members_min = period.members_min.min(fewest.saturating_sub(1));
                 }
                 Event::Settled => {
                     period.until_ns = mark.at_ns;
@@ -79,6 +88,7 @@ impl Upheavals {
                 }
                 Event::FaultBegin { .. }
                 | Event::FaultEnd { .. }
+                | Event::Drained { .. }
                 | Event::Clock { .. }
                 | Event::Owners { .. }
                 | Event::Unsettled { .. }
@@ -189,6 +199,7 @@ fn newcomers(marks: &[&Mark]) -> usize {
         | Event::FaultEnd { .. }
         | Event::Crash { .. }
         | Event::Boot { .. }
+        | Event::Drained { .. }
         | Event::Clock { .. }
         | Event::Owners { .. }
         | Event::Settled

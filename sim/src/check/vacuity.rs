@@ -49,6 +49,7 @@ fn fault_windows(case: &Case<'_>) -> (u64, Vec<(u64, u64)>) {
             | Event::Boot { .. }
             | Event::Join { .. }
             | Event::Leave { .. }
+            | Event::Drained { .. }
             | Event::Clock { .. }
             | Event::Owners { .. }
             | Event::Settled

@@ -198,6 +198,7 @@ const fn is_telling(event: &Happened) -> bool {
         | Happened::Boot { .. }
         | Happened::Join { .. }
         | Happened::Leave { .. }
+        | Happened::Drained { .. }
         | Happened::Clock { .. }
         | Happened::Settled
         | Happened::Unsettled { .. }

@@ -53,6 +53,13 @@ pub enum Event {
         /// Which.
         node: u32,
     },
+    /// The process of a node that was told to leave has ended, and this is how.
+    Drained {
+        /// Which.
+        node: u32,
+        /// Whether it said that everything was handed over, so that the others know that it left.
+        is_clean: bool,
+    },
     /// A node's clock is now so far ahead of the history's; negative for behind.
     Clock {
         /// Which.
@@ -98,6 +105,9 @@ pub enum Event {
         members: u64,
         /// Hash of its ring.
         ring: u64,
+        /// Whom its ring names; empty if that was not recorded.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        ring_members: Vec<u32>,
     },
     /// How much of something a node uses.
     Usage {
@@ -135,6 +145,10 @@ pub enum Resource {
     Tasks,
     /// Datagrams of gossip per second.
     GossipRate,
+    /// How often one hint was sent to its owner since the last sample.
+    HintSends,
+    /// How often one page of a bulk pull was asked for since the last sample.
+    PageSends,
 }
 
 impl Resource {
@@ -151,6 +165,8 @@ impl Resource {
             Self::Queued => "queued operations",
             Self::Tasks => "tasks",
             Self::GossipRate => "gossip datagrams per second",
+            Self::HintSends => "sends of one hint",
+            Self::PageSends => "requests for one page",
         }
     }
 }

@@ -109,7 +109,7 @@ fn push(history: &mut History, text: &str, line: usize) -> Result<(), ReadError>
         Line::Mark(mark) => {
             let mark = mark.into_owned();
             for node in nodes_of(&mark.event) {
-                check_node(&history.header, line, *node, "mark.event")?;
+                check_node(&history.header, line, node, "mark.event")?;
             }
             history.marks.push(mark);
         }
@@ -139,20 +139,23 @@ fn check_node(
     })
 }
 
-fn nodes_of(event: &Event) -> &[u32] {
+fn nodes_of(event: &Event) -> Vec<u32> {
     match event {
         Event::FaultBegin { nodes, .. } | Event::Owners { nodes, .. } | Event::Healed { nodes } => {
-            nodes
+            nodes.clone()
         }
+        Event::Membership {
+            node, ring_members, ..
+        } => [&[*node], ring_members.as_slice()].concat(),
         Event::Crash { node }
         | Event::Boot { node, .. }
         | Event::Join { node }
         | Event::Leave { node }
+        | Event::Drained { node, .. }
         | Event::Clock { node, .. }
         | Event::Evictions { node, .. }
-        | Event::Membership { node, .. }
-        | Event::Usage { node, .. } => std::slice::from_ref(node),
-        Event::FaultEnd { .. } | Event::Settled | Event::Unsettled { .. } => &[],
+        | Event::Usage { node, .. } => vec![*node],
+        Event::FaultEnd { .. } | Event::Settled | Event::Unsettled { .. } => Vec::new(),
     }
 }
 

@@ -52,6 +52,10 @@ fn full_history() -> History {
         },
         Event::Join { node: 2 },
         Event::Leave { node: 2 },
+        Event::Drained {
+            node: 2,
+            is_clean: true,
+        },
         Event::Clock {
             node: 0,
             offset_ns: -5,
@@ -74,6 +78,7 @@ fn full_history() -> History {
             node: 0,
             members: 1,
             ring: 2,
+            ring_members: vec![0, 1],
         },
         Event::Usage {
             node: 0,

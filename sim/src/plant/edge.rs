@@ -1,9 +1,7 @@
-//! Bugs that are planted between the coordinator and the client.
-
-use std::time::Duration;
+//! Bugs that are planted between a node and its clients.
 
 use shard_cache::{
-    coordinator::Coordinator,
+    api::cache::CacheApi,
     key::Key,
     store::{Body, Lookup},
 };
@@ -14,22 +12,18 @@ use crate::{
     history::{
         Answer, Answered, Consistency, Degrade, Outcome, Request, Unanswered, ValueId, Version,
     },
+    port,
     workload::{self, Ask},
     world::clock::EPOCH_MILLIS,
 };
 
-/// Lets a coordinator answer as one with the bug does.
-pub(crate) async fn coordinate(
-    cluster: &Cluster,
-    coordinator: &Coordinator,
-    mut ask: Ask,
-    deadline: Duration,
-) -> Outcome {
+/// Lets a node answer as one with the bug does.
+pub(crate) async fn answer(cluster: &Cluster, api: &CacheApi, mut ask: Ask) -> Outcome {
     let plant = cluster.options().plant;
     if plant == Some(Plant::SilentDegrade) {
         ask.degrade = Degrade::Accept;
     }
-    let outcome = workload::coordinate(coordinator, ask, deadline).await;
+    let outcome = port::answer(api, ask).await;
     match (plant, outcome) {
         (Some(Plant::SilentDegrade), Outcome::Ok(answered)) => Outcome::Ok(Answered {
             degraded: false,
@@ -40,7 +34,7 @@ pub(crate) async fn coordinate(
             ask.degrade = Degrade::Accept;
             ask.consistency = Consistency::One;
             // What becomes of it is told to nobody.
-            drop(workload::coordinate(coordinator, ask, deadline).await);
+            drop(port::answer(api, ask).await);
             Outcome::Failed(reason)
         }
         (_, outcome) => outcome,

@@ -220,6 +220,7 @@ pub(crate) fn deliver(
         Some(Plant::HintsDropped) => Err(peer::DeliverResponse {
             sender: parts.desk.boot(),
             clock: request.clock,
+            refused: Vec::new(),
         }),
         Some(plant @ (Plant::NoTombstone | Plant::ExpiryRestarted)) => {
             let clock = request.clock;

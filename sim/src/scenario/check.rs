@@ -9,6 +9,8 @@ use crate::{plan::Fault, span::Span};
 const ENDS_WITHIN: Duration = Duration::from_secs(300);
 /// How far a clock may be set: a day.
 const OFFSET_MILLIS_MAX: u64 = 86_400_000;
+/// How far clocks may be apart.
+const DRIFT_MAX: Duration = Duration::from_millis(shard_cache::version::DRIFT_MAX_MILLIS);
 /// Least bytes queued for one peer, and least time for an answer.
 const QUEUE_BYTES_MIN: u64 = 1024;
 const STALL_TIMEOUT_MIN: Duration = Duration::from_millis(1);
@@ -105,6 +107,18 @@ fn topology(scenario: &Scenario, found: &mut Found) {
     found.within(first, 1..=nodes, ("topology", "first_nodes"));
     let least = u64::from(scenario.min_members());
     found.within(least, 1..=first.max(1), ("topology", "min_members"));
+    let seeds = scenario.seeds();
+    let message = format!("seeds are 1 to {nodes} nodes, by their numbers from 0 on");
+    let are_nodes = seeds.iter().all(|seed| *seed < topology.nodes);
+    let is_right = !seeds.is_empty() && are_nodes;
+    found.unless(is_right, ("topology", "seeds"), message);
+    let (window, life) = (topology.hint_window, topology.tombstone_life);
+    let message = format!(
+        "{life} is not longer than hint_window {window} and {} of drift",
+        Span(DRIFT_MAX)
+    );
+    let is_right = life.0 > window.0.saturating_add(DRIFT_MAX);
+    found.unless(is_right, ("topology", "tombstone_life"), message);
     let slots = u64::from(topology.slots);
     let message = format!("{slots} is not a power of two from 16 to 32768");
     let is_right = slots.is_power_of_two() && slots >= 16;

@@ -1,6 +1,6 @@
 //! To and from the options of a run.
 
-use std::time::Duration;
+use std::{collections::BTreeSet, time::Duration};
 
 use super::{Load, Network, Scenario, Topology, Wanted};
 use crate::{
@@ -48,6 +48,13 @@ impl Scenario {
         self.topology.min_members.unwrap_or(self.first_nodes())
     }
 
+    /// The nodes that others join through.
+    #[must_use]
+    pub fn seeds(&self) -> BTreeSet<u16> {
+        let usual = || (0..self.topology.nodes.min(3)).collect();
+        self.topology.seeds.clone().unwrap_or_else(usual)
+    }
+
     /// The options of a run of it; `replay` is the command that does the same again.
     #[must_use]
     pub fn options(&self, replay: String) -> Options {
@@ -85,10 +92,20 @@ impl Scenario {
                 degrade: load.degrade,
             },
             value_bytes_max: load.value_bytes,
+            huge_value_bytes: load.huge_value_bytes.unwrap_or(load.value_bytes),
+            default_ttl: load.default_ttl.0,
+            seeds: self.seeds(),
+            profile: topology.profile,
             capacity_entries: topology.capacity_entries,
+            memory_bytes: topology.memory_bytes,
             hint_bytes_max: topology.hint_bytes,
+            hint_window: topology.hint_window.0,
+            tombstone_life: topology.tombstone_life.0,
+            tombstone_bytes_max: topology.tombstone_bytes,
             queue_bytes_max: topology.queue_bytes,
+            requests_max: topology.requests_max,
             stall_timeout: topology.stall_timeout.0,
+            reconnect_max: topology.reconnect_max.0,
             hedge: (topology.hedge_after.0, topology.hedge_share),
             deadline_max: load.deadline.0,
             delay: network.delay.0,
@@ -128,10 +145,18 @@ impl Scenario {
                 slots: options.slots,
                 min_members: Some(options.min_members.min(options.first_nodes())),
                 ring_down_grace: Span(options.ring_down_grace),
+                seeds: Some(options.seeds.clone()),
+                profile: options.profile,
                 capacity_entries: options.capacity_entries,
+                memory_bytes: options.memory_bytes,
                 hint_bytes: options.hint_bytes_max,
+                hint_window: Span(options.hint_window),
+                tombstone_life: Span(options.tombstone_life),
+                tombstone_bytes: options.tombstone_bytes_max,
                 queue_bytes: options.queue_bytes_max,
+                requests_max: options.requests_max,
                 stall_timeout: Span(options.stall_timeout),
+                reconnect_max: Span(options.reconnect_max),
                 hedge_after: Span(options.hedge.0),
                 hedge_share: options.hedge.1,
             },
@@ -153,6 +178,8 @@ impl Scenario {
                 all: options.mix.all,
                 degrade: options.mix.degrade,
                 value_bytes: options.value_bytes_max,
+                huge_value_bytes: Some(options.huge_value_bytes),
+                default_ttl: Span(options.default_ttl),
                 deadline: Span(options.deadline_max),
             },
             faults: plan::of(options),

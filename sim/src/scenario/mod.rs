@@ -16,6 +16,8 @@ use serde::{
     de::{Error, SeqAccess, Visitor},
 };
 
+use shard_cache::config::GossipProfile;
+
 pub use self::read::read_file;
 use crate::{
     history::{Floors, Invariant},
@@ -82,14 +84,31 @@ pub struct Topology {
     pub min_members: Option<u16>,
     /// How long a member that is down stays in the ring.
     pub ring_down_grace: Span,
+    /// Nodes that others join through; the first three if absent.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub seeds: Option<BTreeSet<u16>>,
+    /// How patient probes are.
+    pub profile: GossipProfile,
     /// Entries that a node keeps.
     pub capacity_entries: usize,
+    /// Bytes that they may take.
+    pub memory_bytes: u64,
     /// Bytes of hints for one target.
     pub hint_bytes: usize,
+    /// How long after the first undelivered hint more are kept.
+    pub hint_window: Span,
+    /// How long a deletion is remembered.
+    pub tombstone_life: Span,
+    /// Bytes that tombstones may take.
+    pub tombstone_bytes: usize,
     /// Bytes queued for one peer.
     pub queue_bytes: usize,
+    /// Client requests in flight at one node.
+    pub requests_max: usize,
     /// How long a peer may leave an operation unanswered.
     pub stall_timeout: Span,
+    /// Longest pause between two attempts to connect.
+    pub reconnect_max: Span,
     /// When a read asks one more owner.
     pub hedge_after: Span,
     /// The share of reads that may, from 0 to 1.
@@ -107,10 +126,18 @@ impl Default for Topology {
             slots: 256,
             min_members: None,
             ring_down_grace: Span(Duration::from_secs(24 * 3600)),
+            seeds: None,
+            profile: GossipProfile::Lan,
             capacity_entries: 100_000,
+            memory_bytes: 256 << 20,
             hint_bytes: 64 << 20,
+            hint_window: Span(Duration::from_secs(3 * 3600)),
+            tombstone_life: Span(Duration::from_secs(4 * 3600)),
+            tombstone_bytes: 32 << 20,
             queue_bytes: 16 << 20,
+            requests_max: 1_000,
             stall_timeout: Span(Duration::from_millis(200)),
+            reconnect_max: Span(Duration::from_secs(1)),
             hedge_after: Span(Duration::from_millis(20)),
             hedge_share: 0.1,
         }
@@ -167,8 +194,13 @@ pub struct Load {
     pub all: u32,
     /// Operations that accept degraded service.
     pub degrade: u32,
-    /// Largest value, in bytes.
+    /// Largest value, in bytes, but for a few.
     pub value_bytes: usize,
+    /// Size of these few, in bytes; as `value_bytes` if absent.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub huge_value_bytes: Option<usize>,
+    /// Life of a value whose writer gave none, as one in ten; zero for ever.
+    pub default_ttl: Span,
     /// Longest time that a client gives a request.
     pub deadline: Span,
 }
@@ -186,6 +218,8 @@ impl Default for Load {
             all: 0,
             degrade: 0,
             value_bytes: 300,
+            huge_value_bytes: None,
+            default_ttl: Span(Duration::from_secs(3600)),
             deadline: Span(Duration::from_secs(1)),
         }
     }

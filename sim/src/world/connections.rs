@@ -9,7 +9,7 @@ use std::{
 use bytes::Bytes;
 
 use super::{
-    HostId, Nanos, Power, Shared, State,
+    HostId, Nanos, Power, Shared, State, World,
     events::{Event, Events},
     network::Network,
     streams::{ConnectionId, Listener, Payload, Segment, Side},
@@ -177,6 +177,20 @@ impl Shared {
         }
     }
 
+    /// Resets every connection between two hosts: what is under way is lost, and both ends learn it at once.
+    fn reset(&self, one: HostId, other: HostId) {
+        let mut wakers = Vec::new();
+        self.state().connections.open.retain(|_, connection| {
+            let (from, to) = connection.hosts(Side::Client);
+            let is_between = (from, to) == (one, other) || (from, to) == (other, one);
+            if is_between {
+                wakers.extend(connection.ends.iter_mut().flat_map(End::end));
+            }
+            !is_between
+        });
+        wakers.into_iter().flatten().for_each(Waker::wake);
+    }
+
     /// Sends what waited for cuts that are over.
     pub(crate) fn release_held(&self) {
         let now = self.now();
@@ -206,6 +220,14 @@ impl Shared {
                 }
             }
         }
+    }
+}
+
+impl World {
+    /// Resets every connection between two hosts, while packets between them go on.
+    pub fn reset(&self, one: HostId, other: HostId) {
+        self.note(|| format!("connections between {one:?} and {other:?} are reset"));
+        self.shared.reset(one, other);
     }
 }
 

@@ -9,6 +9,7 @@ use std::{
     task::{Context, Poll, Wake, Waker},
 };
 
+use rand::seq::SliceRandom as _;
 use shard_cache::clock::BoxFuture;
 
 use super::{HostId, Shared, State};
@@ -157,8 +158,8 @@ impl Shared {
         self.ready.push(id);
     }
 
-    /// Runs tasks until none is ready. Those that became ready together run in the order of their ids, so that the order
-    /// in which something wakes its waiters does not matter.
+    /// Runs tasks until none is ready. Those that became ready together run in an order that the seed draws. They are
+    /// sorted by their ids first, so that the order in which something wakes its waiters does not matter.
     pub(crate) fn run_ready(&self) {
         let mut batch = Vec::new();
         loop {
@@ -166,7 +167,10 @@ impl Shared {
             if batch.is_empty() {
                 return;
             }
-            batch.sort_unstable();
+            if batch.len() > 1 {
+                batch.sort_unstable();
+                batch.shuffle(&mut self.state().order);
+            }
             for task in batch.drain(..) {
                 self.run_task(task);
             }

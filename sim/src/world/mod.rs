@@ -14,8 +14,8 @@
 //! - `hosts`: who is up, paused, and what time it is there; [`network`]: paths between them.
 //!
 //! Invariants: nothing here reads a clock, a thread or an unordered map of the machine; tasks that became ready together
-//! run in the order of their ids; the lock of the state is never held while foreign code runs, dropping futures
-//! included.
+//! run in an order that follows from the seed alone; the lock of the state is never held while foreign code runs,
+//! dropping futures included.
 
 pub mod clock;
 mod connections;
@@ -50,6 +50,9 @@ use network::Network;
 use streams::Listener;
 use trace::Trace;
 
+/// Sets the choices of the order of tasks apart from those of the network.
+const ORDER: u64 = 0x6f72_6465_7221_2121;
+
 /// Nanoseconds since the world began.
 pub type Nanos = u64;
 
@@ -82,6 +85,9 @@ pub(crate) struct State {
     connections: Connections,
     trace: Trace,
     rng: SmallRng,
+    /// Draws the order of tasks that became ready together. Apart from `rng`, so that the network does not depend on how
+    /// many there are.
+    order: SmallRng,
 }
 
 impl World {
@@ -97,6 +103,7 @@ impl World {
             connections: Connections::default(),
             trace: Trace::new(seed),
             rng: SmallRng::seed_from_u64(seed),
+            order: SmallRng::seed_from_u64(seed ^ ORDER),
         };
         Self {
             shared: Arc::new(Shared {

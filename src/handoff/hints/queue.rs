@@ -1,4 +1,5 @@
-//! The hints of one target, in the order of their age.
+//! The hints of one target, in the order of their age, in two lanes: those that it has refused wait for their turn and
+//! do not hold up the others.
 
 use std::collections::{BTreeMap, HashMap};
 
@@ -15,12 +16,24 @@ use crate::{
 /// order of age.
 pub(super) type Place = (u64, u64);
 
+/// Whether a target has refused a hint.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Lane {
+    /// It has not, or it has taken an older record of the key since.
+    Fresh,
+    /// It has, and the key is owed since.
+    Refused,
+}
+
 /// The hints of one target.
 #[derive(Debug, Default)]
 pub(super) struct Queue {
-    pub(super) hints: BTreeMap<Place, Hint>,
+    fresh: BTreeMap<Place, Hint>,
+    refused: BTreeMap<Place, Hint>,
+    /// Where the next batch of refused hints begins: those that were refused again let the others go first.
+    turn: Place,
     /// Where a key's hint is. Only looked up, never iterated.
-    places: HashMap<Bytes, Place>,
+    places: HashMap<Bytes, (Lane, Place)>,
     pub(super) bytes: usize,
 }
 
@@ -33,60 +46,114 @@ pub(super) struct Hint {
 }
 
 impl Queue {
+    pub(super) fn len(&self) -> usize {
+        self.places.len()
+    }
+
     pub(super) fn oldest(&self) -> Option<Place> {
-        self.hints.first_key_value().map(|(&place, _)| place)
+        let lanes = [&self.fresh, &self.refused].into_iter();
+        lanes
+            .filter_map(|lane| lane.first_key_value())
+            .map(|(&place, _)| place)
+            .min()
     }
 
     pub(super) fn version(&self, key: &Key) -> Option<Version> {
-        let place = self.places.get(key.bytes())?;
-        self.hints.get(place).map(|hint| hint.record.version)
+        let (lane, place) = self.places.get(key.bytes())?;
+        self.lane(*lane).get(place).map(|hint| hint.record.version)
     }
 
-    /// Adds a hint, or replaces the key's, which keeps its place unless the new one is older still.
+    /// The hints of a lane in the order in which they are tried.
+    pub(super) fn in_turn(&self, lane: Lane) -> impl Iterator<Item = (&Place, &Hint)> {
+        let (lane, turn) = match lane {
+            Lane::Fresh => (&self.fresh, Place::default()),
+            Lane::Refused => (&self.refused, self.turn),
+        };
+        lane.range(turn..).chain(lane.range(..turn))
+    }
+
+    /// Adds a hint, or replaces the key's, which keeps its lane, and its place unless the new one is older still.
     pub(super) fn insert(&mut self, key: Key, record: Record, place: Place, renewed: Place) {
         let held = self.places.get(key.bytes()).copied();
         self.remove(&key);
-        let place = held.map_or(place, |held| held.min(place));
-        self.bytes += cost(&key, &record);
-        self.places.insert(key.bytes().clone(), place);
-        self.hints.insert(
-            place,
-            Hint {
-                key,
-                record,
-                renewed,
-            },
-        );
+        let (lane, place) =
+            held.map_or((Lane::Fresh, place), |(lane, held)| (lane, held.min(place)));
+        let hint = Hint {
+            key,
+            record,
+            renewed,
+        };
+        self.put(lane, place, hint);
     }
 
     pub(super) fn remove(&mut self, key: &Key) -> Option<Hint> {
-        let place = self.places.remove(key.bytes())?;
-        let hint = self.hints.remove(&place)?;
+        let (lane, place) = self.places.remove(key.bytes())?;
+        let hint = self.lane_mut(lane).remove(&place)?;
         self.bytes -= cost(&hint.key, &hint.record);
         Some(hint)
     }
 
-    pub(super) fn pop_oldest(&mut self) -> Option<Hint> {
-        let (_, hint) = self.hints.pop_first()?;
+    pub(super) fn pop_oldest(&mut self) -> Option<(Place, Hint)> {
+        let place = self.oldest()?;
+        let hint = self
+            .fresh
+            .remove(&place)
+            .or_else(|| self.refused.remove(&place))?;
         self.places.remove(hint.key.bytes());
         self.bytes -= cost(&hint.key, &hint.record);
-        Some(hint)
+        Some((place, hint))
     }
 
-    /// Moves the key's hint to the place that it has without the records before it.
+    /// Moves the key's hint to the place that it has without the records before it, which were taken.
     pub(super) fn renew(&mut self, key: &Key) {
         if let Some(hint) = self.remove(key) {
-            let renewed = hint.renewed;
-            self.insert(hint.key, hint.record, renewed, renewed);
+            self.put(Lane::Fresh, hint.renewed, hint);
+        }
+    }
+
+    /// Moves the key's hint to those that were refused; if it was there already, the others have their turn first.
+    pub(super) fn refuse(&mut self, key: &Key) {
+        match self.places.get(key.bytes()).copied() {
+            Some((Lane::Fresh, place)) => {
+                if let Some(hint) = self.remove(key) {
+                    self.put(Lane::Refused, place, hint);
+                }
+            }
+            Some((Lane::Refused, (millis, sequence))) => self.turn = (millis, sequence + 1),
+            None => {}
         }
     }
 
     pub(super) fn date_back(&mut self, now_millis: u64) {
         let back = |(millis, sequence): Place| (millis.min(now_millis), sequence);
-        for (place, hint) in std::mem::take(&mut self.hints) {
-            self.places.insert(hint.key.bytes().clone(), back(place));
-            let renewed = back(hint.renewed);
-            self.hints.insert(back(place), Hint { renewed, ..hint });
+        for lane in [Lane::Fresh, Lane::Refused] {
+            for (place, hint) in std::mem::take(self.lane_mut(lane)) {
+                self.places
+                    .insert(hint.key.bytes().clone(), (lane, back(place)));
+                let renewed = back(hint.renewed);
+                self.lane_mut(lane)
+                    .insert(back(place), Hint { renewed, ..hint });
+            }
+        }
+    }
+
+    fn put(&mut self, lane: Lane, place: Place, hint: Hint) {
+        self.bytes += cost(&hint.key, &hint.record);
+        self.places.insert(hint.key.bytes().clone(), (lane, place));
+        self.lane_mut(lane).insert(place, hint);
+    }
+
+    const fn lane(&self, lane: Lane) -> &BTreeMap<Place, Hint> {
+        match lane {
+            Lane::Fresh => &self.fresh,
+            Lane::Refused => &self.refused,
+        }
+    }
+
+    const fn lane_mut(&mut self, lane: Lane) -> &mut BTreeMap<Place, Hint> {
+        match lane {
+            Lane::Fresh => &mut self.fresh,
+            Lane::Refused => &mut self.refused,
         }
     }
 }

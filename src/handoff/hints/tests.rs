@@ -35,9 +35,13 @@ fn version(version: u64) -> Version {
     Version::new(Stamp::from_raw(version), 0)
 }
 
-/// Keys and versions that a batch would deliver.
+/// Keys and versions that a batch would deliver that was not refused before.
 fn owed(store: &HintStore, target: NodeId, now_millis: u64) -> Vec<(u8, u64)> {
-    let batch = store.take_batch(target, usize::MAX, now_millis);
+    owed_in(store, target, Lane::Fresh, now_millis)
+}
+
+fn owed_in(store: &HintStore, target: NodeId, lane: Lane, now_millis: u64) -> Vec<(u8, u64)> {
+    let batch = store.take_batch(target, lane, usize::MAX, now_millis);
     batch
         .iter()
         .map(|(key, record)| (key.bytes()[0], record.version.stamp.raw()))
@@ -76,12 +80,12 @@ fn a_batch_is_bounded_but_never_empty_while_something_is_owed() {
     let sizes = [(0, 1), (1_000, 1), (1_001, 2), (1_200, 3), (1_201, 4)];
     for (bytes_max, count) in sizes {
         assert_eq!(
-            store.take_batch(TARGET, bytes_max, 0).len(),
+            store.take_batch(TARGET, Lane::Fresh, bytes_max, 0).len(),
             count.min(4),
             "{bytes_max}"
         );
     }
-    assert!(store.take_batch(OTHER, 1_000, 0).is_empty());
+    assert!(store.take_batch(OTHER, Lane::Fresh, 1_000, 0).is_empty());
 }
 
 #[test]
@@ -211,13 +215,98 @@ fn hints_of_a_target_that_is_gone_are_dropped_or_moved_with_their_age() {
     }
     assert_eq!(store.drop_target(TARGET), 2);
     assert_eq!(store.drop_target(TARGET), 0);
-    for hint in store.drain_target(OTHER) {
+    for hint in store.drain_target(OTHER, usize::MAX) {
         assert_eq!(store.add_since(NodeId(3), hint, 90).fate, Fate::Added);
     }
     let stats = store.stats(90);
     assert_eq!((stats.dropped.target_gone, stats.moved), (2, 2));
     assert_eq!(stats.targets[0].oldest_age_millis, 90);
     assert_eq!(lost(&store.expire(101)), [(3, 1)]);
+}
+
+#[test]
+fn a_target_that_is_gone_can_be_drained_in_parts_oldest_first() {
+    let mut store = HintStore::new(LIMITS);
+    for name in 1..=5 {
+        store.add(TARGET, key(name), record(1, 10), u64::from(name));
+    }
+    store.refused(TARGET, &[key(2), key(4)]);
+    let drained = |hints: Vec<MovedHint>| -> Vec<(u8, u64)> {
+        let hints = hints.iter();
+        hints
+            .map(|hint| (hint.key.bytes()[0], hint.since_millis))
+            .collect()
+    };
+    assert_eq!(
+        drained(store.drain_target(TARGET, 3)),
+        [(1, 1), (2, 2), (3, 3)]
+    );
+    assert_eq!(drained(store.drain_target(TARGET, 3)), [(4, 4), (5, 5)]);
+    assert_eq!((store.targets(), store.stats(5).bytes), (vec![], 0));
+}
+
+#[test]
+fn refused_hints_wait_apart_and_stay_owed() {
+    let mut store = HintStore::new(LIMITS);
+    for name in 1..=3 {
+        store.add(TARGET, key(name), record(1, 10), 0);
+    }
+    store.refused(TARGET, &[key(1), key(3), key(9)]);
+    store.refused(OTHER, &[key(1)]);
+    assert_eq!(owed(&store, TARGET, 0), [(2, 1)]);
+    assert_eq!(owed_in(&store, TARGET, Lane::Refused, 0), [(1, 1), (3, 1)]);
+    assert_eq!(store.stats(0).targets[0].pending, 3);
+    // A newer record of a key that was refused waits as well.
+    assert_eq!(
+        store.add(TARGET, key(1), record(2, 10), 60).fate,
+        Fate::Replaced
+    );
+    assert_eq!(owed_in(&store, TARGET, Lane::Refused, 60), [(1, 2), (3, 1)]);
+    // Until an older one is taken.
+    store.delivered(TARGET, &[(key(1), version(1)), (key(3), version(1))]);
+    assert_eq!(owed(&store, TARGET, 60), [(2, 1), (1, 2)]);
+    assert_eq!(owed_in(&store, TARGET, Lane::Refused, 60), []);
+}
+
+#[test]
+fn hints_that_are_refused_again_let_the_others_go_first() {
+    let mut store = HintStore::new(LIMITS);
+    let keys = [1, 2, 3, 4].map(key);
+    for key in &keys {
+        store.add(TARGET, key.clone(), record(1, 10), 0);
+    }
+    store.refused(TARGET, &keys);
+    let first_two = |store: &HintStore| -> Vec<Key> {
+        let batch = store.take_batch(TARGET, Lane::Refused, 22, 0).into_iter();
+        batch.map(|(key, _)| key).collect()
+    };
+    for expected in [[1, 2], [3, 4], [1, 2]] {
+        let batch = first_two(&store);
+        assert_eq!(batch, expected.map(key));
+        store.refused(TARGET, &batch);
+    }
+    // One that is refused for the first time changes nothing about the order.
+    store.add(TARGET, key(5), record(1, 10), 0);
+    store.refused(TARGET, &[key(5)]);
+    assert_eq!(first_two(&store), [3, 4].map(key));
+}
+
+#[test]
+fn refused_hints_age_and_go_for_lack_of_room_like_others() {
+    let mut store = HintStore::new(LIMITS);
+    for name in 0..4 {
+        store.add(TARGET, key(name), record(1, 700), u64::from(name));
+    }
+    store.refused(TARGET, &[key(0), key(1)]);
+    let outcome = store.add(TARGET, key(4), record(1, 700), 4);
+    assert_eq!(lost(&outcome.dropped), [(1, 0)]);
+    assert_eq!(owed_in(&store, TARGET, Lane::Refused, 101), [(1, 1)]);
+    assert_eq!(owed_in(&store, TARGET, Lane::Refused, 102), []);
+    assert_eq!(lost(&store.expire(102)), [(1, 1)]);
+    // Set back, the clock makes them no younger.
+    store.refused(TARGET, &[key(2)]);
+    store.add(TARGET, key(6), record(1, 10), 0);
+    assert_eq!(lost(&store.expire(101)), [(1, 2), (1, 3), (1, 4), (1, 6)]);
 }
 
 #[test]
@@ -242,7 +331,10 @@ fn tombstones_are_owed_like_values() {
         ..record(2, 0)
     };
     store.add(TARGET, key(1), tombstone.clone(), 0);
-    assert_eq!(store.take_batch(TARGET, 0, 0), [(key(1), tombstone)]);
+    assert_eq!(
+        store.take_batch(TARGET, Lane::Fresh, 0, 0),
+        [(key(1), tombstone)]
+    );
     assert_eq!(store.stats(0).bytes, HINT_OVERHEAD_BYTES + 1);
 }
 
@@ -262,6 +354,7 @@ struct ModelHint {
     record: Record,
     since: (u64, u64),
     changed: (u64, u64),
+    is_refused: bool,
 }
 
 impl Model {
@@ -294,13 +387,16 @@ impl Model {
             let changed = (now, self.changes);
             if let Some(at) = at {
                 self.drops.superseded += 1;
-                let since = self.hints[at].since;
+                let ModelHint {
+                    since, is_refused, ..
+                } = self.hints[at];
                 self.hints[at] = ModelHint {
                     target,
                     key: name,
                     record,
                     since,
                     changed,
+                    is_refused,
                 };
             } else {
                 self.hints.push(ModelHint {
@@ -309,6 +405,7 @@ impl Model {
                     record,
                     since: changed,
                     changed,
+                    is_refused: false,
                 });
             }
             while self.bytes(|other| other == target) > LIMITS.target_bytes_max {
@@ -325,6 +422,7 @@ impl Model {
             if (hint.target, hint.key) == (target, name) && hint.record.version > version(confirmed)
             {
                 hint.since = hint.changed;
+                hint.is_refused = false;
             }
         }
         let before = self.hints.len();
@@ -341,12 +439,19 @@ impl Model {
         self.drops.expired += (before - self.hints.len()) as u64;
     }
 
+    fn refuse(&mut self, target: u64, name: u8) {
+        let hints = self.hints.iter_mut();
+        hints
+            .filter(|hint| (hint.target, hint.key) == (target, name))
+            .for_each(|hint| hint.is_refused = true);
+    }
+
     fn owed(&self, target: u64) -> Vec<(u8, u64)> {
-        let mut hints: Vec<_> = self
-            .hints
-            .iter()
-            .filter(|hint| hint.target == target)
-            .collect();
+        self.owed_if(|hint| hint.target == target)
+    }
+
+    fn owed_if(&self, concerned: impl Fn(&ModelHint) -> bool) -> Vec<(u8, u64)> {
+        let mut hints: Vec<_> = self.hints.iter().filter(|hint| concerned(hint)).collect();
         hints.sort_by_key(|hint| hint.since);
         hints
             .iter()
@@ -368,12 +473,17 @@ enum Step {
         name: u8,
         version: u64,
     },
+    Refuse {
+        target: u64,
+        name: u8,
+    },
     Expire,
     Gone {
         target: u64,
     },
     Moved {
         target: u64,
+        count_max: usize,
     },
     Wait {
         millis: u64,
@@ -392,6 +502,8 @@ fn any_step() -> impl Strategy<Value = Step> {
             length,
         },
     );
+    let refuse =
+        (target.clone(), name.clone()).prop_map(|(target, name)| Step::Refuse { target, name });
     let confirm =
         (target.clone(), name, 0..50_u64).prop_map(|(target, name, version)| Step::Confirm {
             target,
@@ -401,9 +513,10 @@ fn any_step() -> impl Strategy<Value = Step> {
     prop_oneof![
         20 => add,
         5 => confirm,
+        5 => refuse,
         2 => Just(Step::Expire),
         1 => target.clone().prop_map(|target| Step::Gone { target }),
-        1 => target.prop_map(|target| Step::Moved { target }),
+        1 => (target, 0..8_usize).prop_map(|(target, count_max)| Step::Moved { target, count_max }),
         4 => (0..60_u64).prop_map(|millis| Step::Wait { millis }),
     ]
 }
@@ -432,6 +545,10 @@ proptest! {
                     store.delivered(NodeId(target), &[(key(name), version(confirmed))]);
                     model.confirm(target, name, confirmed);
                 }
+                Step::Refuse { target, name } => {
+                    store.refused(NodeId(target), &[key(name)]);
+                    model.refuse(target, name);
+                }
                 Step::Expire => {
                     let before = model.drops.expired;
                     model.expire(now);
@@ -444,19 +561,30 @@ proptest! {
                     model.hints.retain(|hint| hint.target != target);
                     model.drops.target_gone += count as u64;
                 }
-                Step::Moved { target } => {
-                    let drained: Vec<_> = store.drain_target(NodeId(target)).iter().map(|hint| {
+                Step::Moved { target, count_max } => {
+                    let drained: Vec<_> = store.drain_target(NodeId(target), count_max).iter().map(|hint| {
                         (hint.key.bytes()[0], hint.record.version.stamp.raw())
                     }).collect();
-                    prop_assert_eq!(&drained, &model.owed(target));
-                    model.hints.retain(|hint| hint.target != target);
+                    let oldest: Vec<_> = model.owed(target).into_iter().take(count_max).collect();
+                    prop_assert_eq!(&drained, &oldest);
+                    model.hints.retain(|hint| {
+                        let version = hint.record.version.stamp.raw();
+                        hint.target != target || !drained.contains(&(hint.key, version))
+                    });
                     moved += drained.len() as u64;
                 }
                 Step::Wait { millis } => now += millis,
             }
             // At time 0 nothing is past the window, so that a batch shows all.
             for target in 1..4 {
-                prop_assert_eq!(owed(&store, NodeId(target), 0), model.owed(target));
+                let fresh = model.owed_if(|hint| hint.target == target && !hint.is_refused);
+                prop_assert_eq!(owed(&store, NodeId(target), 0), fresh);
+                // In what order they are tried depends on what was refused when.
+                let mut refused = owed_in(&store, NodeId(target), Lane::Refused, 0);
+                refused.sort_unstable();
+                let mut expected = model.owed_if(|hint| hint.target == target && hint.is_refused);
+                expected.sort_unstable();
+                prop_assert_eq!(refused, expected);
             }
             let stats = store.stats(now);
             prop_assert_eq!(stats.bytes, model.bytes(|_| true));

@@ -278,6 +278,7 @@ fn disagree(history: &mut History, dice: &mut Dice) -> Option<()> {
                 node,
                 members: 1,
                 ring,
+                ring_members: Vec::new(),
             },
         });
     }

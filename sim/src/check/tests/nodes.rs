@@ -71,6 +71,30 @@ fn an_owner_may_lack_what_expired_or_was_evicted_but_not_hold_something_older() 
 }
 
 #[test]
+fn an_expired_value_that_leaves_no_trace_lets_an_older_one_stay_elsewhere() {
+    let story = |newer| {
+        Story::new()
+            .then(10, 15, set('a').ok(1))
+            .then(20, 25, newer)
+            .mark(100, healed())
+            .holds(70_000, 0, 'a', 1)
+            .copy(70_000, 1, Held::Nothing)
+    };
+    let mut traceless = Promises::full();
+    traceless.gone_leaves_a_trace = false;
+    story(set('b').lives(1000).ok(2)).is_kept_by(&traceless);
+    story(set('b').lives(1000).ok(2)).breaks(Invariant::Convergence);
+    // What is older than what is left does not explain it.
+    let older = Story::new()
+        .then(10, 15, set('b').lives(1000).ok(1))
+        .then(20, 25, set('a').ok(2))
+        .mark(100, healed())
+        .holds(70_000, 0, 'a', 2)
+        .copy(70_000, 1, Held::Nothing);
+    older.breaks(Invariant::Convergence);
+}
+
+#[test]
 fn an_owner_may_lack_a_tombstone_that_may_be_forgotten() {
     let story = |life: u64| {
         Story::new()
@@ -128,6 +152,7 @@ fn sees(node: u32, members: u64, ring: u64) -> Event {
         node,
         members,
         ring,
+        ring_members: Vec::new(),
     }
 }
 
@@ -157,6 +182,47 @@ fn nodes_that_disagree_long_after_a_heal_break_membership_agreement() {
         .mark(20_001, fault)
         .mark(20_002, sees(1, 2, 2))
         .is_kept();
+}
+
+#[test]
+fn a_ring_that_names_who_left_clean_breaks_membership_agreement() {
+    let names = |at, members: &[u32]| {
+        let event = Event::Membership {
+            node: 0,
+            members: 1,
+            ring: 1,
+            ring_members: members.to_vec(),
+        };
+        move |story: Story| story.mark(at, event)
+    };
+    let drained = |is_clean| Event::Drained { node: 2, is_clean };
+    let left = |is_clean| Story::new().mark(40, drained(is_clean));
+    let healed = |story: Story| story.mark(100, healed());
+    names(20_000, &[0, 1, 2])(healed(left(true))).breaks(Invariant::MembershipAgreement);
+    names(20_000, &[0, 1])(healed(left(true))).is_kept();
+    // It said that nobody may have heard.
+    names(20_000, &[0, 1, 2])(healed(left(false))).is_kept();
+    // There is still time.
+    names(10_100, &[0, 1, 2])(healed(left(true))).is_kept();
+    names(10_101, &[0, 1, 2])(healed(left(true))).breaks(Invariant::MembershipAgreement);
+    // It is back, or who knew of it may have lost its memory.
+    let back = Event::Boot {
+        node: 2,
+        boot_id: 9,
+    };
+    let other = Event::Boot {
+        node: 1,
+        boot_id: 9,
+    };
+    let crash = Event::Crash { node: 1 };
+    names(20_000, &[0, 1, 2])(healed(left(true).mark(50, back))).is_kept();
+    names(20_000, &[0, 1, 2])(healed(left(true).mark(50, crash.clone()))).is_kept();
+    let before = Story::new().mark(30, crash).mark(35, other);
+    names(20_000, &[0, 1, 2])(healed(before.mark(40, drained(true))))
+        .breaks(Invariant::MembershipAgreement);
+    // Once is enough.
+    let twice = names(20_000, &[0, 1, 2])(healed(left(true)));
+    names(20_001, &[0, 1, 2])(twice).breaks(Invariant::MembershipAgreement);
 }
 
 #[test]

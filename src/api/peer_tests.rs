@@ -1,0 +1,155 @@
+use peer_server::Peer as _;
+use shard_cache_membership::identity::{BootId, NodeId};
+
+use super::*;
+use crate::{
+    clock::Monotonic,
+    handoff::{HintLimits, OwedHints, RingCell, test_peers::gates_of},
+    key::Key,
+    ring::{Bootstrap, Ring, RingMember, Shape, slot::Quorums, table::SlotTable},
+    store::{Body, Form, Limits, Lookup, Record, Store, Value},
+    version::{DRIFT_MAX_MILLIS, Version},
+};
+
+const NODE: NodeId = NodeId(1);
+const BOOT: BootId = BootId(11);
+const QUORUMS: Quorums = Quorums {
+    replication_factor: 3,
+    write_quorum: 2,
+};
+const NOW_MILLIS: u64 = 1_000_000;
+
+/// Time that stands still.
+struct StillClock;
+
+impl Clock for StillClock {
+    fn monotonic(&self) -> Monotonic {
+        Duration::from_secs(1)
+    }
+
+    fn wall_millis(&self) -> u64 {
+        NOW_MILLIS
+    }
+
+    fn sleep(&self, _duration: Duration) -> BoxFuture<()> {
+        Box::pin(std::future::pending())
+    }
+}
+
+/// A node that knows nobody.
+struct Alone;
+
+impl PeerDesk for Alone {
+    fn push_pull(&self, offer: PushPull) -> BoxFuture<Result<PushPull, String>> {
+        Box::pin(std::future::ready(Ok(offer)))
+    }
+
+    fn encoded_report(&self) -> Bytes {
+        Bytes::new()
+    }
+
+    fn boot(&self) -> u64 {
+        BOOT.0
+    }
+}
+
+fn ring() -> Ring {
+    let shape = Shape {
+        slots: 16,
+        replication_factor: 3,
+    };
+    let bootstrap = Bootstrap {
+        formed_millis: 1,
+        former: BOOT,
+    };
+    let own = RingMember {
+        node_id: NODE,
+        boot_id: BOOT,
+    };
+    Ring::build(shape, bootstrap, vec![own])
+}
+
+fn api(store: &Arc<Store>, ring: &Ring) -> PeerApi {
+    let hybrid = Arc::new(HybridClock::new());
+    let own = RingMember {
+        node_id: NODE,
+        boot_id: BOOT,
+    };
+    let replica = Replica::new(Arc::clone(store), Arc::clone(&hybrid), gates_of(ring, own));
+    let metrics = Arc::new(Metrics::new());
+    let hints = OwedHints::new(
+        HintLimits {
+            target_bytes_max: 1 << 20,
+            total_bytes_max: 1 << 20,
+            window_millis: 1 << 40,
+        },
+        Arc::new(StillClock),
+        Arc::clone(&metrics),
+    );
+    let table = SlotTable::new(ring.shape().slots, own, QUORUMS);
+    let slots = Slots::new(
+        table,
+        RingCell::new(ring.shape().slots),
+        Arc::clone(store),
+        Arc::new(hints),
+        Arc::clone(&metrics),
+    );
+    PeerApi {
+        parts: Arc::new(PeerParts {
+            replica: Arc::new(replica),
+            slots: Arc::new(slots),
+            desk: Arc::new(Alone),
+            clock: Arc::new(StillClock),
+            hybrid,
+            metrics,
+            cluster_id: String::new(),
+            parameters: String::new(),
+        }),
+    }
+}
+
+fn key(name: &'static str) -> Key {
+    Key::new(Bytes::from_static(name.as_bytes()))
+}
+
+fn stamped(millis: u64) -> Record {
+    Record {
+        version: Version::new(Stamp::new(millis, 0), 7),
+        expires_at: None,
+        body: Body::Value(Value {
+            bytes: Bytes::from_static(b"value"),
+            form: Form::Bytes,
+        }),
+    }
+}
+
+#[tokio::test]
+async fn a_delivery_is_taken_but_for_what_is_stamped_too_far_ahead_which_the_answer_names() {
+    let store = Arc::new(Store::new(Limits {
+        capacity_entries: 100,
+        memory_bytes: 1 << 20,
+        tombstone_bytes: 1 << 20,
+        tombstone_life_millis: 1 << 40,
+        slots: 16,
+    }));
+    let ring = ring();
+    let root = ring.root();
+    let api = api(&store, &ring);
+    let latest = NOW_MILLIS + DRIFT_MAX_MILLIS;
+    let batch = [
+        (key("first"), stamped(latest)),
+        (key("ahead"), stamped(latest + 1)),
+        (key("last"), stamped(1)),
+        (key("far ahead"), stamped(latest + 60_000)),
+    ];
+    let request = peer::DeliverRequest {
+        root,
+        records: records::encode(&batch).unwrap(),
+        ..Default::default()
+    };
+    let answer = api.deliver(Request::new(request)).await.unwrap();
+    assert_eq!(answer.get_ref().refused, [1, 3]);
+    assert_eq!(api.parts.metrics.hlc_rejected.get(), 2);
+    let is_held = |(key, _): &(Key, Record)| matches!(store.peek(key, NOW_MILLIS), Lookup::Hit(_));
+    assert_eq!(batch.each_ref().map(is_held), [true, false, true, false]);
+}
