@@ -76,7 +76,8 @@ fn one_link_that_is_cut_costs_a_few_seconds() {
     // The others tell the one behind the cut.
     let faults = "  - {at: 10s, kind: cut, nodes: [3, 4], for: 60s}\n  - {at: 15s, kind: leave, nodes: [4]}\n";
     let (took, is_clean) = left("link", READS, faults)[&4];
-    assert!(is_clean && took > 6.0 && took < 9.0, "{took}");
+    // A question to the one behind the cut ends after two seconds; only then another one says that all have taken over.
+    assert!(is_clean && took > 6.0 && took < 14.0, "{took}");
 }
 
 #[test]
