@@ -6,7 +6,12 @@ use std::{
     time::Duration,
 };
 
-use shard_cache_membership::{agent::Parting, driver::LEAVE_LINGER, identity::NodeId};
+use shard_cache_membership::{
+    agent::Parting,
+    driver::LEAVE_LINGER,
+    identity::NodeId,
+    record::{NodeRecord, Phase},
+};
 
 use super::Node;
 use crate::{clock::Monotonic, transport::PeerTransport as _};
@@ -146,8 +151,21 @@ impl Node {
             // A write whose slow owner has not answered may still become a hint.
             writes: self.core.ledger.under_way(),
             hints: self.hints_owed_to_present(),
-            slots: self.slots().unsettled,
+            slots: if self.somebody_stays() {
+                self.slots().unsettled
+            } else {
+                0
+            },
         }
+    }
+
+    /// Whether any other member is there that does not leave, too: without one nobody can take slots over.
+    fn somebody_stays(&self) -> bool {
+        let view = self.view();
+        view.present().any(|member| {
+            let leaves = |record: &NodeRecord| record.phase == Phase::Leaving;
+            member.node_id != view.own && !member.record.as_deref().is_some_and(leaves)
+        })
     }
 
     fn hints_owed_to_present(&self) -> usize {
