@@ -126,7 +126,8 @@ impl Desk {
                 "{unsettled} slots are not settled, of {wanting} this node has no full copy"
             )),
         };
-        if absent.is_empty() && unlinked.is_empty() && moving.is_none() {
+        // Slots that move are served meanwhile; they are told of where something else is wrong, too.
+        if absent.is_empty() && unlinked.is_empty() {
             return (Condition::Ok, String::new(), true);
         }
         let unserved = self.coordinator.unserved_ratio(&ring);
