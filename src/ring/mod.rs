@@ -18,6 +18,7 @@ use xxhash_rust::xxh3::Xxh3;
 use crate::key::{Key, Slot};
 
 pub mod gates;
+pub mod orders;
 pub mod roster;
 mod score;
 pub mod slot;
