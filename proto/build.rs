@@ -8,6 +8,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     let files = [
         "cache.proto",
         "shardcache/v1/cluster.proto",
+        "shardcache/v1/admin.proto",
         "shardcache/peer/v1/peer.proto",
     ];
     for file in files {

@@ -2,9 +2,12 @@
 //! place that knows every part.
 
 mod addresses;
+mod admin;
+mod departure;
 mod desk;
 mod drain;
 mod keeper;
+mod safety;
 mod traces;
 
 use std::{
@@ -34,6 +37,7 @@ use tokio_util::sync::CancellationToken;
 pub use addresses::Advertised;
 pub use addresses::{AddressError, Addresses};
 use addresses::{Listeners, Sockets};
+use departure::Departure;
 use desk::{Desk, Facts};
 pub use drain::Drained;
 use keeper::{Keeper, KeeperParts};
@@ -138,6 +142,7 @@ pub struct Node {
     membership: Handle,
     coordinator: Arc<Coordinator>,
     draining: Arc<AtomicBool>,
+    departure: Departure,
     drain_timeout: Duration,
     admission: Arc<Admission>,
     leaving: CancellationToken,
@@ -262,6 +267,7 @@ impl Node {
             Keeper::new(parts, Roster::new(roster_config(config), own), own);
         let delivery = core.hint_delivery(&membership, delivery_rng);
         let draining = Arc::new(AtomicBool::new(false));
+        let departure = Departure::new();
         let limits = config.server.limits;
         let admission = Admission::new(limits.max_concurrent_requests, limits.cpu_threshold);
         let desk = Arc::new(Desk {
@@ -279,6 +285,7 @@ impl Node {
             boot: Arc::clone(&core.boot),
             draining: Arc::clone(&draining),
             admission: Arc::clone(&admission),
+            departure: departure.clone(),
             started: clock.monotonic(),
         });
 
@@ -289,6 +296,7 @@ impl Node {
             membership,
             coordinator,
             draining,
+            departure,
             drain_timeout: config.node.drain_timeout,
             admission: Arc::clone(&admission),
             leaving,
@@ -433,7 +441,8 @@ impl Node {
         } else {
             Reflection::Off
         };
-        let (routes, switch) = api::routes(Arc::clone(&edge), reflection).await;
+        let admin = Arc::clone(desk) as Arc<dyn api::AdminActions>;
+        let (routes, switch) = api::routes(Arc::clone(&edge), admin, reflection).await;
         for listener in grpc {
             let (routes, edge) = (routes.clone(), Arc::clone(&edge));
             let stop = self.stop_clients.clone().cancelled_owned();

@@ -9,7 +9,7 @@ use shard_cache_proto::{
     },
     cluster::{
         MembersRequest, MembersResponse, OwnersRequest, OwnersResponse, StatusRequest,
-        StatusResponse, cluster_client::ClusterClient,
+        StatusResponse, admin_client::AdminClient, cluster_client::ClusterClient,
     },
 };
 use tonic::transport::Channel;
@@ -55,9 +55,10 @@ impl Default for ClientOptions {
 #[derive(Clone, Debug)]
 pub struct Client {
     endpoint: String,
-    timeout: Duration,
+    pub(crate) timeout: Duration,
     cache: CacheServiceClient<Channel>,
     cluster: ClusterClient<Channel>,
+    pub(crate) admin: AdminClient<Channel>,
 }
 
 impl Client {
@@ -81,7 +82,8 @@ impl Client {
                 .max_decoding_message_size(bytes_max)
                 .max_encoding_message_size(bytes_max),
             // A report of many nodes may be larger than any value: tonic's own limit, 4 MiB.
-            cluster: ClusterClient::new(channel),
+            cluster: ClusterClient::new(channel.clone()),
+            admin: AdminClient::new(channel),
         })
     }
 
@@ -225,7 +227,7 @@ impl Client {
     }
 
     /// Puts this client's address into an error that does not know it.
-    fn name<T>(&self, result: Result<T, ClientError>) -> Result<T, ClientError> {
+    pub(crate) fn name<T>(&self, result: Result<T, ClientError>) -> Result<T, ClientError> {
         result.map_err(|error| match error {
             ClientError::Unreachable { message, .. } => ClientError::Unreachable {
                 endpoint: self.endpoint.clone(),

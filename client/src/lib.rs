@@ -17,12 +17,14 @@
 //! # }
 //! ```
 
+mod admin;
 mod client;
 mod deadline;
 mod endpoint;
 mod error;
 mod request;
 
+pub use admin::DrainProgresses;
 pub use client::{Client, ClientOptions};
 pub use error::{ClientError, Outcome};
 pub use request::{
@@ -32,5 +34,5 @@ pub use request::{
 
 /// The answer to [`Client::health`].
 pub use shard_cache_proto::cache::HealthResponse;
-/// The messages of `shardcache.v1.Cluster`, which the cluster calls answer with.
+/// The messages of `shardcache.v1.Cluster` and `shardcache.v1.Admin`, which those calls answer with.
 pub use shard_cache_proto::cluster;

@@ -10,7 +10,7 @@ pub mod cache {
     tonic::include_proto!("cache");
 }
 
-/// `shardcache.v1.Cluster`, questions about the cluster.
+/// `shardcache.v1.Cluster` and `shardcache.v1.Admin`: questions about the cluster, and what operators do with nodes.
 pub mod cluster {
     tonic::include_proto!("shardcache.v1");
 }

@@ -1,5 +1,5 @@
-//! The client interface over gRPC: `cache.CacheService`, `shardcache.v1.Cluster`, `grpc.health.v1`
-//! and reflection.
+//! The client interface over gRPC: `cache.CacheService`, `shardcache.v1.Cluster`, `shardcache.v1.Admin`,
+//! `grpc.health.v1` and reflection.
 //!
 //! - [`edge`]: admission and measurement of every request; the HTTP face uses it too.
 //! - [`convert`]: wire types to the coordinator's and back; every check of what a client sends.
@@ -9,6 +9,7 @@
 //! - [`serve`]: the port.
 //! - [`peer`]: what other nodes ask; on a port of its own.
 
+pub mod admin;
 pub mod cache;
 pub mod cluster;
 pub mod convert;
@@ -19,6 +20,7 @@ pub mod serve;
 pub mod status;
 mod traced;
 
+pub use admin::{AdminActions, ForgetRefusal};
 pub use cluster::{ClusterQueries, Condition, NodeHealth};
 pub use convert::{Invalid, Limits};
 pub use edge::Edge;

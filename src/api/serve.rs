@@ -12,7 +12,7 @@ use futures_core::Stream;
 use shard_cache_proto::{
     CLIENT_DESCRIPTOR_SET,
     cache::cache_service_server::{CacheServiceServer, SERVICE_NAME},
-    cluster::cluster_server::ClusterServer,
+    cluster::{admin_server::AdminServer, cluster_server::ClusterServer},
 };
 use tokio::net::{TcpListener, TcpStream};
 use tonic::{
@@ -26,7 +26,12 @@ use tonic_health::{
 };
 use tonic_reflection::server::Builder as ReflectionBuilder;
 
-use super::{cache::CacheApi, cluster::ClusterApi, edge::Edge};
+use super::{
+    admin::{AdminActions, AdminApi},
+    cache::CacheApi,
+    cluster::ClusterApi,
+    edge::Edge,
+};
 use crate::clock::{BoxFuture, Clock};
 
 /// Requests that one connection may have open.
@@ -79,7 +84,11 @@ impl ServingSwitch {
 }
 
 /// The services of the client port, and the switch of its health.
-pub async fn routes(edge: Arc<Edge>, reflection: Reflection) -> (Routes, ServingSwitch) {
+pub async fn routes(
+    edge: Arc<Edge>,
+    admin: Arc<dyn AdminActions>,
+    reflection: Reflection,
+) -> (Routes, ServingSwitch) {
     let switch = ServingSwitch {
         reporter: HealthReporter::new(),
     };
@@ -90,6 +99,7 @@ pub async fn routes(edge: Arc<Edge>, reflection: Reflection) -> (Routes, Serving
     let cache = CacheServiceServer::new(CacheApi::new(edge));
     let mut routes = Routes::new(cache.max_decoding_message_size(message_size_max))
         .add_service(ClusterServer::new(cluster).max_decoding_message_size(message_size_max))
+        .add_service(AdminServer::new(AdminApi::new(admin)))
         .add_service(HealthServer::new(health));
     if reflection == Reflection::On {
         let compiled_in = "the descriptor sets are compiled in";

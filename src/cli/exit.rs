@@ -29,8 +29,8 @@ pub(super) enum Exit {
 }
 
 impl Exit {
-    /// For `serve`, which knows no keys: it ended without having handed everything over.
-    pub(super) const UNSAFE_DRAIN: Self = Self::Absent;
+    /// For `serve` and `node`, which know no keys: something was, or would be, left that is not safe.
+    pub(super) const UNSAFE: Self = Self::Absent;
 }
 
 impl From<Exit> for ExitCode {

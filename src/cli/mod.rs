@@ -14,6 +14,7 @@ mod exit;
 mod get;
 mod healthcheck;
 mod local;
+mod node;
 mod output;
 mod ring;
 mod serve;
@@ -29,7 +30,7 @@ use output::Format;
 
 /// What `--help` says at its end.
 const EXIT_CODES: &str = "\
-Exit codes: 0 ok, 1 failed, 2 usage, 3 key absent (serve: drain was unsafe), 4 unreachable or deadline, \
+Exit codes: 0 ok, 1 failed, 2 usage, 3 key absent (serve, node: not safe), 4 unreachable or deadline, \
 5 quorum not met, 6 degraded, 7 configuration invalid.
 
 Without a command a node is run: `shard-cache -grpc-port=8080 -http-port=8081` is `shard-cache serve ...`.";
@@ -52,6 +53,8 @@ enum Command {
     Del(del::DelArguments),
     #[command(subcommand)]
     Cluster(cluster::ClusterCommand),
+    #[command(subcommand)]
+    Node(node::NodeCommand),
     #[command(subcommand)]
     Ring(ring::RingCommand),
     #[command(subcommand)]
@@ -96,6 +99,7 @@ impl Command {
             Self::Set(arguments) => set::run(&arguments),
             Self::Del(arguments) => del::run(&arguments),
             Self::Cluster(command) => cluster::run(&command),
+            Self::Node(command) => node::run(&command),
             Self::Ring(command) => ring::run(&command),
             Self::Config(command) => config::run(command),
             Self::Healthcheck(arguments) => healthcheck::run(&arguments),
@@ -112,6 +116,7 @@ impl Command {
             Self::Set(arguments) => arguments.format(),
             Self::Del(arguments) => arguments.format(),
             Self::Cluster(command) => command.format(),
+            Self::Node(command) => command.format(),
             Self::Ring(command) => command.format(),
             Self::Config(command) => command.format(),
             Self::Version(arguments) => arguments.format(),

@@ -103,6 +103,13 @@ pub(super) fn note(text: &str) {
     let _ = writeln!(io::stderr().lock(), "{text}");
 }
 
+/// A line about work that goes on, for people who watch: on a terminal only.
+pub(super) fn progress(text: &str) {
+    if io::stderr().is_terminal() {
+        note(text);
+    }
+}
+
 /// Whether diagnostics may be coloured: on a terminal, unless `NO_COLOR` is set.
 fn colours() -> bool {
     io::stderr().is_terminal() && environment::variable("NO_COLOR").is_none()

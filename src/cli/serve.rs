@@ -185,7 +185,11 @@ async fn serve(config: Config, print_addresses: bool) -> Result<Exit, Failure> {
     if print_addresses {
         output::write_line(&addresses_line(addresses))?;
     }
-    stop.next().await;
+    tokio::select! {
+        biased;
+        () = stop.next() => {}
+        () = node.drain_wanted() => {}
+    }
     let drained = tokio::select! {
         biased;
         () = stop.next() => Drained::Unsafe { reason: "a second signal cut it short".to_owned() },
@@ -195,7 +199,7 @@ async fn serve(config: Config, print_addresses: bool) -> Result<Exit, Failure> {
         Drained::Clean => Ok(Exit::Ok),
         Drained::Unsafe { reason } => {
             tracing::warn!(%reason, "drain was unsafe");
-            Ok(Exit::UNSAFE_DRAIN)
+            Ok(Exit::UNSAFE)
         }
     }
 }

@@ -26,7 +26,10 @@ use crate::{
     coordinator::Coordinator,
     handoff::{OwedHints, RingCell, slots::Slots},
     key::Key,
-    node::keeper::{KeeperDesk, take_state},
+    node::{
+        departure::Departure,
+        keeper::{KeeperDesk, take_state},
+    },
     overload::Admission,
     ring::{Ring, RingMember},
     store::Store,
@@ -68,11 +71,12 @@ pub(super) struct Desk {
     pub(super) boot: Arc<AtomicU64>,
     pub(super) draining: Arc<AtomicBool>,
     pub(super) admission: Arc<Admission>,
+    pub(super) departure: Departure,
     pub(super) started: Monotonic,
 }
 
 impl Desk {
-    fn view(&self) -> Arc<View> {
+    pub(super) fn view(&self) -> Arc<View> {
         self.membership.view().borrow().clone()
     }
 
@@ -292,6 +296,7 @@ impl ClusterQueries for Desk {
         let health = self.health();
         let stats = self.store.stats();
         let hints = self.hints.stats();
+        let slots = self.slots.counts();
         pb::NodeReport {
             status: health.condition.as_str().to_owned(),
             version: health.version.to_owned(),
@@ -312,6 +317,8 @@ impl ClusterQueries for Desk {
             hits_total: self.metrics.lookups.get(Lookup::Hit).get(),
             misses_total: self.metrics.lookups.get(Lookup::Miss).get(),
             evictions_total: stats.evictions_capacity + stats.evictions_memory,
+            slots_unsettled: slots.unsettled as u64,
+            slots_wanting: slots.wanting as u64,
         }
     }
 
@@ -476,12 +483,12 @@ fn view_hash(view: &View) -> u64 {
     hash.digest()
 }
 
-fn is_present(view: &View, wanted: RingMember) -> bool {
+pub(super) fn is_present(view: &View, wanted: RingMember) -> bool {
     view.member(wanted.node_id)
         .is_some_and(|member| member.liveness.is_present() && member.boot_id == wanted.boot_id)
 }
 
-fn name_of(view: &View, node_id: NodeId) -> String {
+pub(super) fn name_of(view: &View, node_id: NodeId) -> String {
     let record = view
         .member(node_id)
         .and_then(|member| member.record.as_deref());

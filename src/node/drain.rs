@@ -9,9 +9,11 @@ use std::{
 use shard_cache_membership::{
     agent::Parting,
     driver::LEAVE_LINGER,
+    handle::CommandError,
     identity::NodeId,
     record::{NodeRecord, Phase},
 };
+use shard_cache_proto::cluster::DrainProgress;
 
 use super::Node;
 use crate::{clock::Monotonic, transport::PeerTransport as _};
@@ -20,6 +22,8 @@ use crate::{clock::Monotonic, transport::PeerTransport as _};
 const DRAIN_NOTICE: Duration = Duration::from_secs(1);
 /// How long connections may take to end when all requests have.
 const DRAIN_CONNECTIONS_TIMEOUT: Duration = Duration::from_secs(1);
+/// How long callers may take to hear that the drain is over.
+const LAST_WORD_TIMEOUT: Duration = Duration::from_millis(250);
 /// How often a leaving node looks whether its requests and hints are done.
 const SETTLE_INTERVAL: Duration = Duration::from_millis(50);
 /// What is left of the drain timeout for leaving gossip and closing once requests and hints had their time.
@@ -39,6 +43,17 @@ struct Left {
 impl Left {
     const fn is_nothing(self) -> bool {
         self.requests == 0 && self.writes == 0 && self.hints == 0 && self.slots == 0
+    }
+
+    const fn progress(self) -> DrainProgress {
+        DrainProgress {
+            requests: self.requests as u64,
+            exchanges: self.writes as u64,
+            hints: self.hints as u64,
+            slots: self.slots as u64,
+            done: false,
+            reason: String::new(),
+        }
     }
 }
 
@@ -71,6 +86,11 @@ pub enum Drained {
 }
 
 impl Node {
+    /// Waits until an operator has asked for the node to leave; [`drain`](Self::drain) it then. Cancel-safe.
+    pub async fn drain_wanted(&self) {
+        self.departure.wanted().await;
+    }
+
     /// Leaves in order: tells the others, stops taking requests, finishes those under way, hands over hints, waits until
     /// the others know, leaves gossip, closes; all within `node.drain_timeout`. Traces are exported last, for a bounded
     /// time of their own.
@@ -87,6 +107,8 @@ impl Node {
                 reason: format!("not done within {:?}: {}", self.drain_timeout, self.left()),
             },
         };
+        // Who asked before `leave` came to its end has been told; this is for those of a drain that was cut short.
+        self.last_word(&drained).await;
         self.traces.stop(&*clock).await;
         drained
     }
@@ -101,6 +123,8 @@ impl Node {
         let left = self.settle(settle_deadline).await;
         let within = settle_deadline.saturating_sub(self.core.clock.monotonic());
         let parted = self.membership.leave(within).await;
+        let drained = drained(left, parted);
+        self.last_word(&drained).await;
         self.stop_peers.cancel();
         self.core.transport.close();
         tokio::select! {
@@ -111,21 +135,25 @@ impl Node {
             }
         }
         self.membership.shutdown().await;
-        let unfinished = (!left.is_nothing()).then(|| format!("not done in time: {left}"));
-        let unheard = match parted {
-            Ok(Parting::Heard) => None,
-            Ok(Parting::Unheard { members }) => Some(format!(
-                "none of {members} other members has shown that it knows that this node leaves; they may keep it in the \
-                 ring as an owner that is down, until it is back"
-            )),
-            Err(error) => Some(format!("gossip was not left: {error}")),
+        drained
+    }
+
+    /// Tells those who asked for the drain that it is over, while their connections still stand.
+    async fn last_word(&self, drained: &Drained) {
+        let reason = match drained {
+            Drained::Clean => String::new(),
+            Drained::Unsafe { reason } => reason.clone(),
         };
-        let reasons: Vec<String> = unfinished.into_iter().chain(unheard).collect();
-        if reasons.is_empty() {
-            Drained::Clean
-        } else {
-            let reason = reasons.join("; ");
-            Drained::Unsafe { reason }
+        let progress = DrainProgress {
+            done: true,
+            reason,
+            ..self.left().progress()
+        };
+        self.departure.tell(progress);
+        tokio::select! {
+            biased;
+            () = self.departure.heard() => {}
+            () = self.core.clock.sleep(LAST_WORD_TIMEOUT) => {}
         }
     }
 
@@ -137,6 +165,7 @@ impl Node {
         let mut clear = false;
         loop {
             let left = self.left();
+            self.departure.tell(left.progress());
             if (clear && left.is_nothing()) || self.core.clock.monotonic() >= deadline {
                 return left;
             }
@@ -177,5 +206,25 @@ impl Node {
         let stats = self.core.hints.stats();
         let owed = stats.targets.iter().filter(|target| present(target.target));
         owed.map(|target| target.pending).sum()
+    }
+}
+
+/// What a drain came to.
+fn drained(left: Left, parted: Result<Parting, CommandError>) -> Drained {
+    let unfinished = (!left.is_nothing()).then(|| format!("not done in time: {left}"));
+    let unheard = match parted {
+        Ok(Parting::Heard) => None,
+        Ok(Parting::Unheard { members }) => Some(format!(
+            "none of {members} other members has shown that it knows that this node leaves; they may keep it in the \
+             ring as an owner that is down, until it is back"
+        )),
+        Err(error) => Some(format!("gossip was not left: {error}")),
+    };
+    let reasons: Vec<String> = unfinished.into_iter().chain(unheard).collect();
+    if reasons.is_empty() {
+        Drained::Clean
+    } else {
+        let reason = reasons.join("; ");
+        Drained::Unsafe { reason }
     }
 }

@@ -171,6 +171,40 @@ async fn a_lost_quorum_is_told_by_the_exit_code_and_degraded_service_is_opt_in()
 }
 
 #[tokio::test]
+async fn a_node_says_whether_it_may_stop_and_leaves_when_it_is_told_to() {
+    let mut cluster = Cluster::start(3, Options::default(), Room::shared().await).await;
+    let at = endpoints(&cluster);
+    let safe = run(&[
+        "node",
+        "safe-to-stop",
+        "--wait",
+        "20s",
+        "--endpoint",
+        &at[0],
+    ])
+    .await;
+    assert_eq!(safe.code, 0, "{safe:?}");
+    assert!(safe.stdout.contains("n1 is safe to stop"), "{safe:?}");
+
+    cluster[1].freeze();
+    let frozen = run(&["node", "safe-to-stop", "--endpoint", &at[0]]).await;
+    assert_eq!(frozen.code, 3, "{frozen:?}");
+    assert!(frozen.stdout.contains("n2 did not say"), "{frozen:?}");
+    cluster[1].thaw();
+    cluster.wait_until_safe().await;
+
+    let set = run(&["set", "k", "v", "--endpoint", &at[0]]).await;
+    assert_eq!(set.code, 0, "{set:?}");
+    let drained = run(&["node", "drain", "--endpoint", &at[2], "-o", "json"]).await;
+    assert_eq!(drained.code, 0, "{drained:?}");
+    assert!(drained.stdout.contains("\"safe\": true"), "{drained:?}");
+    let status = cluster[2].ended(PATIENCE).await;
+    assert_eq!(status.code(), Some(0));
+    let get = run(&["get", "k", "--endpoint", &at[1]]).await;
+    assert_eq!(get.code, 0, "{get:?}");
+}
+
+#[tokio::test]
 async fn a_bad_configuration_is_refused_with_line_and_column() {
     let file = scratch_file("bad.yaml");
     let name = file.to_str().expect("a path that is text");

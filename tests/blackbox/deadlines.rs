@@ -51,6 +51,7 @@ async fn the_callers_deadline_holds_when_the_owners_do_not_answer() {
         .setting("server.gossip.profile", "wan");
     let cluster = Cluster::start(3, options, Room::alone().await).await;
     let client = cluster.client(0).await;
+    cluster.wait_until_safe().await;
     cluster[1].freeze();
     cluster[2].freeze();
     let call = CallOptions {

@@ -53,7 +53,7 @@ async fn restarting_one_node_after_another_keeps_every_key() {
     for node in [1, 2, 0, 1, 2] {
         cluster[node].kill9();
         cluster[node].restart().await;
-        cluster.wait_until_ready().await;
+        cluster.wait_until_safe().await;
     }
     // What the last restarts copied is all that is left of the keys without this node.
     cluster[0].kill9();
@@ -99,7 +99,7 @@ async fn without_an_owner_that_is_merely_down_a_restarted_one_makes_no_quorum() 
     )
     .await;
     cluster[2].thaw();
-    cluster.wait_until_ready().await;
+    cluster.wait_until_safe().await;
     cluster[0].kill9();
     assert_keys(&cluster, &[1, 2]).await;
 }

@@ -40,7 +40,7 @@ async fn the_seed_comes_back_empty_and_every_acknowledged_write_has_two_copies()
     let written = cluster
         .sum(&[1, 2], "shardcache_hints_written_total", &[])
         .await;
-    cluster.wait_until_ready().await;
+    cluster.wait_until_safe().await;
 
     // Two copies: the loss of yet another node costs nothing. Read before anything is read at all, because reading
     // repairs.

@@ -69,6 +69,23 @@ impl Cluster {
         until("all nodes agree", deadline, async || self.agree().await).await;
     }
 
+    /// Waits until every node says that it may be lost without the loss of anything acknowledged.
+    pub(crate) async fn wait_until_safe(&self) {
+        until("all nodes are safe to stop", PATIENCE, async || {
+            self.agree().await?;
+            for node in &self.nodes {
+                let client = node.client().await;
+                let answer = client.safe_to_stop().await;
+                let answer = answer.map_err(|error| error.to_string())?;
+                if !answer.safe {
+                    return Err(format!("{}: {:?}", answer.node, answer.reasons));
+                }
+            }
+            Ok(())
+        })
+        .await;
+    }
+
     async fn agree(&self) -> Result<(), String> {
         let names: BTreeSet<&str> = self.nodes.iter().map(NodeProcess::name).collect();
         let mut rings = BTreeSet::new();

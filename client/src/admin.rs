@@ -1,0 +1,73 @@
+//! What operators do with nodes.
+
+use shard_cache_proto::cluster::{
+    DrainProgress, DrainRequest, ForgetRequest, ForgetResponse, SafeToStopRequest,
+    SafeToStopResponse,
+};
+use tonic::Streaming;
+
+use crate::{
+    client::Client,
+    deadline::{bounded, request},
+    error::ClientError,
+};
+
+impl Client {
+    /// Whether the node may stop, or be lost, without the loss of anything acknowledged, and why not.
+    ///
+    /// # Errors
+    /// See [`ClientError`].
+    pub async fn safe_to_stop(&self) -> Result<SafeToStopResponse, ClientError> {
+        let mut admin = self.admin.clone();
+        let call = admin.safe_to_stop(request(SafeToStopRequest {}, self.timeout));
+        self.name(bounded(self.timeout, call).await)
+    }
+
+    /// Has the node leave in order and end. Returns once the node has begun; how far it is follows. Dropping that, or
+    /// this future, does not end the drain. The node carries it out for callers on its own machine only.
+    ///
+    /// # Errors
+    /// See [`ClientError`].
+    pub async fn drain(&self) -> Result<DrainProgresses, ClientError> {
+        let mut admin = self.admin.clone();
+        // The stream goes on for as long as the drain does: no deadline of the whole call.
+        let call = admin.drain(DrainRequest {});
+        let stream = self.name(bounded(self.timeout, call).await)?;
+        Ok(DrainProgresses {
+            stream,
+            client: self.clone(),
+        })
+    }
+
+    /// Declares a member gone for good, by its name or id. The node carries it out for callers on its own machine only.
+    ///
+    /// # Errors
+    /// See [`ClientError`].
+    pub async fn forget(&self, node: &str) -> Result<ForgetResponse, ClientError> {
+        let mut admin = self.admin.clone();
+        let message = ForgetRequest {
+            node: node.to_owned(),
+        };
+        let call = admin.forget(request(message, self.timeout));
+        self.name(bounded(self.timeout, call).await)
+    }
+}
+
+/// How far a drain is, as the node tells it.
+#[derive(Debug)]
+pub struct DrainProgresses {
+    stream: Streaming<DrainProgress>,
+    client: Client,
+}
+
+impl DrainProgresses {
+    /// The next news; `None` when there are no more. The last one says that the drain is done. Cancel-safe.
+    ///
+    /// # Errors
+    /// See [`ClientError`]: the connection broke. The node goes on leaving.
+    pub async fn next(&mut self) -> Result<Option<DrainProgress>, ClientError> {
+        let told = self.stream.message().await;
+        self.client
+            .name(told.map_err(|status| ClientError::from_status(status, self.client.timeout)))
+    }
+}

@@ -1,0 +1,162 @@
+//! `shardcache.v1.Admin`: what operators do with the asked node, and what the node has to answer for it.
+
+use std::{net::SocketAddr, pin::Pin, sync::Arc};
+
+use futures_core::Stream;
+use futures_util::stream;
+use shard_cache_proto::cluster::{
+    DrainProgress, DrainRequest, ForgetRequest, ForgetResponse, SafeToStopRequest,
+    SafeToStopResponse, admin_server::Admin,
+};
+use tokio::sync::watch;
+use tonic::{Code, Request, Response, Status};
+
+use crate::clock::BoxFuture;
+
+/// What only the whole node can do; the node implements it.
+pub trait AdminActions: Send + Sync + 'static {
+    /// Whether the node may stop without the loss of anything acknowledged, and why not: by the reports of all members,
+    /// gathered within a bounded time.
+    fn safe_to_stop(&self) -> BoxFuture<SafeToStopResponse>;
+
+    /// Has the node leave and end, if it does not already. How far it is; the last value is done.
+    fn drain(&self) -> watch::Receiver<DrainProgress>;
+
+    /// Declares a member gone for good and tells the others.
+    fn forget(&self, node: &str) -> BoxFuture<Result<ForgetResponse, ForgetRefusal>>;
+}
+
+/// Why a member was not forgotten. Nothing was changed.
+#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
+pub enum ForgetRefusal {
+    /// No member has this name or id.
+    #[error("no member is called `{node}`: `cluster members` lists them")]
+    NoMember {
+        /// As it was asked for.
+        node: String,
+    },
+    /// It is there: a node that lives leaves by draining.
+    #[error(
+        "{node} is {liveness}, not down: drain it instead, or stop it and wait until it is seen down"
+    )]
+    NotDown {
+        /// Its name.
+        node: String,
+        /// What it is instead.
+        liveness: &'static str,
+    },
+    /// The ring would have no member left.
+    #[error("{node} is the only member of the ring")]
+    OnlyMember {
+        /// Its name.
+        node: String,
+    },
+    /// The node stops or has no ring.
+    #[error("this node has no ring from which {node} could be removed")]
+    NoRing {
+        /// Its name.
+        node: String,
+    },
+}
+
+impl From<ForgetRefusal> for Status {
+    fn from(refusal: ForgetRefusal) -> Self {
+        let code = match refusal {
+            ForgetRefusal::NoMember { .. } => Code::NotFound,
+            ForgetRefusal::NotDown { .. }
+            | ForgetRefusal::OnlyMember { .. }
+            | ForgetRefusal::NoRing { .. } => Code::FailedPrecondition,
+        };
+        Self::new(code, refusal.to_string())
+    }
+}
+
+/// The admin service.
+#[derive(Clone)]
+pub struct AdminApi {
+    actions: Arc<dyn AdminActions>,
+}
+
+impl AdminApi {
+    /// A service that has `actions` done.
+    #[must_use]
+    pub fn new(actions: Arc<dyn AdminActions>) -> Self {
+        Self { actions }
+    }
+}
+
+#[tonic::async_trait]
+impl Admin for AdminApi {
+    type DrainStream = Pin<Box<dyn Stream<Item = Result<DrainProgress, Status>> + Send>>;
+
+    async fn safe_to_stop(
+        &self,
+        _request: Request<SafeToStopRequest>,
+    ) -> Result<Response<SafeToStopResponse>, Status> {
+        Ok(Response::new(self.actions.safe_to_stop().await))
+    }
+
+    async fn drain(
+        &self,
+        request: Request<DrainRequest>,
+    ) -> Result<Response<Self::DrainStream>, Status> {
+        expect_local(request.remote_addr())?;
+        let mut news = self.actions.drain();
+        news.mark_changed();
+        Ok(Response::new(Box::pin(stream::unfold(Some(news), told))))
+    }
+
+    async fn forget(
+        &self,
+        request: Request<ForgetRequest>,
+    ) -> Result<Response<ForgetResponse>, Status> {
+        expect_local(request.remote_addr())?;
+        let node = request.into_inner().node;
+        Ok(Response::new(self.actions.forget(&node).await?))
+    }
+}
+
+/// The next news of a drain, and who waits for those after it: nobody, once it is over.
+async fn told(
+    news: Option<watch::Receiver<DrainProgress>>,
+) -> Option<(
+    Result<DrainProgress, Status>,
+    Option<watch::Receiver<DrainProgress>>,
+)> {
+    let mut news = news?;
+    news.changed().await.ok()?;
+    let progress = news.borrow_and_update().clone();
+    let rest = (!progress.done).then_some(news);
+    Some((Ok(progress), rest))
+}
+
+/// Whoever changes the cluster has to be on the node's own machine, as long as callers cannot show who they are.
+fn expect_local(caller: Option<SocketAddr>) -> Result<(), Status> {
+    let is_local = caller.is_some_and(|caller| caller.ip().to_canonical().is_loopback());
+    if is_local {
+        return Ok(());
+    }
+    Err(Status::permission_denied(
+        "this changes the cluster: it is for callers on the node's own machine, at a loopback address",
+    ))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_loopback_callers_may_change_anything() {
+        for (caller, may) in [
+            (Some("127.0.0.1:5000"), true),
+            (Some("[::1]:5000"), true),
+            (Some("[::ffff:127.0.0.1]:5000"), true),
+            (Some("10.0.0.7:5000"), false),
+            (Some("[::ffff:10.0.0.7]:5000"), false),
+            (None, false),
+        ] {
+            let address = caller.map(|caller| caller.parse().unwrap());
+            assert_eq!(expect_local(address).is_ok(), may, "{caller:?}");
+        }
+    }
+}

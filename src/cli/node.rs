@@ -1,0 +1,192 @@
+//! `shard-cache node`: what an operator does with one node.
+
+use std::time::Duration;
+
+use clap::{Args, Subcommand};
+use serde_json::json;
+use shard_cache_client::{
+    Client,
+    cluster::{DrainProgress, SafeToStopResponse},
+};
+
+use super::{
+    connection::{ConnectionArguments, block_on},
+    exit::{Exit, Failure},
+    output::{self, Format, OutputArguments},
+};
+use crate::{
+    clock::{Clock, SystemClock},
+    config::parse_duration,
+};
+
+/// Between two questions whether a node is safe to stop.
+const POLL_INTERVAL: Duration = Duration::from_millis(200);
+
+/// One node: may it stop, and have it leave.
+#[derive(Debug, Subcommand)]
+pub(super) enum NodeCommand {
+    SafeToStop(SafeToStopArguments),
+    Drain(DrainArguments),
+}
+
+/// Say whether the asked node may stop, or be lost, without the loss of anything acknowledged: exits with 0 if so, with 3
+/// and the reasons if not.
+#[derive(Debug, Args)]
+pub(super) struct SafeToStopArguments {
+    /// Wait so long for it to become safe.
+    #[arg(
+        long,
+        value_name = "DURATION",
+        default_value = "0s",
+        value_parser = parse_duration,
+        env = "SHARD_CACHE_WAIT"
+    )]
+    wait: Duration,
+    #[command(flatten)]
+    connection: ConnectionArguments,
+    #[command(flatten)]
+    output: OutputArguments,
+}
+
+/// Have the asked node leave in order and end, as SIGTERM does, and wait for that: exits with 0 if everything was handed
+/// over, with 3 if not. For callers on the node's own machine.
+#[derive(Debug, Args)]
+pub(super) struct DrainArguments {
+    #[command(flatten)]
+    connection: ConnectionArguments,
+    #[command(flatten)]
+    output: OutputArguments,
+}
+
+impl NodeCommand {
+    pub(super) const fn format(&self) -> Format {
+        match self {
+            Self::SafeToStop(arguments) => arguments.output.format,
+            Self::Drain(arguments) => arguments.output.format,
+        }
+    }
+}
+
+pub(super) fn run(command: &NodeCommand) -> Result<Exit, Failure> {
+    match command {
+        NodeCommand::SafeToStop(arguments) => safe_to_stop(arguments),
+        NodeCommand::Drain(arguments) => drain(arguments),
+    }
+}
+
+fn safe_to_stop(arguments: &SafeToStopArguments) -> Result<Exit, Failure> {
+    let answer = block_on(async {
+        let client = arguments.connection.connect().await?;
+        wait_until_safe(&client, arguments.wait).await
+    })?;
+    match arguments.output.format {
+        Format::Table => output::write_line(&render(&answer))?,
+        format @ (Format::Json | Format::Jsonl) => {
+            let document = json!({
+                "node": answer.node,
+                "safe": answer.safe,
+                "reasons": answer.reasons,
+            });
+            output::write_json(format, &document)?;
+        }
+    }
+    Ok(if answer.safe { Exit::Ok } else { Exit::UNSAFE })
+}
+
+/// The first answer that says that it is safe, or the last one within the time.
+async fn wait_until_safe(client: &Client, wait: Duration) -> Result<SafeToStopResponse, Failure> {
+    let clock = SystemClock::new();
+    let until = clock.monotonic() + wait;
+    loop {
+        let answer = client.safe_to_stop().await?;
+        if answer.safe || clock.monotonic() >= until {
+            return Ok(answer);
+        }
+        clock.sleep(POLL_INTERVAL).await;
+    }
+}
+
+fn render(answer: &SafeToStopResponse) -> String {
+    if answer.safe {
+        return output::printable(&format!("{} is safe to stop", answer.node));
+    }
+    let mut text = format!("{} is not safe to stop:", answer.node);
+    for reason in &answer.reasons {
+        text.push_str("\n  ");
+        text.push_str(reason);
+    }
+    output::printable(&text)
+}
+
+fn drain(arguments: &DrainArguments) -> Result<Exit, Failure> {
+    let last = block_on(async {
+        let client = arguments.connection.connect().await?;
+        let mut told = client.drain().await?;
+        let mut last = DrainProgress::default();
+        while let Some(progress) = told.next().await? {
+            if !progress.done {
+                output::progress(&words(&progress));
+            }
+            let is_over = progress.done;
+            last = progress;
+            if is_over {
+                break;
+            }
+        }
+        Ok(last)
+    })?;
+    if !last.done {
+        return Err(Failure::new(
+            Exit::Unreachable,
+            "INTERRUPTED",
+            "the node went on leaving, but the connection ended before it told how that ended",
+        ));
+    }
+    let is_safe = last.reason.is_empty();
+    match arguments.output.format {
+        Format::Table if is_safe => output::write_line("drained: everything was handed over")?,
+        Format::Table => output::write_line(&output::printable(&format!(
+            "drained, and not safely: {}",
+            last.reason
+        )))?,
+        format @ (Format::Json | Format::Jsonl) => {
+            let document = json!({ "safe": is_safe, "reason": last.reason });
+            output::write_json(format, &document)?;
+        }
+    }
+    Ok(if is_safe { Exit::Ok } else { Exit::UNSAFE })
+}
+
+fn words(progress: &DrainProgress) -> String {
+    let DrainProgress {
+        requests,
+        exchanges,
+        hints,
+        slots,
+        ..
+    } = progress;
+    format!(
+        "draining: {requests} requests, {exchanges} exchanges, {hints} hints, {slots} slots to go"
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_unsafe_answer_lists_every_reason_and_nothing_that_a_terminal_would_obey() {
+        let answer = SafeToStopResponse {
+            node: "n1".to_owned(),
+            safe: false,
+            reasons: vec![
+                "n2\x1b[2J is joining".to_owned(),
+                "this node owes 2 hints".to_owned(),
+            ],
+        };
+        assert_eq!(
+            render(&answer),
+            "n1 is not safe to stop:\n  n2\\x1b[2J is joining\n  this node owes 2 hints"
+        );
+    }
+}
