@@ -7,6 +7,7 @@ mod departure;
 mod desk;
 mod drain;
 mod keeper;
+mod push_pull;
 mod safety;
 mod traces;
 
@@ -46,12 +47,12 @@ use traces::Traces;
 use crate::{
     api::{self, ClusterQueries, Edge, Limits, Reflection, ServingSwitch, peer::PeerParts},
     clock::{Clock, Entropy, SystemClock},
-    config::{Config, GossipProfile, LimitsConfig},
+    config::{self, Config, GossipProfile, LimitsConfig},
     coordinator::{self, Coordinator, Degrade, Ledger, Policy},
     handoff::{
         HintLimits, HintStats, OwedHints, RingCell,
         delivery::{DeliveryParts, HintDelivery},
-        slots::{SlotHandoff, Slots},
+        slots::{OnLoss, SlotHandoff, Slots},
     },
     overload::{
         Admission,
@@ -518,6 +519,7 @@ impl Core {
             Arc::clone(&store),
             Arc::clone(&hints),
             Arc::clone(&metrics),
+            on_loss(config),
         ));
         let ledger = Arc::new(Ledger::new(
             Arc::clone(&hints),
@@ -729,6 +731,13 @@ fn quorums(config: &Config) -> Quorums {
     Quorums {
         replication_factor: owners(config.cluster.replication_factor),
         write_quorum: owners(config.client.quorum.write_quorum),
+    }
+}
+
+const fn on_loss(config: &Config) -> OnLoss {
+    match config.cluster.on_loss {
+        config::OnLoss::Auto => OnLoss::Auto,
+        config::OnLoss::Manual => OnLoss::Manual,
     }
 }
 

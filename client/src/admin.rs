@@ -1,8 +1,8 @@
 //! What operators do with nodes.
 
 use shard_cache_proto::cluster::{
-    DrainProgress, DrainRequest, ForgetRequest, ForgetResponse, SafeToStopRequest,
-    SafeToStopResponse,
+    AcceptLossesRequest, AcceptLossesResponse, DrainProgress, DrainRequest, ForgetRequest,
+    ForgetResponse, SafeToStopRequest, SafeToStopResponse,
 };
 use tonic::Streaming;
 
@@ -49,6 +49,17 @@ impl Client {
             node: node.to_owned(),
         };
         let call = admin.forget(request(message, self.timeout));
+        self.name(bounded(self.timeout, call).await)
+    }
+
+    /// Lets slots start afresh that have lost their data, where that waits for an operator. The node carries it out for
+    /// callers on its own machine only.
+    ///
+    /// # Errors
+    /// See [`ClientError`].
+    pub async fn accept_losses(&self) -> Result<AcceptLossesResponse, ClientError> {
+        let mut admin = self.admin.clone();
+        let call = admin.accept_losses(request(AcceptLossesRequest {}, self.timeout));
         self.name(bounded(self.timeout, call).await)
     }
 }

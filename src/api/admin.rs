@@ -5,8 +5,8 @@ use std::{net::SocketAddr, pin::Pin, sync::Arc};
 use futures_core::Stream;
 use futures_util::stream;
 use shard_cache_proto::cluster::{
-    DrainProgress, DrainRequest, ForgetRequest, ForgetResponse, SafeToStopRequest,
-    SafeToStopResponse, admin_server::Admin,
+    AcceptLossesRequest, AcceptLossesResponse, DrainProgress, DrainRequest, ForgetRequest,
+    ForgetResponse, SafeToStopRequest, SafeToStopResponse, admin_server::Admin,
 };
 use tokio::sync::watch;
 use tonic::{Code, Request, Response, Status};
@@ -22,8 +22,11 @@ pub trait AdminActions: Send + Sync + 'static {
     /// Has the node leave and end, if it does not already. How far it is; the last value is done.
     fn drain(&self) -> watch::Receiver<DrainProgress>;
 
-    /// Declares a member gone for good and tells the others.
+    /// Declares a member gone for good and tells the others, within a bounded time.
     fn forget(&self, node: &str) -> BoxFuture<Result<ForgetResponse, ForgetRefusal>>;
+
+    /// Lets slots be declared lost that are so now, where that waits for an operator, and tells the others.
+    fn accept_losses(&self) -> BoxFuture<AcceptLossesResponse>;
 }
 
 /// Why a member was not forgotten. Nothing was changed.
@@ -37,26 +40,29 @@ pub enum ForgetRefusal {
     },
     /// It is there: a node that lives leaves by draining.
     #[error(
-        "{node} is {liveness}, not down: drain it instead, or stop it and wait until it is seen down"
+        "{name} is {liveness}, not down: drain it instead, or stop it and wait until it is seen down"
     )]
     NotDown {
         /// Its name.
-        node: String,
+        name: String,
         /// What it is instead.
         liveness: &'static str,
     },
     /// The ring would have no member left.
-    #[error("{node} is the only member of the ring")]
+    #[error("{name} is the only member of the ring")]
     OnlyMember {
         /// Its name.
-        node: String,
+        name: String,
     },
     /// The node stops or has no ring.
-    #[error("this node has no ring from which {node} could be removed")]
+    #[error("this node has no ring from which {name} could be removed")]
     NoRing {
         /// Its name.
-        node: String,
+        name: String,
     },
+    /// The node is about to end.
+    #[error("this node is about to end")]
+    Stopped,
 }
 
 impl From<ForgetRefusal> for Status {
@@ -66,6 +72,7 @@ impl From<ForgetRefusal> for Status {
             ForgetRefusal::NotDown { .. }
             | ForgetRefusal::OnlyMember { .. }
             | ForgetRefusal::NoRing { .. } => Code::FailedPrecondition,
+            ForgetRefusal::Stopped => Code::Unavailable,
         };
         Self::new(code, refusal.to_string())
     }
@@ -113,6 +120,14 @@ impl Admin for AdminApi {
         expect_local(request.remote_addr())?;
         let node = request.into_inner().node;
         Ok(Response::new(self.actions.forget(&node).await?))
+    }
+
+    async fn accept_losses(
+        &self,
+        request: Request<AcceptLossesRequest>,
+    ) -> Result<Response<AcceptLossesResponse>, Status> {
+        expect_local(request.remote_addr())?;
+        Ok(Response::new(self.actions.accept_losses().await))
     }
 }
 

@@ -108,6 +108,7 @@ impl peer_server::Peer for PeerApi {
         let offer = PushPull {
             members: request.members,
             ring: request.ring,
+            orders: request.orders,
         };
         let own = parts
             .desk
@@ -117,6 +118,7 @@ impl peer_server::Peer for PeerApi {
         Ok(Response::new(peer::PushPullResponse {
             members: own.members,
             ring: own.ring,
+            orders: own.orders,
             clock: parts.present_clock(),
         }))
     }

@@ -93,6 +93,7 @@ fn api(store: &Arc<Store>, ring: &Ring) -> PeerApi {
         Arc::clone(store),
         Arc::new(hints),
         Arc::clone(&metrics),
+        OnLoss::Auto,
     );
     PeerApi {
         parts: Arc::new(PeerParts {

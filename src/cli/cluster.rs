@@ -8,6 +8,7 @@ use super::{
     cluster_status,
     connection::{ConnectionArguments, block_on},
     exit::{Exit, Failure},
+    orders,
     output::{self, Column, Format, OutputArguments},
 };
 
@@ -16,6 +17,8 @@ use super::{
 pub(super) enum ClusterCommand {
     Status(cluster_status::StatusArguments),
     Members(MembersArguments),
+    Forget(orders::ForgetArguments),
+    AcceptLosses(orders::AcceptLossesArguments),
 }
 
 /// Show the members as the asked node sees them.
@@ -32,6 +35,8 @@ impl ClusterCommand {
         match self {
             Self::Status(arguments) => arguments.format(),
             Self::Members(arguments) => arguments.output.format,
+            Self::Forget(arguments) => arguments.format(),
+            Self::AcceptLosses(arguments) => arguments.format(),
         }
     }
 }
@@ -40,6 +45,8 @@ pub(super) fn run(command: &ClusterCommand) -> Result<Exit, Failure> {
     match command {
         ClusterCommand::Status(arguments) => cluster_status::run(arguments),
         ClusterCommand::Members(arguments) => members(arguments),
+        ClusterCommand::Forget(arguments) => orders::forget(arguments),
+        ClusterCommand::AcceptLosses(arguments) => orders::accept_losses(arguments),
     }
 }
 

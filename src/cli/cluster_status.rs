@@ -101,12 +101,30 @@ fn render(status: &StatusResponse) -> String {
         let name = node.member.as_ref().map_or("?", |member| &member.name);
         let trouble = match &node.report {
             None => format!("no report: {}", node.error),
-            Some(report) if report.status != "ok" => report.status.clone(),
-            Some(_) => continue,
+            Some(report) => match (report.status.as_str(), moving(report)) {
+                ("ok", None) => continue,
+                ("ok", Some(moving)) => moving,
+                (status, None) => status.to_owned(),
+                (status, Some(moving)) => format!("{status}; {moving}"),
+            },
         };
         text.push_str(&output::printable(&format!("\n{name}: {trouble}")));
     }
     text
+}
+
+/// How far slots that change owners are, if any do.
+fn moving(report: &NodeReport) -> Option<String> {
+    let (unsettled, wanting) = (report.slots_unsettled, report.slots_wanting);
+    let wanted = |_| match wanting {
+        0 => format!("{unsettled} slots are not settled yet"),
+        _ => format!(
+            "{unsettled} slots are not settled yet, {wanting} of them are still being copied here"
+        ),
+    };
+    Some(unsettled)
+        .filter(|unsettled| *unsettled > 0)
+        .map(wanted)
 }
 
 fn headline(status: &StatusResponse) -> String {
@@ -235,6 +253,8 @@ fn report_json(report: &NodeReport) -> Value {
         "hits_total": report.hits_total,
         "misses_total": report.misses_total,
         "evictions_total": report.evictions_total,
+        "slots_unsettled": report.slots_unsettled,
+        "slots_wanting": report.slots_wanting,
     })
 }
 

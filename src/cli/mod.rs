@@ -15,6 +15,7 @@ mod get;
 mod healthcheck;
 mod local;
 mod node;
+mod orders;
 mod output;
 mod ring;
 mod serve;

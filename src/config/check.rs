@@ -18,6 +18,8 @@ const CLUSTER_ID_BYTES_MAX: usize = 64;
 const SEEDS_MAX: usize = 128;
 /// Leaving takes this long even when nothing is in the way.
 const DRAIN_TIMEOUT_MIN: Duration = Duration::from_secs(5);
+/// Slowest copies of slots, in bytes per second.
+const HANDOFF_BYTES_PER_SECOND_MIN: usize = 64 * 1024;
 /// Room in a peer queue beside the largest entry, in bytes.
 const QUEUE_SLACK_BYTES: usize = 64 * 1024;
 
@@ -134,6 +136,18 @@ fn sizes(config: &Config, broken: &mut Broken) {
                 "{} is more than hints.total_bytes_max {}",
                 size(hints.target_bytes_max),
                 size(hints.total_bytes_max)
+            )
+        },
+    );
+    let handoff = config.handoff.bytes_per_second_max;
+    broken.unless(
+        handoff >= HANDOFF_BYTES_PER_SECOND_MIN,
+        "handoff.bytes_per_second_max",
+        || {
+            format!(
+                "{} is less than {}, with which a copy would never end",
+                size(handoff),
+                size(HANDOFF_BYTES_PER_SECOND_MIN)
             )
         },
     );

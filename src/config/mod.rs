@@ -35,9 +35,9 @@ pub use example::{example, print, print_with_origins};
 pub use load::{Loaded, Sources, load, load_system};
 pub use model::{
     Advertise, CacheConfig, ClientConfig, ClusterConfig, Config, DegradeConfig, GossipConfig,
-    GossipProfile, GrpcConfig, HedgingConfig, HintsConfig, HttpConfig, LimitsConfig, LogFormat,
-    LogLevel, NodeConfig, PeerConfig, QuorumConfig, ServerConfig, TelemetryConfig,
-    TombstonesConfig, TracesConfig, TracesSampler,
+    GossipProfile, GrpcConfig, HandoffConfig, HedgingConfig, HintsConfig, HttpConfig, LimitsConfig,
+    LogFormat, LogLevel, NodeConfig, OnLoss, PeerConfig, QuorumConfig, ServerConfig,
+    TelemetryConfig, TombstonesConfig, TracesConfig, TracesSampler,
 };
 pub use overrides::Flag;
 #[cfg(test)]

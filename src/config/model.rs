@@ -36,6 +36,8 @@ pub struct Config {
     pub hints: HintsConfig,
     /// What is remembered of deleted keys.
     pub tombstones: TombstonesConfig,
+    /// Copies of slots that change owners.
+    pub handoff: HandoffConfig,
     /// Logs and traces.
     pub telemetry: TelemetryConfig,
 }
@@ -377,6 +379,8 @@ pub struct ClusterConfig {
     /// How long a member that went down stays in the ring.
     #[serde(with = "units::duration")]
     pub ring_down_grace: Duration,
+    /// What happens to slots that have lost their data for good.
+    pub on_loss: OnLoss,
 }
 
 impl ClusterConfig {
@@ -398,8 +402,20 @@ impl Default for ClusterConfig {
             min_members: None,
             bootstrap_wait: Duration::from_secs(3),
             ring_down_grace: Duration::from_secs(20),
+            on_loss: OnLoss::Auto,
         }
     }
+}
+
+/// What happens to slots that have lost their data for good.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum OnLoss {
+    /// They start afresh, empty, at once.
+    #[default]
+    Auto,
+    /// They wait until an operator accepts it.
+    Manual,
 }
 
 /// `node`: who this node is.
@@ -509,6 +525,23 @@ impl Default for HintsConfig {
             target_bytes_max: 64 * MIB,
             total_bytes_max: 256 * MIB,
             window: 3 * HOUR,
+        }
+    }
+}
+
+/// `handoff`: copies of slots that change owners.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct HandoffConfig {
+    /// Most bytes of keys and values that this node copies in a second.
+    #[serde(with = "units::size")]
+    pub bytes_per_second_max: usize,
+}
+
+impl Default for HandoffConfig {
+    fn default() -> Self {
+        Self {
+            bytes_per_second_max: 32 * MIB,
         }
     }
 }

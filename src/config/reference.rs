@@ -268,6 +268,11 @@ pub(super) const ENTRIES: &[Entry] = &[
         "cluster.ring_down_grace",
         "How long a member that went down stays in the ring.",
     ),
+    entry(
+        "cluster.on_loss",
+        "What happens to slots whose data is lost for good: auto, they start afresh at once, or manual, they wait for \
+         `shard-cache cluster accept-losses`.",
+    ),
     entry("node", "Who this node is."),
     absent(
         "node.name",
@@ -334,6 +339,15 @@ pub(super) const ENTRIES: &[Entry] = &[
     entry(
         "tombstones.bytes_max",
         "Bytes that tombstones may take; beyond it the oldest go.",
+    ),
+    entry(
+        "handoff",
+        "Copies of slots that change owners: when nodes join, leave or restart.",
+    ),
+    entry(
+        "handoff.bytes_per_second_max",
+        "Most bytes of keys and values that this node copies in a second, at least 64KiB. Less while it slows others \
+         down; slots that requests wait for are not held back.",
     ),
     entry("telemetry", "Logs and traces."),
     entry(

@@ -4,6 +4,7 @@
 //! - `cell`: the ring and the slots that requests go by.
 //! - `delivery`: hands hints over when their target is back, or to the present owners when it has left.
 //! - `backoff`: pauses between attempts that fail. Pure.
+//! - `pace`: how fast slots are copied. Pure.
 //! - `pull`: the bulk copy of a joining node.
 //! - `slots`: what a change of owners takes.
 //! - `records`: records as bytes.
@@ -12,6 +13,7 @@ mod backoff;
 mod cell;
 pub mod delivery;
 mod hints;
+mod pace;
 pub mod pull;
 pub mod records;
 pub mod slots;

@@ -6,7 +6,10 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, AtomicUsize, Ordering},
+    },
     time::Duration,
 };
 
@@ -24,6 +27,7 @@ use crate::{
     replica::Replica,
     ring::{
         Ring, RingMember,
+        orders::Orders,
         slot::{Configuration, SlotState},
         table::{EXCHANGE_SLOTS_MAX, Question, Reply, SlotCounts, SlotTable, Stand},
     },
@@ -54,6 +58,20 @@ pub struct Slots {
     metrics: Arc<Metrics>,
     /// Notified when there may be something to ask.
     stirred: Notify,
+    on_loss: OnLoss,
+    /// Until when losses are accepted, in milliseconds since the Unix epoch.
+    losses_accepted_until: AtomicU64,
+    /// Slots that have lost their data and wait for an operator.
+    losses_waiting: AtomicUsize,
+}
+
+/// What happens when a slot has lost its data for good.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum OnLoss {
+    /// It starts afresh at once.
+    Auto,
+    /// It waits until an operator accepts that.
+    Manual,
 }
 
 impl Slots {
@@ -65,6 +83,7 @@ impl Slots {
         store: Arc<Store>,
         hints: Arc<OwedHints>,
         metrics: Arc<Metrics>,
+        on_loss: OnLoss,
     ) -> Self {
         let slots = Self {
             table: Mutex::new(table),
@@ -73,6 +92,9 @@ impl Slots {
             hints,
             metrics,
             stirred: Notify::new(),
+            on_loss,
+            losses_accepted_until: AtomicU64::new(0),
+            losses_waiting: AtomicUsize::new(0),
         };
         slots.publish(&lock(&slots.table), &SlotSet::new());
         slots
@@ -86,6 +108,19 @@ impl Slots {
     /// Goes by another ring.
     pub fn want(&self, ring: Arc<Ring>) {
         self.change(|table| table.want(ring));
+    }
+
+    /// Goes by what operators have ordered. Losses are accepted until then, in milliseconds since the Unix epoch.
+    pub fn obey(&self, orders: &Orders, losses_accepted_until: u64) {
+        self.losses_accepted_until
+            .store(losses_accepted_until, Ordering::Relaxed);
+        self.change(|table| table.forget(orders.forgotten()));
+    }
+
+    /// Slots that have lost their data and wait for an operator, as far as this node would have to declare it.
+    #[must_use]
+    pub fn losses_waiting(&self) -> usize {
+        self.losses_waiting.load(Ordering::Relaxed)
     }
 
     /// Has an empty memory and another life. The store has to be cleared after that.
@@ -318,10 +353,21 @@ impl Slots {
     }
 
     /// Declares slots lost that nothing else can help.
-    fn declare_losses(&self) {
+    fn declare_losses(&self, now_millis: u64) {
         let mut table = lock(&self.table);
         let lost = table.lost();
-        if lost.is_empty() {
+        let may_declare = match self.on_loss {
+            OnLoss::Auto => true,
+            OnLoss::Manual => now_millis < self.losses_accepted_until.load(Ordering::Relaxed),
+        };
+        let waiting = if may_declare { 0 } else { lost.len() };
+        if self.losses_waiting.swap(waiting, Ordering::Relaxed) < waiting {
+            tracing::error!(
+                slots = waiting,
+                "slots have lost their data, and wait for `shard-cache cluster accept-losses`"
+            );
+        }
+        if lost.is_empty() || !may_declare {
             return;
         }
         let before = table.changes();
@@ -425,7 +471,7 @@ impl SlotHandoff {
                 failures += 1;
             }
         }
-        self.slots.declare_losses();
+        self.slots.declare_losses(self.clock.wall_millis());
         failures
     }
 

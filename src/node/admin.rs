@@ -1,16 +1,28 @@
 //! What operators do with the node.
 
+use std::{sync::Arc, time::Duration};
+
+use futures_util::future::join_all;
+use shard_cache_membership::{
+    identity::NodeId,
+    view::{Liveness, Member, View},
+};
 use shard_cache_proto::cluster as pb;
-use tokio::sync::watch;
+use tokio::sync::{oneshot, watch};
 
 use super::{
-    desk::Desk,
+    desk::{Desk, is_present, name_of},
+    push_pull::{OrderNews, exchange},
     safety::{self, Own},
 };
 use crate::{
     api::{AdminActions, ClusterQueries as _, ForgetRefusal},
     clock::BoxFuture,
+    ring::RingMember,
 };
+
+/// How long the other members may take to hear of an order.
+const TELL_TIMEOUT: Duration = Duration::from_secs(2);
 
 impl AdminActions for Desk {
     fn safe_to_stop(&self) -> BoxFuture<pb::SafeToStopResponse> {
@@ -32,8 +44,38 @@ impl AdminActions for Desk {
     }
 
     fn forget(&self, node: &str) -> BoxFuture<Result<pb::ForgetResponse, ForgetRefusal>> {
-        let node = node.to_owned();
-        Box::pin(async move { Err(ForgetRefusal::NoMember { node }) })
+        let view = self.view();
+        let found = self.find(&view, node);
+        let (intake, tell) = (self.keeper.intake.clone(), self.tell(&view));
+        Box::pin(async move {
+            let (member, shown) = found?;
+            let (done, answer) = oneshot::channel();
+            let name = shown.name.clone();
+            let order = OrderNews::Forget { member, name, done };
+            if !intake.order(order).await {
+                return Err(ForgetRefusal::Stopped);
+            }
+            answer.await.map_err(|_ended| ForgetRefusal::Stopped)??;
+            let (told, untold) = tell.await;
+            Ok(pb::ForgetResponse {
+                member: Some(shown),
+                told,
+                untold,
+            })
+        })
+    }
+
+    fn accept_losses(&self) -> BoxFuture<pb::AcceptLossesResponse> {
+        let (intake, tell) = (self.keeper.intake.clone(), self.tell(&self.view()));
+        Box::pin(async move {
+            let (done, answer) = oneshot::channel();
+            let listens = intake.order(OrderNews::AcceptLosses { done }).await;
+            if !listens || answer.await.is_err() {
+                return pb::AcceptLossesResponse::default();
+            }
+            let (told, untold) = tell.await;
+            pb::AcceptLossesResponse { told, untold }
+        })
     }
 }
 
@@ -44,8 +86,8 @@ impl Desk {
         let absent = ring.as_deref().map_or_else(Vec::new, |ring| {
             let members = ring.members().iter();
             members
-                .filter(|member| !super::desk::is_present(&view, **member))
-                .map(|member| super::desk::name_of(&view, member.node_id))
+                .filter(|member| !is_present(&view, **member))
+                .map(|member| name_of(&view, member.node_id))
                 .collect()
         });
         let owed = self.hints.stats();
@@ -59,5 +101,71 @@ impl Desk {
                 .map(|target| target.pending as u64)
                 .sum(),
         }
+    }
+
+    /// The member of this name or id, in the life to forget: the one that the ring names, or that was seen last.
+    fn find(&self, view: &View, node: &str) -> Result<(RingMember, pb::Member), ForgetRefusal> {
+        let by_name = NodeId::of_name(node);
+        let is_meant = |node_id: NodeId| node_id == by_name || node_id.to_string() == node;
+        let seen = view.members.iter().find(|member| is_meant(member.node_id));
+        if let Some(seen) = seen.filter(|seen| seen.liveness != Liveness::Down) {
+            return Err(ForgetRefusal::NotDown {
+                name: name_of(view, seen.node_id),
+                liveness: seen.liveness.as_str(),
+            });
+        }
+        let ring = self.ring.ring.load_full();
+        let in_ring = ring.as_deref().and_then(|ring| {
+            let members = ring.members().iter();
+            members.copied().find(|member| is_meant(member.node_id))
+        });
+        let life = |seen: &Member| RingMember {
+            node_id: seen.node_id,
+            boot_id: seen.boot_id,
+        };
+        let Some(member) = in_ring.or_else(|| seen.map(life)) else {
+            return Err(ForgetRefusal::NoMember {
+                node: node.to_owned(),
+            });
+        };
+        let shown = seen.map_or_else(
+            || pb::Member {
+                name: node.to_owned(),
+                node_id: member.node_id.0,
+                boot_id: member.boot_id.0,
+                ..pb::Member::default()
+            },
+            |seen| self.shown(seen),
+        );
+        Ok((member, shown))
+    }
+
+    /// Exchanges states with all members that are there. Names of those that were told, this node included, and of those
+    /// that were not.
+    fn tell(&self, view: &View) -> BoxFuture<(Vec<String>, Vec<String>)> {
+        let others = view.present().filter(|member| member.node_id != view.own);
+        let calls = others.map(|member| {
+            let name = name_of(view, member.node_id);
+            let address = member.peer_addr;
+            let (intake, transport) = (self.keeper.intake.clone(), Arc::clone(&self.transport));
+            let timeout = self.clock.sleep(TELL_TIMEOUT);
+            async move {
+                let is_told = tokio::select! {
+                    biased;
+                    exchanged = exchange(address, &intake, &*transport) => exchanged.is_ok(),
+                    () = timeout => false,
+                };
+                (name, is_told)
+            }
+        });
+        let calls = join_all(calls.collect::<Vec<_>>());
+        let own = self.facts.name.clone();
+        Box::pin(async move {
+            let (mut told, mut untold) = (vec![own], Vec::new());
+            for (name, is_told) in calls.await {
+                if is_told { &mut told } else { &mut untold }.push(name);
+            }
+            (told, untold)
+        })
     }
 }

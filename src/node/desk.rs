@@ -26,10 +26,7 @@ use crate::{
     coordinator::Coordinator,
     handoff::{OwedHints, RingCell, slots::Slots},
     key::Key,
-    node::{
-        departure::Departure,
-        keeper::{KeeperDesk, take_state},
-    },
+    node::{departure::Departure, keeper::KeeperDesk},
     overload::Admission,
     ring::{Ring, RingMember},
     store::Store,
@@ -153,6 +150,18 @@ impl Desk {
         )
     }
 
+    /// The members without those that are down and gone for good.
+    fn remembered<'a>(&self, view: &'a View) -> impl Iterator<Item = &'a Member> + use<'a> {
+        let orders = self.keeper.offer.orders.load_full();
+        view.members.iter().filter(move |member| {
+            let life = RingMember {
+                node_id: member.node_id,
+                boot_id: member.boot_id,
+            };
+            member.liveness != Liveness::Down || !orders.is_forgotten(life)
+        })
+    }
+
     fn owned_ratio(&self) -> f64 {
         self.ring.ring.load().as_deref().map_or(0.0, |ring| {
             f64::from(ring.owned_slots(self.facts.own)) / f64::from(ring.shape().slots)
@@ -179,7 +188,7 @@ impl Desk {
         total
     }
 
-    fn shown(&self, member: &Member) -> pb::Member {
+    pub(super) fn shown(&self, member: &Member) -> pb::Member {
         let ring = self.ring.ring.load();
         let in_ring = ring.as_deref().is_some_and(|ring| {
             let shown = RingMember {
@@ -211,8 +220,7 @@ impl Desk {
 
     /// Asks every present member for its report, all at once.
     fn gather(&self, view: &View) -> Vec<BoxFuture<pb::NodeStatus>> {
-        view.members
-            .iter()
+        self.remembered(view)
             .map(|member| {
                 let shown = self.shown(member);
                 if member.node_id == self.facts.own {
@@ -355,9 +363,8 @@ impl ClusterQueries for Desk {
     fn members(&self) -> pb::MembersResponse {
         let view = self.view();
         pb::MembersResponse {
-            members: view
-                .members
-                .iter()
+            members: self
+                .remembered(&view)
                 .map(|member| self.shown(member))
                 .collect(),
             view_version: view.version,
@@ -435,6 +442,7 @@ impl ClusterQueries for Desk {
             ring_owned_ratio: self.owned_ratio(),
             slots_unsettled: slots.unsettled as u64,
             slots_wanting: slots.wanting as u64,
+            slots_lost_waiting: self.slots.losses_waiting() as u64,
             ring_changes: self.keeper.standing.borrow().ring_changes,
             hints,
             cpu_utilization_ratio: self.admission.cpu_utilization(),
@@ -449,18 +457,10 @@ impl ClusterQueries for Desk {
 
 impl PeerDesk for Desk {
     fn push_pull(&self, offer: PushPull) -> BoxFuture<Result<PushPull, String>> {
-        let membership = self.membership.clone();
-        let keeper = self.keeper.clone();
+        let intake = self.keeper.intake.clone();
         Box::pin(async move {
-            take_state(&offer, &membership, &keeper.adoptions).await?;
-            let members = membership
-                .export_state()
-                .await
-                .map_err(|error| error.to_string())?;
-            Ok(PushPull {
-                members: members.into(),
-                ring: Bytes::clone(&keeper.offer.load()),
-            })
+            intake.take(&offer).await?;
+            intake.offered().await
         })
     }
 

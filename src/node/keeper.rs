@@ -11,19 +11,14 @@ use std::{
     time::Duration,
 };
 
-use arc_swap::ArcSwap;
-use bytes::Bytes;
 use rand::{SeedableRng as _, rngs::StdRng};
-use shard_cache_membership::{
-    handle::Handle,
-    identity::{BootId, NodeId},
-    record::Phase,
-    view::View,
-};
+use shard_cache_membership::{handle::Handle, identity::BootId, record::Phase, view::View};
 use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
+use super::push_pull::{Intake, Offer, OrderNews, PushPulls, Taken};
 use crate::{
+    api::ForgetRefusal,
     clock::Clock,
     handoff::{
         OwedHints, RingCell,
@@ -33,20 +28,19 @@ use crate::{
     replica::Replica,
     ring::{
         Bootstrap, Ring, RingMember,
+        orders::Orders,
         roster::{AdoptError, Roster, RosterEffect, RosterState},
     },
     store::Store,
     telemetry::Metrics,
-    transport::{CallError, PeerTarget, PeerTransport, PushPull},
+    transport::{PeerTarget, PeerTransport},
     workers::Workers,
 };
 
 /// The roster is looked at this often even if nothing happens, so that ages in the offered state stay fresh.
 const TICK: Duration = Duration::from_millis(500);
-/// Push-pulls under way at most; further targets are skipped, and come up again.
-const PUSH_PULLS_MAX: usize = 8;
-/// Adopted states that wait at most.
-pub(super) const ADOPTIONS_MAX: usize = 16;
+/// How long slots may be declared lost after an operator has accepted that, where it has to be accepted.
+const LOSS_ACCEPTANCE: Duration = Duration::from_secs(60);
 
 /// Where this node stands, for health and readiness.
 #[derive(Clone, Debug)]
@@ -61,10 +55,10 @@ pub(super) struct Standing {
 /// What other parts of the node see of the keeper.
 #[derive(Clone)]
 pub(super) struct KeeperDesk {
-    /// The roster's state, encoded for push-pull; empty before the first ring.
-    pub(super) offer: Arc<ArcSwap<Bytes>>,
-    /// States of other nodes.
-    pub(super) adoptions: mpsc::Sender<RosterState>,
+    /// What is offered to other nodes.
+    pub(super) offer: Offer,
+    /// Where what they offer goes.
+    pub(super) intake: Intake,
     pub(super) standing: watch::Receiver<Standing>,
 }
 
@@ -96,8 +90,9 @@ pub(super) struct Keeper {
     own: RingMember,
     view: watch::Receiver<Arc<View>>,
     standing: watch::Sender<Standing>,
-    offer: Arc<ArcSwap<Bytes>>,
-    adoptions: mpsc::Receiver<RosterState>,
+    offer: Offer,
+    orders: Orders,
+    taken: Taken,
     push_pulls: PushPulls,
     pull: PullState,
     /// Ends the pull under way when another one takes its place.
@@ -138,21 +133,18 @@ impl Keeper {
             refusal: None,
             ring_changes: 0,
         });
-        let offer = Arc::new(ArcSwap::from_pointee(Bytes::new()));
-        let (adoptions_tx, adoptions) = mpsc::channel(ADOPTIONS_MAX);
+        let offer = Offer::default();
+        let (intake, taken) = Intake::new(parts.membership.clone(), offer.clone());
         let (pulled_tx, pulled_rx) = mpsc::channel(1);
-        let push_pulls = PushPulls {
-            membership: parts.membership.clone(),
-            transport: Arc::clone(&parts.transport),
-            workers: Arc::clone(&parts.workers),
-            offer: Arc::clone(&offer),
-            adoptions: adoptions_tx.clone(),
-            standing: standing.clone(),
-            places: Arc::new(tokio::sync::Semaphore::new(PUSH_PULLS_MAX)),
-        };
+        let push_pulls = PushPulls::new(
+            intake.clone(),
+            Arc::clone(&parts.transport),
+            Arc::clone(&parts.workers),
+            standing.clone(),
+        );
         let desk = KeeperDesk {
-            offer: Arc::clone(&offer),
-            adoptions: adoptions_tx,
+            offer: offer.clone(),
+            intake,
             standing: standing_rx,
         };
         let keeper = Self {
@@ -162,7 +154,8 @@ impl Keeper {
             view,
             standing,
             offer,
-            adoptions,
+            orders: Orders::default(),
+            taken,
             push_pulls,
             pull: PullState::NotStarted,
             pull_superseded: CancellationToken::new(),
@@ -183,7 +176,8 @@ impl Keeper {
                 () = self.parts.leaving.cancelled(), if self.phase() != Phase::Leaving => {
                     self.announce(Phase::Leaving).await;
                 }
-                Some(state) = self.adoptions.recv() => self.adopt(&state),
+                Some(state) = self.taken.rings.recv() => self.adopt(&state),
+                Some(news) = self.taken.orders.recv() => self.take_order(news).await,
                 Some(finished) = self.pulled_rx.recv() => self.pulled(finished),
                 Some(address) = targets.recv() => self.push_pulls.start(address),
                 changed = self.view.changed() => {
@@ -222,7 +216,10 @@ impl Keeper {
             Some(RosterEffect::Formed { bootstrap }) => {
                 tracing::info!(?bootstrap, "formed the first ring");
             }
-            Some(RosterEffect::Superseded { by }) => self.start_over(by).await,
+            Some(RosterEffect::Superseded { by }) => {
+                tracing::warn!(%by, "another ring is older: discarding this node's ring and store");
+                self.start_over().await;
+            }
             None => {}
         }
         self.publish().await;
@@ -250,7 +247,7 @@ impl Keeper {
     async fn publish(&mut self) {
         let state = self.roster.state(self.parts.clock.monotonic());
         let encoded = state.map(|state| state.encode()).unwrap_or_default();
-        self.offer.store(Arc::new(Bytes::from(encoded)));
+        self.offer.ring.store(Arc::new(encoded.into()));
         let ring = self.roster.ring();
         let held = self.parts.ring.ring.load_full();
         let same = match (&ring, &held) {
@@ -377,10 +374,61 @@ impl Keeper {
         }
     }
 
-    /// Another, older cluster exists: this node's ring and data are void.
-    async fn start_over(&mut self, by: NodeId) {
+    /// Takes news about orders, and acts by them if there are new ones.
+    async fn take_order(&mut self, news: OrderNews) {
+        let before = self.orders.clone();
+        let now_millis = self.parts.clock.wall_millis();
+        match news {
+            OrderNews::Heard(orders) => {
+                self.orders.merge(&orders);
+            }
+            OrderNews::Forget { member, name, done } => {
+                let forgotten = self.may_forget(member, name);
+                if forgotten.is_ok() {
+                    self.orders.forget(member, now_millis);
+                }
+                // Whoever asked may have given up.
+                drop(done.send(forgotten));
+            }
+            OrderNews::AcceptLosses { done } => {
+                self.orders.accept_losses(now_millis);
+                done.send(()).unwrap_or_default();
+            }
+        }
+        if self.orders != before {
+            self.obey().await;
+        }
+    }
+
+    fn may_forget(&self, member: RingMember, name: String) -> Result<(), ForgetRefusal> {
+        let Some(ring) = self.roster.ring() else {
+            return Err(ForgetRefusal::NoRing { name });
+        };
+        if ring.members() == [member] {
+            return Err(ForgetRefusal::OnlyMember { name });
+        }
+        Ok(())
+    }
+
+    async fn obey(&mut self) {
+        let accepted = self.orders.losses_accepted_millis();
+        let until = accepted.saturating_add(crate::node::millis(LOSS_ACCEPTANCE));
+        self.parts
+            .slots
+            .obey(&self.orders, if accepted == 0 { 0 } else { until });
+        self.roster.forget(self.orders.forgotten());
+        self.offer.orders.store(Arc::new(self.orders.clone()));
+        if self.orders.is_forgotten(self.own) {
+            tracing::warn!(
+                "an operator has declared this node gone for good: discarding its store"
+            );
+            self.start_over().await;
+        }
+    }
+
+    /// This node's ring and data are void: it goes on as an empty node.
+    async fn start_over(&mut self) {
         let boot_id = (self.parts.new_boot)();
-        tracing::warn!(%by, "another ring is older: discarding this node's ring and store");
         self.parts.ring.ring.store(None);
         self.parts.boot.store(boot_id.0, Ordering::Release);
         self.parts.slots.start_over(RingMember {
@@ -426,87 +474,4 @@ fn oldest_announced(view: &View) -> Option<Bootstrap> {
         .filter_map(|member| member.record.as_deref())
         .filter_map(|record| Bootstrap::from_bytes(&record.attachment))
         .min()
-}
-
-/// Exchanges member state with other nodes.
-struct PushPulls {
-    membership: Handle,
-    transport: Arc<dyn PeerTransport>,
-    workers: Arc<dyn Workers>,
-    offer: Arc<ArcSwap<Bytes>>,
-    adoptions: mpsc::Sender<RosterState>,
-    standing: watch::Sender<Standing>,
-    places: Arc<tokio::sync::Semaphore>,
-}
-
-impl PushPulls {
-    /// Starts an exchange with the node at `address`, if there is room for one more.
-    fn start(&self, address: SocketAddr) {
-        let Ok(place) = Arc::clone(&self.places).try_acquire_owned() else {
-            return;
-        };
-        let membership = self.membership.clone();
-        let transport = Arc::clone(&self.transport);
-        let offer = Arc::clone(&self.offer);
-        let adoptions = self.adoptions.clone();
-        let standing = self.standing.clone();
-        let task = async move {
-            let _place = place;
-            let exchanged = exchange(address, &membership, &*transport, &offer, &adoptions).await;
-            match exchanged {
-                Ok(()) => standing.send_modify(|standing| standing.refusal = None),
-                Err(CallError::Refused { reason }) => {
-                    tracing::error!(%address, reason, "a peer refuses this node");
-                    standing.send_modify(|standing| standing.refusal = Some(reason));
-                }
-                Err(error) => tracing::debug!(%address, %error, "no push-pull"),
-            }
-        };
-        self.workers.spawn("push-pull", Box::pin(task));
-    }
-}
-
-async fn exchange(
-    address: SocketAddr,
-    membership: &Handle,
-    transport: &dyn PeerTransport,
-    offer: &ArcSwap<Bytes>,
-    adoptions: &mpsc::Sender<RosterState>,
-) -> Result<(), CallError> {
-    let malformed = |reason: String| CallError::Malformed { reason };
-    let members = membership
-        .export_state()
-        .await
-        .map_err(|error| malformed(error.to_string()))?;
-    let ring = Bytes::clone(&offer.load());
-    let theirs = transport
-        .push_pull(
-            address,
-            PushPull {
-                members: members.into(),
-                ring,
-            },
-        )
-        .await?;
-    take_state(&theirs, membership, adoptions)
-        .await
-        .map_err(malformed)
-}
-
-/// Takes a peer's member state, and its ring if this node has none.
-pub(super) async fn take_state(
-    state: &PushPull,
-    membership: &Handle,
-    adoptions: &mpsc::Sender<RosterState>,
-) -> Result<(), String> {
-    membership
-        .merge_state(state.members.to_vec())
-        .await
-        .map_err(|error| error.to_string())?;
-    if !state.ring.is_empty() {
-        let ring = RosterState::decode(&state.ring).map_err(|error| error.to_string())?;
-        // A full queue means that a ring is being adopted already.
-        drop(adoptions.try_send(ring));
-    }
-    Ok(())
 }

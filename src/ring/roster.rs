@@ -14,7 +14,7 @@
 //! in different order in two views and not all of them may be removed, each node keeps those that
 //! it missed last, until they are back.
 
-use std::{sync::Arc, time::Duration};
+use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
 use shard_cache_membership::{
     identity::{BootId, NodeId},
@@ -97,6 +97,8 @@ pub enum AdoptError {
 pub struct Roster {
     config: RosterConfig,
     own: RingMember,
+    /// Lives of members that are gone for good. As bounded as the orders that they come from.
+    forgotten: BTreeSet<RingMember>,
     standing: Standing,
 }
 
@@ -113,8 +115,15 @@ impl Roster {
         Self {
             config,
             own,
+            forgotten: BTreeSet::new(),
             standing: Standing::Seeking(Seeking::default()),
         }
+    }
+
+    /// These lives of members are gone for good: with the next update they leave the ring, whatever its size, unless it
+    /// would be empty, and they never enter it again.
+    pub fn forget(&mut self, members: impl Iterator<Item = RingMember>) {
+        self.forgotten.extend(members);
     }
 
     /// Takes note of a view. Call it for every new view, at [`next_deadline`](Self::next_deadline),
@@ -146,7 +155,7 @@ impl Roster {
                     self.standing = Standing::Seeking(Seeking::due(now));
                     return Some(RosterEffect::Superseded { by });
                 }
-                following.update(config, own, view, now);
+                following.update(config, own, &self.forgotten, view, now);
                 None
             }
         }
@@ -246,7 +255,8 @@ impl Roster {
             boot_id,
             ..self.own
         };
-        *self = Self::new(self.config, own);
+        self.own = own;
+        self.standing = Standing::Seeking(Seeking::default());
     }
 
     fn following(&self) -> Option<&Following> {

@@ -8,7 +8,7 @@
 //! rest only when all of its owners have said that they are full in its configuration.
 
 use std::{
-    collections::{BTreeMap, HashMap},
+    collections::{BTreeMap, BTreeSet, HashMap},
     sync::Arc,
 };
 
@@ -96,6 +96,8 @@ pub struct SlotTable {
     doubted: SlotSet,
     /// Slots whose data is to be dropped.
     drops: SlotSet,
+    /// Lives of members that are gone for good. As bounded as the orders that they come from.
+    forgotten: BTreeSet<RingMember>,
     /// Slots that were declared lost.
     losses: u64,
     /// Rises with everything that operations or others go by.
@@ -126,6 +128,7 @@ impl SlotTable {
             unsettled: SlotSet::all(slots),
             doubted: SlotSet::new(),
             drops: SlotSet::new(),
+            forgotten: BTreeSet::new(),
             losses: 0,
             changes: 0,
         }
@@ -135,6 +138,7 @@ impl SlotTable {
     pub fn start_over(&mut self, own: RingMember) {
         let slots = u16::try_from(self.cells.len()).unwrap_or(u16::MAX);
         *self = Self {
+            forgotten: std::mem::take(&mut self.forgotten),
             losses: self.losses,
             changes: self.changes + 1,
             ..Self::new(slots, own, self.quorums)
@@ -179,6 +183,11 @@ impl SlotTable {
         self.ring = Some(ring);
         let slots = u16::try_from(self.cells.len()).unwrap_or(u16::MAX);
         self.dirty = SlotSet::all(slots);
+    }
+
+    /// These lives of members are gone for good: their memory is not waited for (rule 16).
+    pub fn forget(&mut self, members: impl Iterator<Item = RingMember>) {
+        self.forgotten.extend(members);
     }
 
     /// Asks about a slot although it seems to be at rest: a peer answered from another configuration.
@@ -535,11 +544,13 @@ impl SlotTable {
         if !ring.members().iter().all(answered) {
             return None;
         }
-        // Only another life of the same node, which has answered, shows that a memory is gone.
+        // Another life of the same node, which has answered, shows that a memory is gone; or an operator says so.
         let is_gone = |member: RingMember| {
             let other_life =
                 |by: RingMember| by.node_id == member.node_id && by.boot_id != member.boot_id;
-            other_life(self.own) || answers.iter().any(|answer| other_life(answer.by))
+            self.forgotten.contains(&member)
+                || other_life(self.own)
+                || answers.iter().any(|answer| other_life(answer.by))
         };
         let evidence = LossEvidence {
             answers_needed: ring.members().len(),

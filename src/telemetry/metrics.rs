@@ -313,6 +313,11 @@ impl Snapshot {
             "Slots that this node owns and has no full copy of",
             self.slots_wanting,
         );
+        set.gauge(
+            "slots_lost_waiting",
+            "Slots that have lost their data and wait for an operator (cluster.on_loss: manual)",
+            self.slots_lost_waiting,
+        );
         set.counter("ring_changes", "Rings put into use", self.ring_changes);
     }
 

@@ -42,6 +42,8 @@ pub struct Snapshot {
     pub slots_unsettled: u64,
     /// Slots that this node owns and has no full copy of.
     pub slots_wanting: u64,
+    /// Slots that have lost their data and wait for an operator.
+    pub slots_lost_waiting: u64,
     /// Rings put into use since the start.
     pub ring_changes: u64,
     /// Gossip datagrams sent, by kind.

@@ -119,13 +119,15 @@ pub enum NotSent {
     },
 }
 
-/// The full member state and ring of a node, encoded.
+/// The full member state, ring and orders of a node, encoded.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct PushPull {
     /// Members, in the encoding of the membership crate.
     pub members: Bytes,
     /// The ring's roster; empty before the first ring.
     pub ring: Bytes,
+    /// What operators have ordered; empty for nothing.
+    pub orders: Bytes,
 }
 
 /// Asks for a page of records.

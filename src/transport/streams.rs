@@ -263,6 +263,7 @@ impl PeerTransport for StreamTransport {
                 parameters: shared.config.parameters.clone(),
                 members: offer.members,
                 ring: offer.ring,
+                orders: offer.orders,
                 clock: shared.hybrid.now(shared.clock.wall_millis()).raw(),
             };
             let response = shared
@@ -271,6 +272,7 @@ impl PeerTransport for StreamTransport {
             Ok(PushPull {
                 members: response.members,
                 ring: response.ring,
+                orders: response.orders,
             })
         })
     }

@@ -1,6 +1,10 @@
 //! A node with a ring: how the members follow the views.
 
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+    time::Duration,
+};
 
 use shard_cache_membership::{
     identity::{BootId, NodeId},
@@ -65,12 +69,22 @@ impl Following {
         &mut self,
         config: &RosterConfig,
         own: RingMember,
+        forgotten: &BTreeSet<RingMember>,
         view: &View,
         now: Monotonic,
     ) {
         // Who joins comes first, so that the last old member can leave when a new one is there.
-        for member in view.present() {
+        let is_forgotten = |member: &&Member| {
+            forgotten.contains(&RingMember {
+                node_id: member.node_id,
+                boot_id: member.boot_id,
+            })
+        };
+        for member in view.present().filter(|member| !is_forgotten(member)) {
             self.admit(member);
+        }
+        for member in forgotten {
+            self.remove_forgotten(*member);
         }
         for member in &view.members {
             self.release(member);
@@ -114,6 +128,14 @@ impl Following {
     fn release(&mut self, member: &Member) {
         let leaves = current_record(member).is_some_and(|record| record.phase == Phase::Leaving);
         if leaves && self.entries.len() > 1 {
+            self.entries.remove(&member.node_id);
+        }
+    }
+
+    /// Removes a life of a member that is gone for good, unless it is the last.
+    fn remove_forgotten(&mut self, member: RingMember) {
+        let is_entry = |entry: &Entry| entry.boot_id == member.boot_id;
+        if self.entries.len() > 1 && self.entries.get(&member.node_id).is_some_and(is_entry) {
             self.entries.remove(&member.node_id);
         }
     }
