@@ -21,7 +21,6 @@ use crate::{
         gates::Gates,
         table::{Reply, SlotTable},
     },
-    slot_set::SlotSet,
     store::{Form, Limits, Lookup, Record, Store, Value},
     telemetry::traces::Tracer,
     transport::{
@@ -258,7 +257,7 @@ impl World {
         };
         let mut table = SlotTable::new(SHAPE.slots, own, QUORUMS);
         table.form(&ring);
-        self.rings[node].gates.publish(table.gates(&SlotSet::new()));
+        self.rings[node].gates.publish(table.gates());
         self.rings[node].ring.store(Some(ring));
         self.rings[node].changed.notify_waiters();
     }

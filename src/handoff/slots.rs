@@ -33,7 +33,7 @@ use crate::{
     },
     slot_set::SlotSet,
     store::Store,
-    sync::{Mutex, MutexGuard, lock},
+    sync::{Mutex, lock},
     telemetry::Metrics,
     transport::{CallError, PageRequest, PeerTransport, SlotExchange},
 };
@@ -96,7 +96,7 @@ impl Slots {
             losses_accepted_until: AtomicU64::new(0),
             losses_waiting: AtomicUsize::new(0),
         };
-        slots.publish(&lock(&slots.table), &SlotSet::new());
+        slots.cell.gates.publish(lock(&slots.table).gates());
         slots
     }
 
@@ -150,7 +150,7 @@ impl Slots {
                 table.observe(peer, question.slot, stand);
             }
         }
-        self.settle(&mut table, before);
+        self.settle(&mut table);
         let replies: Vec<_> = questions
             .iter()
             .filter_map(|question| table.reply(question))
@@ -178,16 +178,15 @@ impl Slots {
 
     fn change<R>(&self, change: impl FnOnce(&mut SlotTable) -> R) -> R {
         let mut table = lock(&self.table);
-        let before = table.changes();
         let result = change(&mut table);
-        self.settle(&mut table, before);
+        self.settle(&mut table);
         drop(table);
         self.stirred.notify_one();
         result
     }
 
     /// Makes the moves that are due, drops what is to be dropped, and publishes.
-    fn settle(&self, table: &mut MutexGuard<'_, SlotTable>, before: u64) {
+    fn settle(&self, table: &mut SlotTable) {
         loop {
             let moves = table.moves();
             if moves.is_empty() {
@@ -212,26 +211,26 @@ impl Slots {
         if !drops.is_empty() {
             self.store.drop_slots(&drops);
         }
-        if table.changes() != before {
-            self.publish(table, &SlotSet::new());
-        }
+        self.publish(table, &SlotSet::new());
     }
 
     /// Closes slots: no operation on them is answered any more, and those that were are over.
-    fn close(&self, table: &SlotTable, slots: &SlotSet) {
+    fn close(&self, table: &mut SlotTable, slots: &SlotSet) {
         self.publish(table, slots);
         self.store.fence(slots);
     }
 
-    fn publish(&self, table: &SlotTable, closed: &SlotSet) {
-        self.cell.gates.publish(table.gates(closed));
-        self.cell.changed.notify_waiters();
+    /// Publishes what has changed of the gates, if anything has.
+    fn publish(&self, table: &mut SlotTable, closed: &SlotSet) {
+        if let Some(gates) = table.refresh(&self.cell.gates.load(), closed) {
+            self.cell.gates.publish(gates);
+            self.cell.changed.notify_waiters();
+        }
     }
 
     /// Takes what peers replied. Returns what has to be copied from whom before it counts.
     fn take(&self, replies: &[(RingMember, Vec<Reply>)]) -> Copies {
         let mut table = lock(&self.table);
-        let before = table.changes();
         self.join(&mut table, replies);
         for (peer, reply, stand) in stands(replies) {
             table.observe(peer, reply.slot, &stand);
@@ -239,10 +238,10 @@ impl Slots {
                 table.hear_settled(reply.slot, &stand.configuration);
             }
         }
-        self.settle(&mut table, before);
+        self.settle(&mut table);
         self.follow(&mut table, replies);
         let copies = self.count_equal(&mut table, replies);
-        self.settle(&mut table, before);
+        self.settle(&mut table);
         drop(table);
         copies
     }
@@ -270,7 +269,7 @@ impl Slots {
     }
 
     /// Follows into higher roots. Nothing is answered while the data of the old one goes.
-    fn follow(&self, table: &mut MutexGuard<'_, SlotTable>, replies: &[(RingMember, Vec<Reply>)]) {
+    fn follow(&self, table: &mut SlotTable, replies: &[(RingMember, Vec<Reply>)]) {
         let below: Vec<&Reply> = replies
             .iter()
             .flat_map(|(_, replies)| replies)
@@ -370,17 +369,15 @@ impl Slots {
         if lost.is_empty() || !may_declare {
             return;
         }
-        let before = table.changes();
-        self.close(&table, &lost);
+        self.close(&mut table, &lost);
         for slot in lost.iter() {
             if table.declare_lost(slot) {
                 self.metrics.slots_lost.inc();
                 tracing::error!(%slot, "a slot was declared lost: too many of its owners have lost their memory");
             }
         }
-        self.settle(&mut table, before);
         // Closed gates are not left behind, also if nothing was declared.
-        self.publish(&table, &SlotSet::new());
+        self.settle(&mut table);
         drop(table);
         self.forget_hints(&lost);
     }

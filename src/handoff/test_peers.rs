@@ -31,7 +31,6 @@ use crate::{
         slot::Quorums,
         table::{Reply, SlotTable},
     },
-    slot_set::SlotSet,
     store::{Body, Form, Limits, Lookup, Record, Store, Value},
     sync::lock,
     telemetry::Metrics,
@@ -291,7 +290,7 @@ pub(crate) fn gates_of(ring: &Ring, own: RingMember) -> Arc<GateCell> {
     let mut table = SlotTable::new(slots, own, quorums);
     table.form(ring);
     let gates = GateCell::new(slots);
-    gates.publish(table.gates(&SlotSet::new()));
+    gates.publish(table.gates());
     Arc::new(gates)
 }
 

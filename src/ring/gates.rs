@@ -9,12 +9,21 @@ use std::sync::{
 use arc_swap::ArcSwap;
 
 use super::slot::{Carry, Configuration, SlotConfiguration, Vote};
-use crate::key::{Key, Slot};
+use crate::{
+    key::{Key, Slot},
+    slot_set::SlotSet,
+};
+
+/// Slots whose gates are copied together when one of them changes.
+const CHUNK_SLOTS: usize = 64;
 
 /// The slots of one node at one moment.
+///
+/// Cheap to change: gates that did not change are shared with the value before.
 #[derive(Clone, Default, Debug)]
 pub struct Gates {
-    gates: Box<[Option<Gate>]>,
+    slots: u16,
+    chunks: Box<[Arc<[Option<Gate>]>]>,
 }
 
 /// One slot.
@@ -29,17 +38,36 @@ pub(super) struct Gate {
 }
 
 impl Gates {
-    pub(super) fn new(gates: impl Iterator<Item = Option<Gate>>) -> Self {
+    pub(super) fn new(slots: u16, gate: impl Fn(Slot) -> Option<Gate>) -> Self {
+        let gates: Vec<_> = (0..slots).map(|slot| gate(Slot(slot))).collect();
         Self {
-            gates: gates.collect(),
+            slots,
+            chunks: gates.chunks(CHUNK_SLOTS).map(Arc::from).collect(),
+        }
+    }
+
+    /// The same with other gates for some slots.
+    pub(super) fn with(&self, changed: &SlotSet, gate: impl Fn(Slot) -> Option<Gate>) -> Self {
+        let mut chunks = self.chunks.clone();
+        for slot in changed.iter() {
+            let (chunk, place) = place_of(slot);
+            if let Some(held) = chunks
+                .get_mut(chunk)
+                .and_then(|chunk| Arc::make_mut(chunk).get_mut(place))
+            {
+                *held = gate(slot);
+            }
+        }
+        Self {
+            slots: self.slots,
+            chunks,
         }
     }
 
     /// The key's slot.
     #[must_use]
     pub fn slot(&self, key: &Key) -> Slot {
-        // A table has at least one slot, and at most as many as a u16 counts.
-        key.slot(u16::try_from(self.gates.len()).unwrap_or(u16::MAX).max(1))
+        key.slot(self.slots.max(1))
     }
 
     /// The slot's configuration; `None` before this node has one.
@@ -66,8 +94,13 @@ impl Gates {
     }
 
     fn gate(&self, slot: Slot) -> Option<&Gate> {
-        self.gates.get(slot.index())?.as_ref()
+        let (chunk, place) = place_of(slot);
+        self.chunks.get(chunk)?.get(place)?.as_ref()
     }
+}
+
+const fn place_of(slot: Slot) -> (usize, usize) {
+    (slot.index() / CHUNK_SLOTS, slot.index() % CHUNK_SLOTS)
 }
 
 /// The present gates of a node, shared by requests and by the one who changes them.
@@ -139,5 +172,103 @@ impl GateCell {
     pub fn take_carried(&self, slot: Slot) -> bool {
         let carried = self.carried.get(slot.index());
         carried.is_some_and(|carried| carried.swap(false, Ordering::Acquire))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use shard_cache_membership::identity::{BootId, NodeId};
+
+    use super::*;
+    use crate::ring::{
+        Bootstrap, Ring, RingMember, Shape,
+        slot::{Quorums, Root},
+        table::SlotTable,
+    };
+
+    const SLOTS: u16 = 200;
+    const BOOTSTRAP: Bootstrap = Bootstrap {
+        formed_millis: 1,
+        former: BootId(1),
+    };
+    const OWN: RingMember = RingMember {
+        node_id: NodeId(1),
+        boot_id: BootId(1),
+    };
+
+    fn gate(number: u32) -> Option<Gate> {
+        Some(Gate {
+            configuration: Configuration::new(Root::first(BOOTSTRAP), number, Vec::new()),
+            is_owner: true,
+            is_full: true,
+            carry: None,
+            is_closed: false,
+        })
+    }
+
+    fn set(slots: impl IntoIterator<Item = u16>) -> SlotSet {
+        slots.into_iter().map(Slot).collect()
+    }
+
+    #[test]
+    fn a_change_is_in_the_new_gates_only_and_the_rest_is_shared() {
+        let before = Gates::new(SLOTS, |slot| gate(u32::from(slot.0)));
+        let changed = set([3, 130, 131]);
+        let after = before.with(&changed, |slot| gate(u32::from(slot.0) + 1000));
+        let numbers = |gates: &Gates| -> Vec<Option<u32>> {
+            let slots = (0..=SLOTS).map(Slot);
+            slots
+                .map(|slot| Some(gates.configuration(slot)?.number()))
+                .collect()
+        };
+        let expected = |more: u32| -> Vec<Option<u32>> {
+            let of = |slot: u16| {
+                let more = if changed.contains(Slot(slot)) {
+                    more
+                } else {
+                    0
+                };
+                (slot < SLOTS).then_some(u32::from(slot) + more)
+            };
+            (0..=SLOTS).map(of).collect()
+        };
+        assert_eq!(numbers(&before), expected(0));
+        assert_eq!(numbers(&after), expected(1000));
+        let is_shared = |chunk: usize| Arc::ptr_eq(&before.chunks[chunk], &after.chunks[chunk]);
+        assert_eq!([0, 1, 2, 3].map(is_shared), [false, true, false, true]);
+    }
+
+    #[test]
+    fn a_slot_that_there_is_not_changes_nothing() {
+        let after = Gates::new(3, |_| None).with(&set([3, 500]), |_| gate(1));
+        assert!((0..600).all(|slot| after.configuration(Slot(slot)).is_none()));
+    }
+
+    #[test]
+    fn a_closed_slot_is_open_again_in_the_next_gates_and_no_others_follow() {
+        let quorums = Quorums {
+            replication_factor: 1,
+            write_quorum: 1,
+        };
+        let shape = Shape {
+            slots: SLOTS,
+            replication_factor: 1,
+        };
+        let mut table = SlotTable::new(SLOTS, OWN, quorums);
+        table.form(&Ring::build(shape, BOOTSTRAP, vec![OWN]));
+        let is_open = |gates: &Gates, slot: u16| {
+            let asked = gates.configuration(Slot(slot)).map(Configuration::id);
+            asked.is_some_and(|asked| gates.vote(Slot(slot), asked).is_some())
+        };
+        let all = table.refresh(&table.gates(), &SlotSet::new());
+        assert!(all.is_some_and(|gates| (0..SLOTS).all(|slot| is_open(&gates, slot))));
+        let closed = table.refresh(&table.gates(), &set([7])).unwrap_or_default();
+        assert_eq!(
+            [6, 7, 8].map(|slot| is_open(&closed, slot)),
+            [true, false, true]
+        );
+        let opened = table.refresh(&closed, &SlotSet::new()).unwrap_or_default();
+        assert!(is_open(&opened, 7));
+        assert!(table.refresh(&opened, &SlotSet::new()).is_none());
     }
 }

@@ -94,10 +94,12 @@ pub struct SlotTable {
     unsettled: SlotSet,
     /// Slots that somebody should be asked about although they seem to be at rest.
     doubted: SlotSet,
-    /// Slots whose data is to be dropped.
+    /// Slots whose data is to be dropped. Their gates are closed.
     drops: SlotSet,
     /// Lives of members that are gone for good. As bounded as the orders that they come from.
     forgotten: BTreeSet<RingMember>,
+    /// Slots whose gates are not as they were published.
+    stale: SlotSet,
     /// Slots that were declared lost.
     losses: u64,
     /// Rises with everything that operations or others go by.
@@ -129,6 +131,7 @@ impl SlotTable {
             doubted: SlotSet::new(),
             drops: SlotSet::new(),
             forgotten: BTreeSet::new(),
+            stale: SlotSet::all(slots),
             losses: 0,
             changes: 0,
         }
@@ -136,7 +139,7 @@ impl SlotTable {
 
     /// The same node with an empty memory, in another life.
     pub fn start_over(&mut self, own: RingMember) {
-        let slots = u16::try_from(self.cells.len()).unwrap_or(u16::MAX);
+        let slots = self.slots();
         *self = Self {
             forgotten: std::mem::take(&mut self.forgotten),
             losses: self.losses,
@@ -181,8 +184,7 @@ impl SlotTable {
     /// The ring that decides which owners are wanted.
     pub fn want(&mut self, ring: Arc<Ring>) {
         self.ring = Some(ring);
-        let slots = u16::try_from(self.cells.len()).unwrap_or(u16::MAX);
-        self.dirty = SlotSet::all(slots);
+        self.dirty = SlotSet::all(self.slots());
     }
 
     /// These lives of members are gone for good: their memory is not waited for (rule 16).
@@ -283,6 +285,7 @@ impl SlotTable {
         self.changes += 1;
         self.cells[slot.index()].full.clear();
         self.unsettled.insert(slot);
+        self.stale.insert(slot);
         self.hear_self(slot);
     }
 
@@ -326,6 +329,7 @@ impl SlotTable {
         self.changes += 1;
         cell.full = Vec::new();
         self.unsettled.remove(slot);
+        self.stale.insert(slot);
         match state.settle(configuration, own) {
             OnSettled::Keep => {}
             OnSettled::DropCopy => {
@@ -512,6 +516,7 @@ impl SlotTable {
             top: reply.top.clone(),
         };
         if state.take_answer(asked, answer, own, quorums) {
+            self.stale.insert(reply.slot);
             self.hear_self(reply.slot);
         }
     }
@@ -603,25 +608,42 @@ impl SlotTable {
         counts
     }
 
-    /// What operations go by, with some slots closed.
+    /// What operations go by.
     #[must_use]
-    pub fn gates(&self, closed: &SlotSet) -> Gates {
-        let gate = |slot: Slot| {
-            let state = self.cells[slot.index()].state.as_ref()?;
-            Some(Gate {
-                configuration: state.configuration().clone(),
-                is_owner: state.configuration().names(self.own),
-                is_full: state.is_full(),
-                carry: state.carry(self.quorums),
-                is_closed: closed.contains(slot),
-            })
-        };
-        Gates::new(self.all_slots().map(gate))
+    pub fn gates(&self) -> Gates {
+        Gates::new(self.slots(), |slot| self.gate(slot, &SlotSet::new()))
+    }
+
+    /// The published gates with what has changed since, and with some slots closed, which the next ones open again. `None`
+    /// if that is nothing.
+    pub fn refresh(&mut self, published: &Gates, closed: &SlotSet) -> Option<Gates> {
+        let mut stale = std::mem::take(&mut self.stale);
+        stale.extend(closed.iter());
+        if stale.is_empty() {
+            return None;
+        }
+        let gates = published.with(&stale, |slot| self.gate(slot, closed));
+        self.stale.extend(closed.iter().chain(self.drops.iter()));
+        Some(gates)
+    }
+
+    fn gate(&self, slot: Slot, closed: &SlotSet) -> Option<Gate> {
+        let state = self.cells.get(slot.index())?.state.as_ref()?;
+        Some(Gate {
+            configuration: state.configuration().clone(),
+            is_owner: state.configuration().names(self.own),
+            is_full: state.is_full(),
+            carry: state.carry(self.quorums),
+            is_closed: closed.contains(slot) || self.drops.contains(slot),
+        })
+    }
+
+    fn slots(&self) -> u16 {
+        u16::try_from(self.cells.len()).unwrap_or(u16::MAX)
     }
 
     fn all_slots(&self) -> impl Iterator<Item = Slot> + use<> {
-        let slots = u16::try_from(self.cells.len()).unwrap_or(u16::MAX);
-        (0..slots).map(Slot)
+        (0..self.slots()).map(Slot)
     }
 }
 
