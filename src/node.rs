@@ -52,7 +52,8 @@ use crate::{
     handoff::{
         HintLimits, HintStats, OwedHints, RingCell,
         delivery::{DeliveryParts, HintDelivery},
-        slots::{OnLoss, SlotHandoff, Slots},
+        rounds::SlotHandoff,
+        slots::{OnLoss, Slots},
     },
     overload::{
         Admission,
@@ -167,6 +168,7 @@ struct Core {
     replica: Arc<Replica>,
     transport: Arc<StreamTransport>,
     workers: Arc<dyn Workers>,
+    handoff_bytes_per_second_max: u64,
 }
 
 /// The tasks of a node that has been built and does not run yet.
@@ -174,6 +176,7 @@ pub struct Loops {
     keeper: Keeper,
     targets: mpsc::Receiver<SocketAddr>,
     delivery: HintDelivery,
+    handoff_rng: StdRng,
 }
 
 impl Node {
@@ -236,8 +239,8 @@ impl Node {
             boot_id: new_boot(&mut boots),
         };
         let rng_seed = seams.entropy.stream("gossip").next_u64();
-        let [delivery_rng, pull_rng] =
-            ["hint delivery", "bulk pull"].map(|concern| seams.entropy.stream(concern));
+        let [delivery_rng, pull_rng, handoff_rng] = ["hint delivery", "bulk pull", "slot handoff"]
+            .map(|concern| seams.entropy.stream(concern));
         let (clock, metrics) = (Arc::clone(&seams.clock), Arc::new(Metrics::new()));
         let traces = Traces::start(config, &name, seams.entropy, &clock, &metrics);
         let core = Core::build(config, own, seams, metrics, &traces);
@@ -262,6 +265,7 @@ impl Node {
             boot: Arc::clone(&core.boot),
             new_boot: Box::new(move || new_boot(&mut boots)),
             pull_rng,
+            bytes_per_second_max: core.handoff_bytes_per_second_max,
             leaving: leaving.clone(),
         };
         let (keeper, keeper_desk) =
@@ -309,6 +313,7 @@ impl Node {
             keeper,
             targets,
             delivery,
+            handoff_rng,
         };
         Ok((node, loops))
     }
@@ -319,8 +324,10 @@ impl Node {
             keeper,
             targets,
             delivery,
+            handoff_rng,
         } = loops;
-        self.core.start_workers(&self.membership, delivery);
+        self.core
+            .start_workers(&self.membership, delivery, handoff_rng);
         self.core
             .workers
             .spawn("ring keeper", Box::pin(keeper.run(targets)));
@@ -560,6 +567,7 @@ impl Core {
             replica,
             transport,
             workers,
+            handoff_bytes_per_second_max: config.handoff.bytes_per_second_max as u64,
         }
     }
 
@@ -603,7 +611,7 @@ impl Core {
         HintDelivery::new(parts, rng)
     }
 
-    fn start_workers(&self, membership: &Handle, delivery: HintDelivery) {
+    fn start_workers(&self, membership: &Handle, delivery: HintDelivery, handoff_rng: StdRng) {
         let spawn = |name, task| self.workers.spawn(name, task);
         spawn("deadline sweep", Box::pin(Arc::clone(&self.ledger).sweep()));
         spawn(
@@ -618,6 +626,8 @@ impl Core {
             view: membership.view(),
             clock: Arc::clone(&self.clock),
             metrics: Arc::clone(&self.metrics),
+            bytes_per_second_max: self.handoff_bytes_per_second_max,
+            rng: handoff_rng,
         };
         spawn("slot handoff", Box::pin(handoff.run()));
         let expiry = expire(

@@ -8,7 +8,7 @@ use crate::{
     key::{Key, Slot},
     operation::{Answer, Failure, Held, Kind, Operation, ReadAnswer, Want, WriteAnswer},
     ring::{gates::GateCell, slot::Vote},
-    store::{Applied, Lookup, Record, ScanPage, SlotSet, Store},
+    store::{Applied, Inventory, Lookup, Record, ScanPage, SlotSet, Store},
     telemetry::traces::{KeyValue, Tracer},
     trace::TraceParent,
     version::HybridClock,
@@ -157,9 +157,21 @@ impl Replica {
     }
 
     /// A page of the records of some slots; see [`Store::scan`].
-    pub fn scan(&self, slots: &SlotSet, cursor: u64, bytes_max: usize, now: Now) -> ScanPage {
+    pub fn scan(
+        &self,
+        slots: &SlotSet,
+        cursor: u64,
+        bytes_max: usize,
+        held: &Inventory,
+        now: Now,
+    ) -> ScanPage {
         let now_millis = self.clock.now(now.wall_millis).millis();
-        self.store.scan(slots, cursor, bytes_max, now_millis)
+        self.store.scan(slots, cursor, bytes_max, held, now_millis)
+    }
+
+    /// What this node holds of some slots; see [`Store::held`].
+    pub fn held(&self, slots: &SlotSet, records_max: usize) -> Inventory {
+        self.store.held(slots, records_max)
     }
 
     fn read(&self, key: &Key, want: Want, now_millis: u64, vote: Vote) -> ReadAnswer {

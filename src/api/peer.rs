@@ -22,7 +22,7 @@ use crate::{
     handoff::{records, slots::Slots},
     operation::{Answer, Failure},
     replica::Replica,
-    store::SlotSet,
+    store::{Inventory, SlotSet},
     telemetry::{Direction, Metrics},
     transport::{MESSAGE_BYTES_MAX, PushPull, slots, wire},
     version::{HybridClock, Stamp},
@@ -132,9 +132,11 @@ impl peer_server::Peer for PeerApi {
         parts.expect_boot(request.receiver)?;
         let slots = SlotSet::from_bytes(&request.slots);
         let bytes_max = (request.bytes_max as usize).clamp(1, PAGE_BYTES_MAX);
+        let held = Inventory::of_terms(request.held);
+        let now = parts.clock.now();
         let page = parts
             .replica
-            .scan(&slots, request.cursor, bytes_max, parts.clock.now());
+            .scan(&slots, request.cursor, bytes_max, &held, now);
         let records =
             records::encode(&page.records).map_err(|error| Status::internal(error.to_string()))?;
         Ok(Response::new(peer::PullSlotsResponse {

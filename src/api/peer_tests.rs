@@ -4,7 +4,7 @@ use shard_cache_membership::identity::{BootId, NodeId};
 use super::*;
 use crate::{
     clock::Monotonic,
-    handoff::{HintLimits, OwedHints, RingCell, test_peers::gates_of},
+    handoff::{HintLimits, OwedHints, RingCell, slots::OnLoss, test_peers::gates_of},
     key::Key,
     ring::{Bootstrap, Ring, RingMember, Shape, slot::Quorums, table::SlotTable},
     store::{Body, Form, Limits, Lookup, Record, Store, Value},

@@ -6,7 +6,8 @@
 //! - `backoff`: pauses between attempts that fail. Pure.
 //! - `pace`: how fast slots are copied. Pure.
 //! - `pull`: the bulk copy of a joining node.
-//! - `slots`: what a change of owners takes.
+//! - `rounds`: asks and copies when owners change.
+//! - `slots`: the slots of one node, and what a change of them takes.
 //! - `records`: records as bytes.
 
 mod backoff;
@@ -16,6 +17,7 @@ mod hints;
 mod pace;
 pub mod pull;
 pub mod records;
+pub mod rounds;
 pub mod slots;
 #[cfg(all(test, not(feature = "race")))]
 pub(crate) mod test_peers;

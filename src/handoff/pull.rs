@@ -14,7 +14,9 @@ use crate::{
     clock::Clock,
     handoff::{
         backoff::Backoff,
+        pace::Pace,
         records::{self, NotRecords},
+        rounds::{COPY_SLOTS_MAX, HELD_RECORDS_MAX, PAGE_BYTES_MAX},
     },
     key::{Key, Slot},
     replica::{Refused, Replica},
@@ -24,8 +26,6 @@ use crate::{
     transport::{CallError, PageRequest, PeerTransport},
 };
 
-/// Keys and values in one page.
-const PAGE_BYTES_MAX: usize = 1024 * 1024;
 /// Longest pause before a source that failed is asked again, or refused records are looked at again.
 pub const RETRY_PAUSE_MAX: Duration = Duration::from_secs(2);
 
@@ -79,6 +79,8 @@ pub struct Pull {
     pub view: watch::Receiver<Arc<View>>,
     /// Decides about pauses.
     pub rng: StdRng,
+    /// Most bytes of keys and values in a second.
+    pub bytes_per_second_max: u64,
 }
 
 impl Pull {
@@ -88,21 +90,32 @@ impl Pull {
     /// Dropping the future leaves what was copied so far, which does no harm.
     pub async fn run(mut self, plan: PullPlan, root: u64) -> u64 {
         let mut records = 0;
+        let mut pace = Pace::new(self.bytes_per_second_max);
         for (source, slots) in plan.sources {
-            records += self.pull_from(source, slots, root).await;
+            let slots: Vec<Slot> = slots.iter().collect();
+            for some in slots.chunks(COPY_SLOTS_MAX) {
+                if !self.is_there(source) {
+                    tracing::info!(source = %source.node_id, "a source of a bulk pull is left out: it is not there");
+                    break;
+                }
+                let some = some.iter().copied().collect();
+                records += self.pull_from(source, some, root, &mut pace).await;
+            }
         }
         records
     }
 
-    async fn pull_from(&mut self, source: RingMember, slots: SlotSet, root: u64) -> u64 {
+    async fn pull_from(
+        &mut self,
+        source: RingMember,
+        slots: SlotSet,
+        root: u64,
+        pace: &mut Pace,
+    ) -> u64 {
         let (mut cursor, mut records) = (0, 0);
         let mut backoff = Backoff::new(RETRY_PAUSE_MAX);
-        loop {
-            if !self.is_there(source) {
-                tracing::info!(source = %source.node_id, "a source of a bulk pull is left out: it is not there");
-                return records;
-            }
-            match self.pull_page(source, &slots, cursor, root).await {
+        while self.is_there(source) {
+            match self.pull_page(source, &slots, cursor, root, pace).await {
                 Ok(Pulled { count, next_cursor }) => {
                     backoff.succeed();
                     records += count;
@@ -120,6 +133,7 @@ impl Pull {
                 }
             }
         }
+        records
     }
 
     /// One page, all of whose records were taken.
@@ -129,19 +143,29 @@ impl Pull {
         slots: &SlotSet,
         cursor: u64,
         root: u64,
+        pace: &mut Pace,
     ) -> Result<Pulled, PullError> {
+        let began = self.clock.monotonic();
         let request = PageRequest {
             boot_id: source.boot_id,
             slots: slots.clone(),
             cursor,
             bytes_max: PAGE_BYTES_MAX,
+            held: self.replica.held(slots, HELD_RECORDS_MAX),
         };
         let page = self.transport.pull_slots(source.node_id, request).await?;
         let records = records::decode(&page.records)?;
         let count = records.len() as u64;
         self.metrics.pull_pages.inc();
         self.metrics.pulled_records.inc_by(count);
+        let bytes = page.records.len();
+        self.metrics.pulled_bytes.inc_by(bytes as u64);
+        let now = self.clock.monotonic();
+        let pause = pace.pay(bytes, now.saturating_sub(began), now);
         self.take_over(records, root).await;
+        if !pause.is_zero() {
+            self.clock.sleep(pause).await;
+        }
         Ok(Pulled {
             count,
             next_cursor: page.next_cursor,

@@ -1,8 +1,6 @@
-//! Slot handoff: carries out slot reconfiguration. Asks peers where they are, moves slots, copies what this node lacks,
-//! and publishes the gates that operations go by. The rules are in `ring::slot` and `ring::table`; this is the shell.
-//!
-//! - [`Slots`]: the table of one node behind a lock, and everything that has to happen when it changes.
-//! - [`SlotHandoff`]: the task that asks and copies.
+//! The slots of one node: the table of slot reconfiguration behind a lock, and everything that has to happen when it
+//! changes: slots move, data is dropped, and the gates that operations go by are published. The rules are in `ring::slot`
+//! and `ring::table`; whom to ask and what to copy when is in [`rounds`](super::rounds).
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -10,54 +8,37 @@ use std::{
         Arc,
         atomic::{AtomicU64, AtomicUsize, Ordering},
     },
-    time::Duration,
 };
 
-use futures_util::future::join_all;
-use shard_cache_membership::view::View;
-use tokio::sync::{Notify, watch};
+use tokio::sync::Notify;
 
+use super::{OwedHints, RingCell};
 use crate::{
-    clock::Clock,
-    handoff::{
-        OwedHints, RingCell,
-        records::{self, NotRecords},
-    },
     key::Slot,
-    replica::Replica,
     ring::{
         Ring, RingMember,
         orders::Orders,
-        slot::{Configuration, SlotState},
-        table::{EXCHANGE_SLOTS_MAX, Question, Reply, SlotCounts, SlotTable, Stand},
+        slot::Configuration,
+        table::{Question, Reply, SlotCounts, SlotTable, Stand},
     },
     slot_set::SlotSet,
     store::Store,
-    sync::{Mutex, lock},
+    sync::{Mutex, MutexGuard, lock},
     telemetry::Metrics,
-    transport::{CallError, PageRequest, PeerTransport, SlotExchange},
 };
 
-/// Between two rounds of questions: at least, and at most while slots are not settled.
-const ROUND_PAUSE_MIN: Duration = Duration::from_millis(10);
-const ROUND_PAUSE_MAX: Duration = Duration::from_secs(1);
-/// How long a peer may take to reply.
-const REPLY_TIMEOUT: Duration = Duration::from_secs(2);
-/// Keys and values in one page of a copy.
-const PAGE_BYTES_MAX: usize = 1024 * 1024;
-
 /// What has to be copied from whom, and the configuration in which the source answered before.
-type Copies = BTreeMap<RingMember, BTreeMap<Slot, Configuration>>;
+pub(super) type Copies = BTreeMap<RingMember, BTreeMap<Slot, Configuration>>;
 
 /// The slots of one node.
 pub struct Slots {
     table: Mutex<SlotTable>,
-    cell: RingCell,
+    pub(super) cell: RingCell,
     store: Arc<Store>,
     hints: Arc<OwedHints>,
     metrics: Arc<Metrics>,
     /// Notified when there may be something to ask.
-    stirred: Notify,
+    pub(super) stirred: Notify,
     on_loss: OnLoss,
     /// Until when losses are accepted, in milliseconds since the Unix epoch.
     losses_accepted_until: AtomicU64,
@@ -228,8 +209,13 @@ impl Slots {
         }
     }
 
+    /// The table, for as long as the guard lives: not across anything that waits.
+    pub(super) fn table(&self) -> MutexGuard<'_, SlotTable> {
+        lock(&self.table)
+    }
+
     /// Takes what peers replied. Returns what has to be copied from whom before it counts.
-    fn take(&self, replies: &[(RingMember, Vec<Reply>)]) -> Copies {
+    pub(super) fn take(&self, replies: &[(RingMember, Vec<Reply>)]) -> Copies {
         let mut table = lock(&self.table);
         self.join(&mut table, replies);
         for (peer, reply, stand) in stands(replies) {
@@ -343,7 +329,7 @@ impl Slots {
     }
 
     /// Counts answers whose data has been copied.
-    fn count_copied(&self, peer: RingMember, replies: &[Reply]) {
+    pub(super) fn count_copied(&self, peer: RingMember, replies: &[Reply]) {
         self.change(|table| {
             for reply in replies {
                 table.take_answer(peer, reply);
@@ -352,7 +338,7 @@ impl Slots {
     }
 
     /// Declares slots lost that nothing else can help.
-    fn declare_losses(&self, now_millis: u64) {
+    pub(super) fn declare_losses(&self, now_millis: u64) {
         let mut table = lock(&self.table);
         let lost = table.lost();
         let may_declare = match self.on_loss {
@@ -397,196 +383,4 @@ fn stands(
         };
         Some((peer, reply, stand))
     })
-}
-
-/// Asks and copies for one node.
-pub struct SlotHandoff {
-    /// The node's slots.
-    pub slots: Arc<Slots>,
-    /// Where copied records go.
-    pub replica: Arc<Replica>,
-    /// How peers are reached.
-    pub transport: Arc<dyn PeerTransport>,
-    /// Who there is to ask.
-    pub view: watch::Receiver<Arc<View>>,
-    /// Time.
-    pub clock: Arc<dyn Clock>,
-    /// Counters.
-    pub metrics: Arc<Metrics>,
-}
-
-impl SlotHandoff {
-    /// Works for as long as the node runs.
-    pub async fn run(self) {
-        let mut pause = ROUND_PAUSE_MIN;
-        loop {
-            let before = lock(&self.slots.table).changes();
-            let failures = self.round().await;
-            let changed = lock(&self.slots.table).changes() != before;
-            pause = if changed && failures == 0 {
-                ROUND_PAUSE_MIN
-            } else {
-                (pause * 2).min(ROUND_PAUSE_MAX)
-            };
-            // What failed will most likely fail again: news do not shorten that pause.
-            let least = if failures > 0 { pause } else { ROUND_PAUSE_MIN };
-            self.clock.sleep(least).await;
-            tokio::select! {
-                biased;
-                () = self.slots.cell.doubts.noted.notified() => {}
-                () = self.slots.stirred.notified() => {}
-                () = self.clock.sleep(pause) => {}
-            }
-        }
-    }
-
-    /// Asks every present peer once what there is to ask, and goes by the replies. Returns how many copies failed.
-    async fn round(&self) -> usize {
-        let doubts = self.slots.cell.doubts.take();
-        {
-            let mut table = lock(&self.slots.table);
-            doubts.iter().for_each(|slot| table.doubt(slot));
-            if table.is_at_rest() {
-                return 0;
-            }
-        }
-        let peers = self.peers();
-        let asked = join_all(peers.into_iter().map(|peer| self.ask(peer))).await;
-        let replies: Vec<_> = asked
-            .into_iter()
-            .filter(|(_, replies)| !replies.is_empty())
-            .collect();
-        lock(&self.slots.table).trust(&doubts);
-        if replies.is_empty() {
-            return 0;
-        }
-        let mut failures = 0;
-        for (source, slots) in self.slots.take(&replies) {
-            if let Err(error) = self.copy(source, slots).await {
-                let source = source.node_id;
-                tracing::info!(%source, %error, "a source of a slot handoff is asked again");
-                failures += 1;
-            }
-        }
-        self.slots.declare_losses(self.clock.wall_millis());
-        failures
-    }
-
-    fn peers(&self) -> Vec<RingMember> {
-        let view = self.view.borrow();
-        let others = view.present().filter(|member| member.node_id != view.own);
-        others
-            .map(|member| RingMember {
-                node_id: member.node_id,
-                boot_id: member.boot_id,
-            })
-            .collect()
-    }
-
-    /// Everything that there is to ask one peer.
-    async fn ask(&self, peer: RingMember) -> (RingMember, Vec<Reply>) {
-        let (mut from, mut replies) = (Slot(0), Vec::new());
-        loop {
-            let questions = lock(&self.slots.table).questions(peer, from);
-            let (count, last) = (questions.len(), questions.last().map(|last| last.slot));
-            let Some(last) = last else { break };
-            match self.exchange(peer, questions).await {
-                Ok(more) => replies.extend(more),
-                Err(error) => {
-                    tracing::debug!(peer = %peer.node_id, %error, "a peer did not say where it is");
-                    break;
-                }
-            }
-            match last.0.checked_add(1) {
-                Some(next) if count == EXCHANGE_SLOTS_MAX => from = Slot(next),
-                Some(_) | None => break,
-            }
-        }
-        (peer, replies)
-    }
-
-    async fn exchange(
-        &self,
-        peer: RingMember,
-        questions: Vec<Question>,
-    ) -> Result<Vec<Reply>, CallError> {
-        let from = lock(&self.slots.table).own();
-        let exchange = SlotExchange {
-            from,
-            boot_id: peer.boot_id,
-            questions,
-        };
-        tokio::select! {
-            biased;
-            replies = self.transport.exchange_slots(peer.node_id, exchange) => replies,
-            () = self.clock.sleep(REPLY_TIMEOUT) => Err(CallError::Unreachable {
-                reason: format!("no reply within {REPLY_TIMEOUT:?}"),
-            }),
-        }
-    }
-
-    /// Copies slots whose source has answered a pull, and asks once more: it counts for those in which the source has stayed
-    /// in the configuration all the while.
-    async fn copy(
-        &self,
-        source: RingMember,
-        slots: BTreeMap<Slot, Configuration>,
-    ) -> Result<(), CopyError> {
-        let set: SlotSet = slots.keys().copied().collect();
-        let mut cursor = 0;
-        loop {
-            let request = PageRequest {
-                boot_id: source.boot_id,
-                slots: set.clone(),
-                cursor,
-                bytes_max: PAGE_BYTES_MAX,
-            };
-            let page = self.transport.pull_slots(source.node_id, request).await?;
-            let records = records::decode(&page.records)?;
-            self.metrics.slot_pages.inc();
-            self.metrics.slot_records.inc_by(records.len() as u64);
-            let root_of = |slot: Slot| Some(slots.get(&slot)?.id().root);
-            let merged = self.replica.merge(root_of, records, self.clock.now());
-            if !merged.refused.is_empty() {
-                let records = merged.refused.len() as u64;
-                self.metrics.hlc_rejected.inc_by(records);
-                return Err(CopyError::Drifted { records });
-            }
-            match page.next_cursor {
-                Some(next) => cursor = next,
-                None => break,
-            }
-        }
-        let stayed = |slot: Slot, configuration: Option<&Configuration>| {
-            configuration.is_some() && configuration == slots.get(&slot)
-        };
-        let questions: Vec<Question> = {
-            let table = lock(&self.slots.table);
-            let here = set.iter().filter(|slot| {
-                let state = table.state(*slot);
-                stayed(*slot, state.map(SlotState::configuration))
-            });
-            here.filter_map(|slot| table.pull(slot)).collect()
-        };
-        for questions in questions.chunks(EXCHANGE_SLOTS_MAX) {
-            let mut replies = self.exchange(source, questions.to_vec()).await?;
-            replies.retain(|reply| {
-                let grant = reply.grant.as_ref();
-                stayed(reply.slot, grant.map(|grant| &grant.configuration))
-            });
-            self.slots.count_copied(source, &replies);
-        }
-        Ok(())
-    }
-}
-
-/// Why a copy was not completed. It begins anew in a later round.
-#[derive(Debug, thiserror::Error)]
-enum CopyError {
-    #[error(transparent)]
-    Call(#[from] CallError),
-    #[error(transparent)]
-    Unreadable(#[from] NotRecords),
-    #[error("{records} records are stamped too far ahead of the local clock")]
-    Drifted { records: u64 },
 }

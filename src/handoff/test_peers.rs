@@ -243,8 +243,14 @@ impl PeerTransport for Peers {
 
     fn pull_slots(&self, peer: NodeId, page: PageRequest) -> BoxFuture<Result<Page, CallError>> {
         lock(&self.asked).push((self.clock.monotonic(), peer, page.cursor));
-        let scanned =
-            self.replicas[&peer].scan(&page.slots, page.cursor, page.bytes_max, self.now_at(peer));
+        let (cursor, bytes_max) = (page.cursor, page.bytes_max);
+        let scanned = self.replicas[&peer].scan(
+            &page.slots,
+            cursor,
+            bytes_max,
+            &page.held,
+            self.now_at(peer),
+        );
         let answer = Page {
             records: records::encode(&scanned.records).expect("records can be encoded"),
             next_cursor: scanned.next_cursor,

@@ -79,6 +79,8 @@ pub(super) struct KeeperParts {
     pub(super) new_boot: Box<dyn FnMut() -> BootId + Send + Sync>,
     /// Where the randomness of bulk pulls comes from.
     pub(super) pull_rng: StdRng,
+    /// Most bytes of keys and values that a bulk pull copies in a second.
+    pub(super) bytes_per_second_max: u64,
     /// Cancelled when this node is to leave.
     pub(super) leaving: CancellationToken,
 }
@@ -324,6 +326,7 @@ impl Keeper {
             metrics: Arc::clone(&self.parts.metrics),
             view: self.parts.membership.view(),
             rng: self.parts.pull_rng.fork(),
+            bytes_per_second_max: self.parts.bytes_per_second_max,
         };
         let (root, done) = (ring.root(), self.pulled_tx.clone());
         let superseded = self.pull_superseded.clone();

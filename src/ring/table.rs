@@ -8,7 +8,7 @@
 //! rest only when all of its owners have said that they are full in its configuration.
 
 use std::{
-    collections::{BTreeMap, BTreeSet, HashMap},
+    collections::{BTreeSet, HashMap},
     sync::Arc,
 };
 
@@ -23,7 +23,7 @@ use super::{
 use crate::{key::Slot, slot_set::SlotSet};
 
 /// Most slots in one exchange with a peer; the rest follows in the next one.
-pub const EXCHANGE_SLOTS_MAX: usize = 4096;
+pub const EXCHANGE_SLOTS_MAX: usize = 512;
 
 /// What a node is in.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -43,6 +43,8 @@ pub struct Question {
     pub stand: Option<Stand>,
     /// Whether it asks for the data, too: a pull.
     pub is_pull: bool,
+    /// Whether a request waits for the slot: who has to copy it does that first.
+    pub is_awaited: bool,
 }
 
 /// What the other one replies.
@@ -94,6 +96,10 @@ pub struct SlotTable {
     unsettled: SlotSet,
     /// Slots that somebody should be asked about although they seem to be at rest.
     doubted: SlotSet,
+    /// Slots that requests wait for, here or elsewhere, and that this node has to copy.
+    awaited: SlotSet,
+    /// How often that began.
+    awaits: u64,
     /// Slots whose data is to be dropped. Their gates are closed.
     drops: SlotSet,
     /// Lives of members that are gone for good. As bounded as the orders that they come from.
@@ -129,6 +135,8 @@ impl SlotTable {
             dirty: SlotSet::new(),
             unsettled: SlotSet::all(slots),
             doubted: SlotSet::new(),
+            awaited: SlotSet::new(),
+            awaits: 0,
             drops: SlotSet::new(),
             forgotten: BTreeSet::new(),
             stale: SlotSet::all(slots),
@@ -196,7 +204,28 @@ impl SlotTable {
     pub fn doubt(&mut self, slot: Slot) {
         if slot.index() < self.cells.len() {
             self.doubted.insert(slot);
+            self.await_slot(slot);
         }
+    }
+
+    /// A request waits for a slot.
+    fn await_slot(&mut self, slot: Slot) {
+        if self.is_wanting(slot) && self.awaited.insert(slot) {
+            self.awaits += 1;
+            self.changes += 1;
+        }
+    }
+
+    /// Whether a request waits for a slot that this node has to copy.
+    #[must_use]
+    pub fn is_awaited(&self, slot: Slot) -> bool {
+        self.awaited.contains(slot)
+    }
+
+    /// How often a request began to wait for a slot that this node has to copy.
+    #[must_use]
+    pub const fn awaits(&self) -> u64 {
+        self.awaits
     }
 
     /// Where slots have to move (rule 1).
@@ -284,6 +313,7 @@ impl SlotTable {
     fn entered(&mut self, slot: Slot) {
         self.changes += 1;
         self.cells[slot.index()].full.clear();
+        self.awaited.remove(slot);
         self.unsettled.insert(slot);
         self.stale.insert(slot);
         self.hear_self(slot);
@@ -338,27 +368,37 @@ impl SlotTable {
         }
     }
 
-    /// What to ask a peer, at most [`EXCHANGE_SLOTS_MAX`] slots from `from` on.
+    /// The next slots to ask about from `from` on, at most [`EXCHANGE_SLOTS_MAX`].
     #[must_use]
-    pub fn questions(&self, peer: RingMember, from: Slot) -> Vec<Question> {
-        let unsettled = self.unsettled.iter_from(from).map(|slot| (slot, false));
-        let doubted = self.doubted.iter_from(from).map(|slot| (slot, true));
-        let mut slots: BTreeMap<Slot, bool> = unsettled.collect();
-        slots.extend(doubted);
-        slots
-            .into_iter()
-            .filter_map(|(slot, is_doubted)| self.question(peer, slot, is_doubted))
+    pub fn open_slots(&self, from: Slot) -> SlotSet {
+        let mut open: SlotSet = self
+            .doubted
+            .iter_from(from)
             .take(EXCHANGE_SLOTS_MAX)
-            .collect()
+            .collect();
+        open.extend(self.unsettled.iter_from(from).take(EXCHANGE_SLOTS_MAX));
+        if open.len() > EXCHANGE_SLOTS_MAX {
+            open = open.iter().take(EXCHANGE_SLOTS_MAX).collect();
+        }
+        open
     }
 
-    fn question(&self, peer: RingMember, slot: Slot, is_doubted: bool) -> Option<Question> {
+    /// What to ask a peer about some slots.
+    #[must_use]
+    pub fn questions(&self, peer: RingMember, slots: &SlotSet) -> Vec<Question> {
+        let questions = slots.iter().map(|slot| self.question(peer, slot));
+        questions.flatten().collect()
+    }
+
+    fn question(&self, peer: RingMember, slot: Slot) -> Option<Question> {
+        let is_doubted = self.doubted.contains(slot);
         let cell = self.cells.get(slot.index())?;
         let Some(state) = &cell.state else {
             return Some(Question {
                 slot,
                 stand: None,
                 is_pull: false,
+                is_awaited: is_doubted,
             });
         };
         let is_pull = state.is_wanting(self.own);
@@ -368,6 +408,7 @@ impl SlotTable {
             slot,
             stand: Some(stand(state)),
             is_pull,
+            is_awaited: is_doubted,
         })
     }
 
@@ -381,6 +422,7 @@ impl SlotTable {
             slot,
             stand: Some(stand(state)),
             is_pull: true,
+            is_awaited: false,
         })
     }
 
@@ -413,6 +455,9 @@ impl SlotTable {
     /// The reply to a question, without the digest. A pull is answered from within its configuration only (rule 9).
     pub fn reply(&mut self, question: &Question) -> Option<Reply> {
         let own = self.own;
+        if question.is_awaited {
+            self.await_slot(question.slot);
+        }
         let cell = self.cells.get_mut(question.slot.index())?;
         let mut reply = Reply {
             slot: question.slot,
@@ -516,6 +561,7 @@ impl SlotTable {
             top: reply.top.clone(),
         };
         if state.take_answer(asked, answer, own, quorums) {
+            self.awaited.remove(reply.slot);
             self.stale.insert(reply.slot);
             self.hear_self(reply.slot);
         }

@@ -36,6 +36,7 @@ use self::{
     totals::Totals,
 };
 pub use self::{
+    digest::Inventory,
     entry::{ENTRY_OVERHEAD_BYTES, EXPIRY_OVERHEAD_BYTES, TOMBSTONE_OVERHEAD_BYTES},
     record::{Body, Form, Record, Value},
     totals::Stats,
@@ -219,7 +220,21 @@ impl Store {
         lock(self.shard(slot)).digest(slot)
     }
 
-    /// A page of the live values and tombstones of `slots`. Pass 0 first, then each page's
+    /// What is held of `slots`, values and tombstones, as far as that is at most `records_max`; otherwise nothing, and
+    /// everything has to be sent.
+    #[must_use]
+    pub fn held(&self, slots: &SlotSet, records_max: usize) -> Inventory {
+        let mut terms = Vec::new();
+        for slot in slots.iter().take_while(|slot| slot.0 < self.limits.slots) {
+            lock(self.shard(slot)).terms(slot, &mut terms);
+            if terms.len() > records_max {
+                return Inventory::nothing();
+            }
+        }
+        Inventory::of_terms(terms)
+    }
+
+    /// A page of the live values and tombstones of `slots`, without those that are `held`. Pass 0 first, then each page's
     /// `next_cursor`. The page ends with the record that reaches `bytes_max` (keys, values and 40
     /// bytes each), so it has at least one record if any is left. A record that is present during
     /// the whole scan is returned; one that comes or changes meanwhile may be.
@@ -229,10 +244,11 @@ impl Store {
         slots: &SlotSet,
         cursor: u64,
         bytes_max: usize,
+        held: &Inventory,
         now_millis: u64,
     ) -> ScanPage {
         let start = Position(cursor);
-        let mut page = Page::new(bytes_max);
+        let mut page = Page::new(bytes_max, held);
         let known = slots
             .iter_from(start.slot())
             .take_while(|slot| slot.0 < self.limits.slots);

@@ -143,7 +143,7 @@ impl Store {
     fn scan_all(&self, slots: &SlotSet, bytes_max: usize, now_millis: u64) -> Vec<(Key, Record)> {
         let (mut records, mut cursor) = (Vec::new(), Some(0));
         while let Some(from) = cursor {
-            let page = self.scan(slots, from, bytes_max, now_millis);
+            let page = self.scan(slots, from, bytes_max, &Inventory::nothing(), now_millis);
             assert!(page.next_cursor.is_none_or(|next| next > from || from == 0));
             records.extend(page.records);
             cursor = page.next_cursor;

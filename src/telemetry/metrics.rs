@@ -81,10 +81,14 @@ pub struct Metrics {
     pub pulled_records: Counter,
     /// Pages of records asked for by bulk pull.
     pub pull_pages: Counter,
+    /// Bytes of records taken over by bulk pull, as they travel.
+    pub pulled_bytes: Counter,
     /// Records copied when the owners of slots changed.
     pub slot_records: Counter,
     /// Pages of records asked for when the owners of slots changed.
     pub slot_pages: Counter,
+    /// Bytes of records copied when the owners of slots changed, as they travel.
+    pub slot_bytes: Counter,
     /// Slots that this node declared lost.
     pub slots_lost: Counter,
     /// Attempts of bulk pull that did not come to a page taken over.
@@ -155,6 +159,7 @@ impl Metrics {
             ),
             pulled_records: set.counter("pulled_records", "Records taken over by bulk pull"),
             pull_pages: set.counter("pull_pages", "Pages asked for by bulk pull"),
+            pulled_bytes: set.counter("pulled_bytes", "Bytes of records taken over by bulk pull"),
             slot_records: set.counter(
                 "slot_handoff_records",
                 "Records copied because owners changed",
@@ -162,6 +167,10 @@ impl Metrics {
             slot_pages: set.counter(
                 "slot_handoff_pages",
                 "Pages asked for because owners changed",
+            ),
+            slot_bytes: set.counter(
+                "slot_handoff_bytes",
+                "Bytes of records copied because owners changed",
             ),
             slots_lost: set.counter("slots_lost", "Slots that this node declared lost"),
             pull_retries: set.counters(

@@ -33,6 +33,7 @@ use crate::{
         table::{Question, Reply},
     },
     slot_set::SlotSet,
+    store::Inventory,
 };
 
 /// Carries operations to peers and to the node itself.
@@ -141,6 +142,8 @@ pub struct PageRequest {
     pub cursor: u64,
     /// Most bytes of keys and values in the page.
     pub bytes_max: usize,
+    /// What need not be sent.
+    pub held: Inventory,
 }
 
 /// A page of records.

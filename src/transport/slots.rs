@@ -102,6 +102,7 @@ pub(crate) fn encode_questions(
             configuration: places.of_some(stand.map(|stand| &stand.configuration)),
             full: stand.is_some_and(|stand| stand.is_full),
             pull: question.is_pull,
+            awaited: question.is_awaited,
         }
     });
     let questions = questions.collect();
@@ -129,6 +130,7 @@ pub(crate) fn decode_questions(
                 is_full: question.full,
             }),
             is_pull: question.pull,
+            is_awaited: question.awaited,
         })
     });
     Ok((sender, questions.collect::<Result<_, _>>()?))

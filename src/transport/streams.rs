@@ -288,6 +288,7 @@ impl PeerTransport for StreamTransport {
                 slots: Bytes::from(page.slots.to_bytes()),
                 cursor: page.cursor,
                 bytes_max: u32::try_from(page.bytes_max).unwrap_or(u32::MAX),
+                held: page.held.terms().to_vec(),
             };
             let response = shared
                 .call(target.address, |connection| connection.pull_slots(request))

@@ -293,7 +293,7 @@ async fn the_program_has_no_test_features() {
     assert_eq!(document["features"], Value::Array(Vec::new()));
 }
 
-fn endpoints(cluster: &Cluster) -> Vec<String> {
+pub(crate) fn endpoints(cluster: &Cluster) -> Vec<String> {
     cluster
         .nodes()
         .iter()
@@ -303,10 +303,10 @@ fn endpoints(cluster: &Cluster) -> Vec<String> {
 
 /// What a command ended with.
 #[derive(Debug)]
-struct Ended {
-    code: i32,
-    stdout: String,
-    stderr: String,
+pub(crate) struct Ended {
+    pub(crate) code: i32,
+    pub(crate) stdout: String,
+    pub(crate) stderr: String,
 }
 
 impl Ended {
@@ -320,7 +320,7 @@ fn parse(text: &str) -> Value {
     serde_json::from_str(text).unwrap_or_else(|error| panic!("no JSON: {error}: {text}"))
 }
 
-async fn run(arguments: &[&str]) -> Ended {
+pub(crate) async fn run(arguments: &[&str]) -> Ended {
     let mut command = Command::from(binary());
     command
         .args(arguments)

@@ -22,6 +22,7 @@ mod freeze;
 mod http;
 mod kill;
 mod limits;
+mod orders;
 mod overload;
 mod restart_copies;
 mod restart_seed;

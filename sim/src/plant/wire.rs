@@ -184,9 +184,13 @@ impl Forgery {
 fn look_up(parts: &PeerParts, slot: Slot, key: &Bytes) -> Option<Record> {
     let mut slots = SlotSet::new();
     slots.insert(slot);
-    let page = parts
-        .replica
-        .scan(&slots, 0, PAGE_BYTES_MAX, parts.clock.now());
+    let page = parts.replica.scan(
+        &slots,
+        0,
+        PAGE_BYTES_MAX,
+        &Inventory::nothing(),
+        parts.clock.now(),
+    );
     let mut held = page.records.into_iter();
     held.find(|(held, _)| held.bytes() == key)
         .map(|(_, record)| record)

@@ -15,6 +15,7 @@ async fn pull(world: &World) -> u64 {
         metrics: Arc::clone(&world.metrics),
         view: world.view.subscribe(),
         rng: StdRng::seed_from_u64(1),
+        bytes_per_second_max: 1 << 30,
     };
     pull.run(PullPlan::new(&ring, member(OWN)), ring.root())
         .await

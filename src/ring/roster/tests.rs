@@ -481,6 +481,41 @@ fn a_member_that_leaves_is_removed_at_once_even_from_a_small_ring() {
 }
 
 #[test]
+fn a_forgotten_member_leaves_a_small_ring_at_once_and_never_enters_again() {
+    let (mut roster, bootstrap) = formed(3);
+    let gone = [active(3, bootstrap).is(Liveness::Down)];
+    let now = seconds(100);
+    roster.update(&all_but(3, bootstrap, &gone), now, WALL);
+    assert_eq!(
+        nodes(&roster),
+        [1, 2, 3],
+        "a small ring does not shrink by itself"
+    );
+    roster.forget([me(3)].into_iter());
+    roster.update(&all_but(3, bootstrap, &gone), now, WALL);
+    assert_eq!(nodes(&roster), [1, 2]);
+    roster.update(&all_but(3, bootstrap, &[]), now, WALL);
+    assert_eq!(nodes(&roster), [1, 2], "it came back as it was");
+    let anew = active(3, bootstrap)
+        .booted(33)
+        .says(Phase::Active, Some(bootstrap));
+    roster.update(&all_but(3, bootstrap, &[anew]), now, WALL);
+    assert_eq!(
+        in_ring(&roster),
+        [(1, 1), (2, 2), (3, 33)],
+        "in another life it may"
+    );
+}
+
+#[test]
+fn the_last_member_stays_even_if_it_is_forgotten() {
+    let (mut roster, bootstrap) = formed(2);
+    roster.forget([me(1), me(2)].into_iter());
+    roster.update(&all_but(2, bootstrap, &[]), seconds(1), WALL);
+    assert_eq!(nodes(&roster).len(), 1);
+}
+
+#[test]
 fn the_last_member_stays_until_there_is_another() {
     let (mut roster, bootstrap) = formed(1);
     let leaving = active(1, bootstrap).says(Phase::Leaving, Some(bootstrap));

@@ -6,7 +6,10 @@ use super::{
 };
 use crate::{
     key::Slot,
-    store::record::{Form, Value},
+    store::{
+        digest::Inventory,
+        record::{Form, Value},
+    },
     version::{Stamp, Version},
 };
 
@@ -97,7 +100,8 @@ fn keys_of_one_position_share_a_page() {
         &Probe::placed(Position(COLLISION.0 + 1), b"e"),
         10,
     );
-    let mut page = Page::new(1);
+    let held = Inventory::nothing();
+    let mut page = Page::new(1, &held);
     let next = shard.scan(Slot(0), Position(0), 0, &mut page);
     assert_eq!(next, Some(Position(COLLISION.0 + 1)));
     assert_eq!(page.into_records().len(), 4);

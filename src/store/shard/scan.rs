@@ -8,7 +8,10 @@ use std::ops::Bound::{Excluded, Included};
 use super::{Entry, EntryKey, Found, Keyed, Position, Probe, Shard, judge};
 use crate::{
     key::{Key, Slot},
-    store::record::{Body, Record},
+    store::{
+        digest::{self, Inventory},
+        record::{Body, Record},
+    },
     version::Version,
 };
 
@@ -16,9 +19,11 @@ use crate::{
 const RECORD_BYTES: usize = 40;
 
 /// The records collected so far.
-pub(in crate::store) struct Page {
+pub(in crate::store) struct Page<'a> {
     records: Vec<(EntryKey, Copied)>,
     bytes_left: usize,
+    /// What is left out.
+    held: &'a Inventory,
 }
 
 enum Copied {
@@ -26,12 +31,13 @@ enum Copied {
     Tombstone(Version),
 }
 
-impl Page {
-    /// An empty page that closes with the record that reaches `bytes_max`.
-    pub(in crate::store) const fn new(bytes_max: usize) -> Self {
+impl<'a> Page<'a> {
+    /// An empty page that closes with the record that reaches `bytes_max`, without what is `held`.
+    pub(in crate::store) const fn new(bytes_max: usize, held: &'a Inventory) -> Self {
         Self {
             records: Vec::new(),
             bytes_left: bytes_max,
+            held,
         }
     }
 
@@ -76,7 +82,7 @@ impl Shard {
         slot: Slot,
         from: Position,
         now_millis: u64,
-        page: &mut Page,
+        page: &mut Page<'_>,
     ) -> Option<Position> {
         let (first, end) = (Probe::at(from), Probe::at(Position::end(slot)));
         let range = (Included(&first as &dyn Keyed), Excluded(&end as &dyn Keyed));
@@ -99,6 +105,7 @@ impl Shard {
                 return Some(key.position());
             }
             match version {
+                Some(version) if page.held.contains(key.position(), version) => {}
                 Some(version) => page.push(key, Copied::Tombstone(version), 0),
                 None => self.scan_value(key, now_millis, page),
             }
@@ -119,10 +126,29 @@ impl Shard {
             .collect()
     }
 
-    fn scan_value(&self, key: &EntryKey, now_millis: u64, page: &mut Page) {
+    /// The terms of a slot's values and tombstones, in the digest.
+    pub(in crate::store) fn terms(&self, slot: Slot, terms: &mut Vec<u64>) {
+        let (first, end) = (
+            Probe::at(Position::first(slot)),
+            Probe::at(Position::end(slot)),
+        );
+        let range = (Included(&first as &dyn Keyed), Excluded(&end as &dyn Keyed));
+        for key in self.order.range::<dyn Keyed, _>(range) {
+            if let Some(entry) = self.values.peek(key as &dyn Keyed) {
+                terms.push(digest::term(key.position(), entry.version()));
+            }
+        }
+        let tombstones = self.tombstones.range::<dyn Keyed, _>(range);
+        terms.extend(tombstones.map(|(key, version)| digest::term(key.position(), *version)));
+    }
+
+    fn scan_value(&self, key: &EntryKey, now_millis: u64, page: &mut Page<'_>) {
         let Some(entry) = self.values.peek(key as &dyn Keyed) else {
             return;
         };
+        if page.held.contains(key.position(), entry.version()) {
+            return;
+        }
         if let Found::Value(entry) = judge(entry, self.floor(key.position()), now_millis) {
             let value_bytes = entry.value_bytes();
             page.push(key, Copied::Value(entry), value_bytes);

@@ -60,7 +60,7 @@ proptest! {
         let (mut seen, mut cursor, mut churn) = (BTreeSet::new(), Some(0), churn.into_iter());
         let mut millis = NOW;
         while let Some(from) = cursor {
-            let page = store.scan(&slots, from, bytes_max, NOW);
+            let page = store.scan(&slots, from, bytes_max, &Inventory::nothing(), NOW);
             for (key, record) in &page.records {
                 prop_assert!(asked.contains(&key.slot(64).0));
                 let held = store.peek(key, NOW);
@@ -81,6 +81,44 @@ proptest! {
         for id in stay.into_iter().filter(|id| slots.contains(numbered(*id).slot(64))) {
             prop_assert!(seen.contains(numbered(id).bytes()));
         }
+    }
+
+    #[test]
+    fn a_copy_of_what_another_store_lacks_makes_both_equal(
+        ours in prop::collection::vec((0usize..40, 1u64..5, any::<bool>()), 0..60),
+        theirs in prop::collection::vec((0usize..40, 1u64..5, any::<bool>()), 0..60),
+        bytes_max in 0usize..1500,
+    ) {
+        let limits = Limits { capacity_entries: 1 << 20, slots: 8, ..AMPLE };
+        let filled = |records: &[(usize, u64, bool)]| {
+            let store = Store::new(limits);
+            for (id, millis, deleted) in records {
+                let record = if *deleted { tombstone(NOW + millis) } else { value(NOW + millis) };
+                store.merge(&numbered(*id), record, NOW);
+            }
+            store
+        };
+        let (store, source) = (filled(&ours), filled(&theirs));
+        let slots = SlotSet::all(8);
+        let held = store.held(&slots, usize::MAX);
+        let (mut cursor, mut sent) = (Some(0), 0);
+        while let Some(from) = cursor {
+            let page = source.scan(&slots, from, bytes_max, &held, NOW);
+            for (key, record) in page.records {
+                // What is the same on both sides is not sent.
+                let same = matches!(store.merge(&key, record, NOW), Applied::Same);
+                prop_assert!(!same);
+                sent += 1;
+            }
+            cursor = page.next_cursor;
+        }
+        prop_assert!(sent <= 40);
+        let full = source.scan(&slots, 0, usize::MAX, &Inventory::nothing(), NOW);
+        for (key, record) in full.records {
+            let again = store.merge(&key, record, NOW);
+            prop_assert!(!matches!(again, Applied::Stored { .. }), "{key:?} was left out");
+        }
+        prop_assert_eq!(store.held(&slots, 0).terms().len(), 0);
     }
 
     #[test]
@@ -208,7 +246,7 @@ fn slots_that_do_not_exist_are_empty() {
     assert_eq!(store.slot_digest(Slot(SLOTS)), 0);
     let unknown: SlotSet = [SLOTS, u16::MAX].into_iter().map(Slot).collect();
     assert_eq!(
-        store.scan(&unknown, 0, 1000, NOW),
+        store.scan(&unknown, 0, 1000, &Inventory::nothing(), NOW),
         ScanPage {
             records: vec![],
             next_cursor: None
@@ -216,7 +254,13 @@ fn slots_that_do_not_exist_are_empty() {
     );
     assert_eq!(
         store
-            .scan(&SlotSet::all(SLOTS), u64::MAX, 1000, NOW)
+            .scan(
+                &SlotSet::all(SLOTS),
+                u64::MAX,
+                1000,
+                &Inventory::nothing(),
+                NOW
+            )
             .next_cursor,
         None
     );
