@@ -104,6 +104,8 @@ pub struct Options {
     pub default_ttl: Duration,
     /// Nodes that others join through.
     pub seeds: BTreeSet<u16>,
+    /// Zones that nodes stand in, in turn; 0 for none.
+    pub zones: u16,
     /// How patient probes are.
     pub profile: GossipProfile,
     /// Entries that a node keeps.
@@ -255,6 +257,7 @@ impl Options {
             default_ttl: [HOUR, HOUR, Duration::from_secs(4), Duration::ZERO]
                 [rng.random_range(0..4)],
             seeds: seeds(&mut rng, first_nodes_of_joined(nodes)),
+            zones: zones(seed),
             profile: if rng.random_bool(0.2) {
                 GossipProfile::Local
             } else {
@@ -337,6 +340,9 @@ impl Options {
     pub fn config(&self, index: u16) -> Config {
         let mut config = Config::default();
         config.node.name = Some(node::name(index));
+        if let Some(zone) = index.checked_rem(self.zones) {
+            config.node.zone = format!("zone-{zone}");
+        }
         config.cluster.id = "simulated".to_owned();
         let seeds = self.seeds.iter();
         config.cluster.seeds = seeds.map(|seed| node::address(*seed).to_string()).collect();
@@ -372,6 +378,16 @@ impl Options {
 const fn first_nodes_of_joined(nodes: u16) -> u16 {
     let others = nodes / 3;
     nodes - if others == 0 { 1 } else { others }
+}
+
+/// Mostly none. Drawn by itself, so that all else that follows from a seed does not depend on it.
+fn zones(seed: u64) -> u16 {
+    let mut rng = SmallRng::seed_from_u64(seed ^ 0x7a6f_6e65_735f_6f66);
+    if rng.random_bool(0.3) {
+        rng.random_range(2..=4)
+    } else {
+        0
+    }
 }
 
 /// Usually the first few nodes; else one, or any, of those that form the first ring in any case.

@@ -95,6 +95,7 @@ impl Scenario {
             huge_value_bytes: load.huge_value_bytes.unwrap_or(load.value_bytes),
             default_ttl: load.default_ttl.0,
             seeds: self.seeds(),
+            zones: 0,
             profile: topology.profile,
             capacity_entries: topology.capacity_entries,
             memory_bytes: topology.memory_bytes,
