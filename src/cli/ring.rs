@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use shard_cache_client::cluster::OwnersResponse;
 
 use super::{
-    cluster::{member_json, state},
+    cluster::{dash, member_json, state},
     connection::{ConnectionArguments, block_on},
     exit::{Exit, Failure},
     output::{self, Column, Format, OutputArguments},
@@ -78,6 +78,7 @@ fn render(key: &str, answer: &OwnersResponse) -> String {
                 text(state),
                 text(|member| member.name.clone()),
                 text(|member| member.grpc_address.clone()),
+                text(|member| dash(&member.zone)),
                 format!("{:016x}", owner.score),
             ]
         })
@@ -87,6 +88,7 @@ fn render(key: &str, answer: &OwnersResponse) -> String {
         Column::Left("--"),
         Column::Left("OWNER"),
         Column::Left("ADDRESS"),
+        Column::Left("ZONE"),
         Column::Left("SCORE"),
     ];
     let key = output::printable(key);
@@ -118,26 +120,27 @@ mod tests {
 
     #[test]
     fn owners_are_shown_in_their_order_with_their_scores() {
-        let owner = |name: &str, score| Owner {
+        let owner = |name: &str, zone: &str, score| Owner {
             member: Some(Member {
                 name: name.to_owned(),
                 liveness: "alive".to_owned(),
                 phase: "active".to_owned(),
                 grpc_address: "127.0.0.1:8080".to_owned(),
+                zone: zone.to_owned(),
                 ..Member::default()
             }),
             score,
         };
         let answer = OwnersResponse {
             slot: 7,
-            owners: vec![owner("b", u64::MAX), owner("a", 1)],
+            owners: vec![owner("b", "east", u64::MAX), owner("a", "", 1)],
             ring_hash: "cafe".to_owned(),
         };
         let expected = "\
 key: slot 7, ring cafe
-#  --  OWNER  ADDRESS         SCORE
-1  UN  b      127.0.0.1:8080  ffffffffffffffff
-2  UN  a      127.0.0.1:8080  0000000000000001";
+#  --  OWNER  ADDRESS         ZONE  SCORE
+1  UN  b      127.0.0.1:8080  east  ffffffffffffffff
+2  UN  a      127.0.0.1:8080  -     0000000000000001";
         assert_eq!(render("key", &answer), expected);
         assert_eq!(
             document("key", &answer)["owners"][1]["score"],
