@@ -6,7 +6,9 @@ use crate::{
     clock::Monotonic,
     handoff::{HintLimits, OwedHints, RingCell, slots::OnLoss, test_peers::gates_of},
     key::Key,
-    ring::{Bootstrap, Ring, RingMember, Shape, slot::Quorums, table::SlotTable},
+    ring::{
+        Bootstrap, Ring, RingMember, Shape, slot::Quorums, table::SlotTable, zone::ZonedMember,
+    },
     store::{Body, Form, Limits, Lookup, Record, Store, Value},
     version::{DRIFT_MAX_MILLIS, Version},
 };
@@ -66,7 +68,7 @@ fn ring() -> Ring {
         node_id: NODE,
         boot_id: BOOT,
     };
-    Ring::build(shape, bootstrap, vec![own])
+    Ring::build(shape, bootstrap, vec![ZonedMember::without_zone(own)])
 }
 
 fn api(store: &Arc<Store>, ring: &Ring) -> PeerApi {

@@ -424,7 +424,7 @@ pub enum OnLoss {
 pub struct NodeConfig {
     /// Name, unique in the cluster. Absent: `hostname:gossip-port`; ask [`Config::node_name`].
     pub name: Option<String>,
-    /// Failure domain, shown in `cluster status`. Placement does not use it yet.
+    /// Failure domain: the owners of a slot lie in different ones where possible. Empty: one of its own.
     pub zone: String,
     /// How long leaving may take from SIGTERM on. A node that is cut off waits so long to be heard.
     #[serde(with = "units::duration")]

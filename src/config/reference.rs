@@ -281,7 +281,7 @@ pub(super) const ENTRIES: &[Entry] = &[
     ),
     entry(
         "node.zone",
-        "Failure domain, at most 64 bytes. Shown in the cluster status; placement does not use it in this release.",
+        "Failure domain, at most 64 bytes. A key's owners lie in different zones where possible; empty: one of its own.",
     ),
     entry(
         "node.drain_timeout",

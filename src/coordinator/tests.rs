@@ -20,6 +20,7 @@ use crate::{
         Bootstrap, RingMember, Shape,
         gates::Gates,
         table::{Reply, SlotTable},
+        zone::ZonedMember,
     },
     store::{Form, Limits, Lookup, Record, Store, Value},
     telemetry::traces::Tracer,
@@ -155,6 +156,7 @@ fn ring(boots: [u64; 3]) -> Arc<Ring> {
         node_id: *node_id,
         boot_id: BootId(boot),
     });
+    let members = members.map(ZonedMember::without_zone);
     Arc::new(Ring::build(SHAPE, BOOTSTRAP, members.collect()))
 }
 

@@ -20,7 +20,7 @@ use crate::{
     },
     key::{Key, Slot},
     replica::{Refused, Replica},
-    ring::{Ring, RingMember},
+    ring::{Ring, RingMember, zone::ZonedMember},
     store::{Record, SlotSet},
     telemetry::{Metrics, RetryReason},
     transport::{CallError, PageRequest, PeerTransport},
@@ -36,12 +36,14 @@ pub struct PullPlan {
 }
 
 impl PullPlan {
-    /// The slots that `own` will own in `ring` once it has entered it, by their present owners without `own`.
+    /// The slots that this node will own in `ring` once it has entered it, by their present owners without itself.
     #[must_use]
-    pub fn new(ring: &Ring, own: RingMember) -> Self {
-        let mut members: Vec<RingMember> = ring.members().to_vec();
-        members.retain(|member| member.node_id != own.node_id);
-        members.push(own);
+    pub fn new(ring: &Ring, entering: ZonedMember) -> Self {
+        let own = entering.member;
+        let others = ring
+            .zoned_members()
+            .filter(|zoned| zoned.member.node_id != own.node_id);
+        let members = others.chain([entering]).collect();
         let future = Ring::build(ring.shape(), ring.bootstrap(), members);
         let mut sources: BTreeMap<RingMember, SlotSet> = BTreeMap::new();
         for slot in (0..ring.shape().slots).map(Slot) {

@@ -30,6 +30,7 @@ use crate::{
         gates::GateCell,
         slot::Quorums,
         table::{Reply, SlotTable},
+        zone::ZonedMember,
     },
     store::{Body, Form, Limits, Lookup, Record, Store, Value},
     sync::lock,
@@ -92,7 +93,8 @@ pub(super) fn ring_of(nodes: &[NodeId]) -> Arc<Ring> {
         formed_millis: 1,
         former: BootId(1),
     };
-    let members = nodes.iter().map(|node| member(*node)).collect();
+    let members = nodes.iter().map(|node| member(*node));
+    let members = members.map(ZonedMember::without_zone).collect();
     Arc::new(Ring::build(shape, bootstrap, members))
 }
 

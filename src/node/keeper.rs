@@ -30,6 +30,7 @@ use crate::{
         Bootstrap, Ring, RingMember,
         orders::Orders,
         roster::{AdoptError, Roster, RosterEffect, RosterState},
+        zone::{ZoneId, ZonedMember},
     },
     store::Store,
     telemetry::Metrics,
@@ -75,6 +76,8 @@ pub(super) struct KeeperParts {
     pub(super) workers: Arc<dyn Workers>,
     pub(super) metrics: Arc<Metrics>,
     pub(super) boot: Arc<AtomicU64>,
+    /// Where this node stands.
+    pub(super) zone: Option<ZoneId>,
     /// Where new boot ids come from.
     pub(super) new_boot: Box<dyn FnMut() -> BootId + Send + Sync>,
     /// Where the randomness of bulk pulls comes from.
@@ -316,7 +319,13 @@ impl Keeper {
     fn start_pull(&mut self, ring: &Ring, attempt: u64) {
         self.pull_superseded.cancel();
         self.pull_superseded = CancellationToken::new();
-        let plan = PullPlan::new(ring, self.own);
+        let plan = PullPlan::new(
+            ring,
+            ZonedMember {
+                member: self.own,
+                zone: self.parts.zone,
+            },
+        );
         let sources = plan.sources().count();
         tracing::info!(sources, "joining: copying this node's slots");
         let pull = Pull {

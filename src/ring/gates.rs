@@ -184,6 +184,7 @@ mod tests {
         Bootstrap, Ring, RingMember, Shape,
         slot::{Quorums, Root},
         table::SlotTable,
+        zone::ZonedMember,
     };
 
     const SLOTS: u16 = 200;
@@ -255,7 +256,11 @@ mod tests {
             replication_factor: 1,
         };
         let mut table = SlotTable::new(SLOTS, OWN, quorums);
-        table.form(&Ring::build(shape, BOOTSTRAP, vec![OWN]));
+        table.form(&Ring::build(
+            shape,
+            BOOTSTRAP,
+            vec![ZonedMember::without_zone(OWN)],
+        ));
         let is_open = |gates: &Gates, slot: u16| {
             let asked = gates.configuration(Slot(slot)).map(Configuration::id);
             asked.is_some_and(|asked| gates.vote(Slot(slot), asked).is_some())

@@ -1,14 +1,16 @@
 //! The ring: which members own which slot.
 //!
 //! A [`Ring`] is an immutable value, computed from the shape of the cluster, the bootstrap and the
-//! members alone, so that every node (and every client) that knows these computes the same owners.
+//! members with their zones alone, so that every node (and every client) that knows these computes the
+//! same owners.
 //! A [`roster::Roster`] decides which members those are. Requests take one ring and keep it; a
 //! change swaps the whole ring.
 //!
-//! Invariants: the owners of a slot are the first `min(replication_factor, members)` members in
-//! falling score, each once; the result does not depend on the order in which members are given;
-//! adding or removing a member changes only the owner lists that it enters or leaves, and those
-//! only by that.
+//! Invariants: a slot has `min(replication_factor, members)` owners, each once, in falling score; they
+//! lie in as many zones as they can, and are the best that do; the first has the highest score of all
+//! members; the result does not depend on the order in which members are given; adding or removing a
+//! member changes only the owner lists that it enters or leaves, and one other member of them, which
+//! makes room or takes its place: the others stay, in their order.
 
 use std::collections::HashMap;
 
@@ -19,12 +21,15 @@ use crate::key::{Key, Slot};
 
 pub mod gates;
 pub mod orders;
+mod placement;
 pub mod roster;
 mod score;
 pub mod slot;
 pub mod table;
+pub mod zone;
 
 pub use slot::SlotConfiguration;
+use zone::{ZoneId, ZonedMember};
 
 /// Most members that a ring has. Beyond it the lowest node ids are taken.
 pub const MEMBERS_MAX: usize = 4096;
@@ -107,6 +112,8 @@ pub struct Ring {
     bootstrap: Bootstrap,
     /// Sorted by node id; one per node id.
     members: Box<[RingMember]>,
+    /// Per member its zone.
+    zones: Box<[Option<ZoneId>]>,
     owner_count: u8,
     /// `owner_count` indices into `members` per slot, in falling score.
     owners: Box<[u16]>,
@@ -123,18 +130,19 @@ impl Ring {
     /// boot id counts, and of more than [`MEMBERS_MAX`] the lowest node ids; a shape field of 0
     /// counts as 1. Without members no slot has owners.
     #[must_use]
-    pub fn build(shape: Shape, bootstrap: Bootstrap, mut members: Vec<RingMember>) -> Self {
+    pub fn build(shape: Shape, bootstrap: Bootstrap, mut zoned: Vec<ZonedMember>) -> Self {
         let shape = Shape {
             slots: shape.slots.max(1),
             replication_factor: shape.replication_factor.max(1),
         };
-        members.sort_unstable();
-        members.dedup_by_key(|member| member.node_id);
-        members.truncate(MEMBERS_MAX);
+        zoned.sort_unstable();
+        zoned.dedup_by_key(|zoned| zoned.member.node_id);
+        zoned.truncate(MEMBERS_MAX);
+        let members: Box<[_]> = zoned.iter().map(|zoned| zoned.member).collect();
         let owner_count = u8::try_from(members.len())
             .unwrap_or(u8::MAX)
             .min(shape.replication_factor);
-        let owners = rank_slots(shape.slots, &members, usize::from(owner_count));
+        let owners = placement::place_slots(shape.slots, &zoned, usize::from(owner_count));
         let mut owned = vec![0; members.len()];
         for &index in &owners {
             owned[usize::from(index)] += 1;
@@ -147,10 +155,11 @@ impl Ring {
             usize::from(owner_count),
         );
         Self {
-            hash: ring_hash(shape, bootstrap, &members),
+            hash: ring_hash(shape, bootstrap, &zoned),
             shape,
             bootstrap,
-            members: members.into(),
+            members,
+            zones: zoned.iter().map(|zoned| zoned.zone).collect(),
             owner_count,
             owners: owners.into(),
             lists: lists.into(),
@@ -159,7 +168,7 @@ impl Ring {
         }
     }
 
-    /// Equal on every node for the same shape, bootstrap and members, boot ids included.
+    /// Equal on every node for the same shape, bootstrap and members, boot ids and zones included.
     #[must_use]
     pub const fn hash(&self) -> u64 {
         self.hash
@@ -202,6 +211,12 @@ impl Ring {
     #[must_use]
     pub const fn members(&self) -> &[RingMember] {
         &self.members
+    }
+
+    /// The members with their zones, sorted by node id: what [`build`](Self::build) takes.
+    pub fn zoned_members(&self) -> impl ExactSizeIterator<Item = ZonedMember> {
+        let members = self.members.iter().zip(&self.zones);
+        members.map(|(&member, &zone)| ZonedMember { member, zone })
     }
 
     /// The shape that it was built with.
@@ -286,30 +301,6 @@ impl<'a> Owners<'a> {
     }
 }
 
-/// For every slot the indices of the `count` members with the highest scores, in falling score.
-/// Keeps the best few per slot instead of sorting all members: a new member is nearly always below
-/// the last of them.
-fn rank_slots(slots: u16, members: &[RingMember], count: usize) -> Vec<u16> {
-    let mut owners = Vec::with_capacity(usize::from(slots) * count);
-    let mut best: Vec<(u64, u16)> = Vec::with_capacity(count + 1);
-    for slot in (0..slots).map(Slot) {
-        let mix = score::SlotMix::of(slot);
-        best.clear();
-        for (index, member) in (0..=u16::MAX).zip(members) {
-            let score = mix.score(member.node_id);
-            if best.len() == count && best.last().is_none_or(|&(last, _)| score <= last) {
-                continue;
-            }
-            // Members come in rising node id, so that among equals the lower one stays ahead.
-            let place = best.partition_point(|&(better, _)| better >= score);
-            best.insert(place, (score, index));
-            best.truncate(count);
-        }
-        owners.extend(best.iter().map(|&(_, index)| index));
-    }
-    owners
-}
-
 /// Per slot the index of its configuration, and the configurations: one for each different owner
 /// list.
 fn configure_slots(
@@ -336,15 +327,20 @@ fn configure_slots(
     (lists, configurations)
 }
 
-/// Over the shape, the bootstrap and node id and boot id of each member in rising node id, little
-/// endian.
-fn ring_hash(shape: Shape, bootstrap: Bootstrap, members: &[RingMember]) -> u64 {
+/// Over the shape, the bootstrap, node id and boot id of each member in rising node id, and then node id and zone of each
+/// that has a zone, little endian. Where nobody has one, nothing is added.
+fn ring_hash(shape: Shape, bootstrap: Bootstrap, zoned: &[ZonedMember]) -> u64 {
     let mut hasher = Xxh3::with_seed(RING_HASH_SEED);
     hasher.update(&shape.slots.to_le_bytes());
     hasher.update(&[shape.replication_factor]);
     hasher.update(&bootstrap.to_bytes());
-    for member in members {
-        hasher.update(&member.to_bytes());
+    for zoned in zoned {
+        hasher.update(&zoned.member.to_bytes());
+    }
+    for zoned in zoned {
+        if let Some(zone) = zoned.zone {
+            hasher.update(&pair_to_bytes(zoned.member.node_id.0, zone.0));
+        }
     }
     hasher.digest()
 }

@@ -8,7 +8,7 @@
 //!
 //! Invariants: the outcome depends on the inputs alone; a ring once there never becomes empty; only
 //! members that announce our bootstrap are added; a node with a ring never forms another, and gives
-//! its own up only for an older.
+//! its own up only for an older; the zone of one life of a member is the one that it announced in it.
 //!
 //! Rings of different nodes agree when their views do, with one exception: when members went down
 //! in different order in two views and not all of them may be removed, each node keeps those that
@@ -25,7 +25,10 @@ use thiserror::Error;
 
 use crate::{
     clock::Monotonic,
-    ring::{Bootstrap, Ring, RingMember, Shape},
+    ring::{
+        Bootstrap, Ring, RingMember, Shape,
+        zone::{ZoneId, ZonedMember},
+    },
 };
 
 mod following;
@@ -188,7 +191,7 @@ impl Roster {
         }
         let entries = state.members.iter().map(|entry| {
             (
-                entry.member,
+                entry.zoned,
                 entry
                     .absent_for
                     .map(|age| nanos(now).saturating_sub(nanos(age))),
@@ -206,10 +209,7 @@ impl Roster {
             .entries
             .iter()
             .map(|(&node_id, entry)| StateMember {
-                member: RingMember {
-                    node_id,
-                    boot_id: entry.boot_id,
-                },
+                zoned: entry.zoned(node_id),
                 absent_for: entry
                     .absent_since
                     .map(|since| duration(nanos(now).saturating_sub(since))),
@@ -270,7 +270,7 @@ impl Roster {
         &mut self,
         bootstrap: Bootstrap,
         is_first: bool,
-        members: impl Iterator<Item = (RingMember, Option<i64>)>,
+        members: impl Iterator<Item = (ZonedMember, Option<i64>)>,
     ) {
         let following = Following::start(self.config.shape, bootstrap, is_first, members);
         self.standing = Standing::Following(following);
@@ -284,6 +284,17 @@ fn current_record(member: &Member) -> Option<&NodeRecord> {
         .record
         .as_deref()
         .filter(|record| record.boot_id == member.boot_id)
+}
+
+/// The member as a ring takes it; `None` until it has described its present life.
+fn zoned(member: &Member) -> Option<ZonedMember> {
+    Some(ZonedMember {
+        member: RingMember {
+            node_id: member.node_id,
+            boot_id: member.boot_id,
+        },
+        zone: ZoneId::of_name(&current_record(member)?.zone),
+    })
 }
 
 /// Present members but us that announce a ring, with its bootstrap, in rising node id.

@@ -6,6 +6,8 @@ use serde_json::Value;
 
 use super::*;
 
+mod zones;
+
 const BOOTSTRAP: Bootstrap = Bootstrap {
     formed_millis: 1_700_000_000_000,
     former: BootId(7),
@@ -26,14 +28,16 @@ fn numbered(count: usize) -> Vec<RingMember> {
 }
 
 fn ring(slots: u16, replication_factor: u8, members: &[RingMember]) -> Ring {
-    Ring::build(
-        Shape {
-            slots,
-            replication_factor,
-        },
-        BOOTSTRAP,
-        members.to_vec(),
-    )
+    let members = members.iter().copied().map(ZonedMember::without_zone);
+    zoned_ring(slots, replication_factor, &members.collect::<Vec<_>>())
+}
+
+fn zoned_ring(slots: u16, replication_factor: u8, members: &[ZonedMember]) -> Ring {
+    let shape = Shape {
+        slots,
+        replication_factor,
+    };
+    Ring::build(shape, BOOTSTRAP, members.to_vec())
 }
 
 fn ids(ring: &Ring, slot: Slot) -> Vec<NodeId> {
@@ -202,15 +206,16 @@ fn shape_and_bootstrap_enter_the_ring_hash() {
         slots: 64,
         replication_factor: 3,
     };
+    let zoned = members.iter().copied().map(ZonedMember::without_zone);
+    let elsewhere = Ring::build(shape, other, zoned.collect());
     let hashes = [
         base.hash(),
         ring(65, 3, &members).hash(),
         ring(64, 2, &members).hash(),
-        Ring::build(shape, other, members.clone()).hash(),
+        elsewhere.hash(),
         ring(64, 3, &members[..3]).hash(),
     ];
     assert_eq!(BTreeSet::from(hashes).len(), hashes.len());
-    let elsewhere = Ring::build(shape, other, members);
     assert_ne!(
         base.configuration(Slot(0)).root,
         elsewhere.configuration(Slot(0)).root
@@ -303,6 +308,10 @@ fn published_vectors_of_node_ids_slots_and_scores_hold() {
             word(&vector["node_id"])
         );
     }
+    for vector in list(&vectors["zone_ids"]) {
+        let zone = ZoneId::of_name(text(&vector["zone"]));
+        assert_eq!(zone, Some(ZoneId(word(&vector["zone_id"]))));
+    }
     for vector in list(&vectors["keys"]) {
         let key = Key::new(Bytes::from(text(&vector["key"]).to_owned()));
         assert_eq!(key.hash(), word(&vector["hash"]));
@@ -330,9 +339,12 @@ fn published_vectors_of_rings_hold() {
             formed_millis: number(&vector["formed_millis"]),
             former: BootId(word(&vector["former"])),
         };
-        let members = list(&vector["members"]).iter().map(|member| RingMember {
-            node_id: NodeId::of_name(text(&member["name"])),
-            boot_id: BootId(word(&member["boot_id"])),
+        let members = list(&vector["members"]).iter().map(|member| ZonedMember {
+            member: RingMember {
+                node_id: NodeId::of_name(text(&member["name"])),
+                boot_id: BootId(word(&member["boot_id"])),
+            },
+            zone: ZoneId::of_name(member["zone"].as_str().unwrap_or_default()),
         });
         let ring = Ring::build(shape, bootstrap, members.collect());
         assert_eq!(ring.hash(), word(&vector["ring_hash"]));

@@ -31,3 +31,4 @@ mod split;
 mod start_order;
 mod traces;
 mod ttl;
+mod zones;

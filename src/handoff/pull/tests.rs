@@ -17,8 +17,11 @@ async fn pull(world: &World) -> u64 {
         rng: StdRng::seed_from_u64(1),
         bytes_per_second_max: 1 << 30,
     };
-    pull.run(PullPlan::new(&ring, member(OWN)), ring.root())
-        .await
+    pull.run(
+        PullPlan::new(&ring, ZonedMember::without_zone(member(OWN))),
+        ring.root(),
+    )
+    .await
 }
 
 fn retries(world: &World, reason: RetryReason) -> u64 {

@@ -12,10 +12,13 @@ use shard_cache_membership::{
     view::{Member, View},
 };
 
-use super::{RosterConfig, current_record};
+use super::{RosterConfig, current_record, zoned};
 use crate::{
     clock::Monotonic,
-    ring::{Bootstrap, MEMBERS_MAX, Ring, RingMember, Shape},
+    ring::{
+        Bootstrap, MEMBERS_MAX, Ring, RingMember, Shape,
+        zone::{ZoneId, ZonedMember},
+    },
 };
 
 /// A node with a ring.
@@ -31,6 +34,7 @@ pub(super) struct Following {
 #[derive(Debug)]
 pub(super) struct Entry {
     pub(super) boot_id: BootId,
+    zone: Option<ZoneId>,
     /// Nanoseconds on our monotonic clock; below zero when the absence was adopted and is older
     /// than the clock.
     pub(super) absent_since: Option<i64>,
@@ -42,18 +46,16 @@ impl Following {
         shape: Shape,
         bootstrap: Bootstrap,
         is_first: bool,
-        members: impl Iterator<Item = (RingMember, Option<i64>)>,
+        members: impl Iterator<Item = (ZonedMember, Option<i64>)>,
     ) -> Self {
         let entries: BTreeMap<_, _> = members
             .take(MEMBERS_MAX)
-            .map(|(RingMember { node_id, boot_id }, absent_since)| {
-                (
-                    node_id,
-                    Entry {
-                        boot_id,
-                        absent_since,
-                    },
-                )
+            .map(|(zoned, absent_since)| {
+                let entry = Entry {
+                    absent_since,
+                    ..Entry::present(zoned)
+                };
+                (zoned.member.node_id, entry)
             })
             .collect();
         let ring = build(shape, bootstrap, &entries);
@@ -91,12 +93,9 @@ impl Following {
         }
         self.note_absences(own, view, now);
         self.remove_absent(config, now);
-        if !self
-            .entries
-            .iter()
-            .map(ring_member)
-            .eq(self.ring.members().iter().copied())
-        {
+        let entries = self.entries.iter();
+        let members = entries.map(|(&node_id, entry)| entry.zoned(node_id));
+        if !members.eq(self.ring.zoned_members()) {
             self.is_first = false;
             self.ring = build(config.shape, self.bootstrap, &self.entries);
         }
@@ -110,17 +109,13 @@ impl Following {
             record.phase == Phase::Active
                 && Bootstrap::from_bytes(&record.attachment) == Some(self.bootstrap)
         });
-        if !admissible {
+        let Some(zoned) = zoned(member).filter(|_| admissible) else {
             return;
-        }
+        };
         let known = self.entries.get(&member.node_id);
         let full = known.is_none() && self.entries.len() >= MEMBERS_MAX;
         if !full && known.is_none_or(|entry| entry.boot_id != member.boot_id) {
-            let entry = Entry {
-                boot_id: member.boot_id,
-                absent_since: None,
-            };
-            self.entries.insert(member.node_id, entry);
+            self.entries.insert(member.node_id, Entry::present(zoned));
         }
     }
 
@@ -195,19 +190,32 @@ impl Following {
     }
 }
 
-fn build(shape: Shape, bootstrap: Bootstrap, entries: &BTreeMap<NodeId, Entry>) -> Arc<Ring> {
-    Arc::new(Ring::build(
-        shape,
-        bootstrap,
-        entries.iter().map(ring_member).collect(),
-    ))
+impl Entry {
+    const fn present(zoned: ZonedMember) -> Self {
+        Self {
+            boot_id: zoned.member.boot_id,
+            zone: zoned.zone,
+            absent_since: None,
+        }
+    }
+
+    pub(super) const fn zoned(&self, node_id: NodeId) -> ZonedMember {
+        ZonedMember {
+            member: RingMember {
+                node_id,
+                boot_id: self.boot_id,
+            },
+            zone: self.zone,
+        }
+    }
 }
 
-fn ring_member((&node_id, entry): (&NodeId, &Entry)) -> RingMember {
-    RingMember {
-        node_id,
-        boot_id: entry.boot_id,
-    }
+fn build(shape: Shape, bootstrap: Bootstrap, entries: &BTreeMap<NodeId, Entry>) -> Arc<Ring> {
+    let members = entries
+        .iter()
+        .map(|(&node_id, entry)| entry.zoned(node_id))
+        .collect();
+    Arc::new(Ring::build(shape, bootstrap, members))
 }
 
 fn owners_max(config: &RosterConfig) -> usize {

@@ -2,14 +2,17 @@
 
 use shard_cache_membership::{identity::NodeId, record::Phase, view::View};
 
-use super::{ADOPT_INTERVAL, RosterConfig, current_record, holders};
-use crate::{clock::Monotonic, ring::RingMember};
+use super::{ADOPT_INTERVAL, RosterConfig, current_record, holders, zoned};
+use crate::{
+    clock::Monotonic,
+    ring::{RingMember, zone::ZonedMember},
+};
 
 /// A node without a ring.
 #[derive(Debug, Default)]
 pub(super) struct Seeking {
     /// Those who would be the first ring, and since when that has not changed.
-    candidates: Option<(Vec<RingMember>, Monotonic)>,
+    candidates: Option<(Vec<ZonedMember>, Monotonic)>,
     /// Push-pulls asked for so far.
     attempts: usize,
     /// No push-pull before this.
@@ -23,7 +26,7 @@ pub(super) enum Sought {
     /// This member has a ring.
     Holder(NodeId),
     /// Nobody has one, and it falls to us to form one of these.
-    Quiet(Vec<RingMember>),
+    Quiet(Vec<ZonedMember>),
 }
 
 impl Seeking {
@@ -69,7 +72,7 @@ impl Seeking {
         own: RingMember,
         view: &View,
         now: Monotonic,
-    ) -> Option<Vec<RingMember>> {
+    ) -> Option<Vec<ZonedMember>> {
         self.due = None;
         let Some(found) = candidates(view, own).filter(|found| found.len() >= config.min_members)
         else {
@@ -80,7 +83,7 @@ impl Seeking {
             Some((known, since)) if *known == found => *since,
             Some(_) | None => now,
         };
-        let ours = found.first() == Some(&own);
+        let ours = found.first().is_some_and(|first| first.member == own);
         let due = since.saturating_add(config.formation_wait);
         if ours && now >= due {
             return Some(found);
@@ -105,18 +108,16 @@ fn oldest_holders(view: &View, own: NodeId) -> Vec<NodeId> {
 /// The members that a first ring would have: present and not leaving. `None` while we are not among
 /// them, and while somebody present has not described itself yet, because it may be the one that
 /// has a ring.
-fn candidates(view: &View, own: RingMember) -> Option<Vec<RingMember>> {
+fn candidates(view: &View, own: RingMember) -> Option<Vec<ZonedMember>> {
     let mut found = Vec::new();
     for member in view.present() {
         match current_record(member)?.phase {
             Phase::Joining | Phase::Active => {
-                found.push(RingMember {
-                    node_id: member.node_id,
-                    boot_id: member.boot_id,
-                });
+                found.push(zoned(member)?);
             }
             Phase::Leaving => {}
         }
     }
-    found.contains(&own).then_some(found)
+    let are_we_in = found.iter().any(|zoned| zoned.member == own);
+    are_we_in.then_some(found)
 }

@@ -1,5 +1,5 @@
-//! What a node hands over to one that has no ring yet: the bootstrap and the members, as it travels
-//! in push-pull.
+//! What a node hands over to one that has no ring yet: the bootstrap and the members with their
+//! zones, as it travels in push-pull.
 //!
 //! Decoding trusts nothing: length, member count, order and trailing bytes are checked, and junk is
 //! an error.
@@ -9,10 +9,13 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 use shard_cache_membership::identity::{BootId, NodeId};
 
-use crate::ring::{Bootstrap, MEMBERS_MAX, RingMember, Shape};
+use crate::ring::{
+    Bootstrap, MEMBERS_MAX, RingMember, Shape,
+    zone::{ZoneId, ZonedMember},
+};
 
 /// Longest encoded state, in bytes: every integer at its longest.
-pub const STATE_BYTES_MAX: usize = 64 + 32 * MEMBERS_MAX;
+pub const STATE_BYTES_MAX: usize = 64 + 40 * MEMBERS_MAX;
 
 const CODEC: bincode::config::Configuration<
     bincode::config::LittleEndian,
@@ -35,7 +38,7 @@ pub struct RosterState {
 /// origin.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) struct StateMember {
-    pub(super) member: RingMember,
+    pub(super) zoned: ZonedMember,
     pub(super) absent_for: Option<Duration>,
 }
 
@@ -88,7 +91,7 @@ impl RosterState {
 
     /// The members of its ring, sorted by node id.
     pub fn members(&self) -> impl ExactSizeIterator<Item = RingMember> {
-        self.members.iter().map(|entry| entry.member)
+        self.members.iter().map(|entry| entry.zoned.member)
     }
 
     /// The form in which it travels; at most [`STATE_BYTES_MAX`] bytes.
@@ -139,6 +142,7 @@ struct WireMember {
     node_id: NodeId,
     boot_id: BootId,
     absent_for_nanos: Option<u64>,
+    zone: Option<ZoneId>,
 }
 
 impl From<&RosterState> for Wire {
@@ -157,11 +161,12 @@ impl From<&RosterState> for Wire {
 impl From<&StateMember> for WireMember {
     fn from(entry: &StateMember) -> Self {
         Self {
-            node_id: entry.member.node_id,
-            boot_id: entry.member.boot_id,
+            node_id: entry.zoned.member.node_id,
+            boot_id: entry.zoned.member.boot_id,
             absent_for_nanos: entry
                 .absent_for
                 .map(|age| u64::try_from(age.as_nanos()).unwrap_or(u64::MAX)),
+            zone: entry.zoned.zone,
         }
     }
 }
@@ -210,9 +215,12 @@ impl TryFrom<Wire> for RosterState {
 impl From<WireMember> for StateMember {
     fn from(wire: WireMember) -> Self {
         Self {
-            member: RingMember {
-                node_id: wire.node_id,
-                boot_id: wire.boot_id,
+            zoned: ZonedMember {
+                member: RingMember {
+                    node_id: wire.node_id,
+                    boot_id: wire.boot_id,
+                },
+                zone: wire.zone,
             },
             absent_for: wire.absent_for_nanos.map(Duration::from_nanos),
         }

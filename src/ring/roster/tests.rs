@@ -21,6 +21,7 @@ struct Seen {
     boot: u64,
     liveness: Liveness,
     record: Option<Said>,
+    zone: &'static str,
 }
 
 /// What its record says.
@@ -43,6 +44,7 @@ fn joining(node: u64) -> Seen {
         boot: node,
         liveness: Liveness::Alive,
         record,
+        zone: "",
     }
 }
 
@@ -64,6 +66,10 @@ impl Seen {
         Self { liveness, ..self }
     }
 
+    fn stands_in(self, zone: &'static str) -> Self {
+        Self { zone, ..self }
+    }
+
     /// A new life that the record does not speak of yet.
     fn booted(self, boot: u64) -> Self {
         Self { boot, ..self }
@@ -78,7 +84,7 @@ impl Seen {
                 bump: 1,
                 sequence: 1,
                 name: String::new(),
-                zone: String::new(),
+                zone: self.zone.to_owned(),
                 grpc_addr: String::new(),
                 http_addr: String::new(),
                 phase: said.phase,
@@ -583,6 +589,51 @@ fn a_member_that_is_down_supersedes_nobody() {
     assert_eq!(nodes(&roster), [1, 2]);
 }
 
+/// The zones that a roster's ring gives its members.
+fn zones(roster: &Roster) -> Vec<Option<ZoneId>> {
+    let ring = roster.ring().expect("a ring");
+    ring.zoned_members().map(|zoned| zoned.zone).collect()
+}
+
+#[test]
+fn zones_come_from_records_and_travel_with_the_state() {
+    let [east, west] = ["east", "west"].map(ZoneId::of_name);
+    let mut founder = roster(1, 2);
+    let members = [joining(1).stands_in("east"), joining(2)];
+    founder.update(&view(&members), Duration::ZERO, WALL);
+    founder.update(&view(&members), WAIT, WALL);
+    assert_eq!(zones(&founder), [east, None]);
+
+    let bootstrap = founder.bootstrap().expect("a ring");
+    let at = |node| active(node, bootstrap).stands_in("east");
+    let newcomer = active(3, bootstrap).stands_in("west");
+    let all = view(&[at(1), active(2, bootstrap), newcomer]);
+    founder.update(&all, seconds(2), WALL);
+    assert_eq!(zones(&founder), [east, None, west]);
+
+    // The adopter has not heard of member 3, which is down, at all.
+    let state = founder.state(seconds(3)).expect("a ring");
+    let state = RosterState::decode(&state.encode()).expect("what was encoded");
+    let mut adopter = roster(2, 1);
+    adopter.adopt(&state, seconds(1)).expect("the same shape");
+    assert_eq!(zones(&adopter), [east, None, west]);
+    let [theirs, ours] = [&adopter, &founder].map(|it| it.ring().expect("a ring").hash());
+    assert_eq!(theirs, ours);
+}
+
+#[test]
+fn another_life_may_stand_in_another_zone() {
+    let (mut roster, bootstrap) = formed(2);
+    assert_eq!(zones(&roster), [None, None]);
+    let before = roster.ring().expect("a ring").hash();
+    let moved = joining(2).booted(20).says(Phase::Active, Some(bootstrap));
+    let seen = all_but(2, bootstrap, &[moved.stands_in("west")]);
+    roster.update(&seen, seconds(1), WALL);
+    assert_eq!(in_ring(&roster), [(1, 1), (2, 20)]);
+    assert_eq!(zones(&roster), [None, ZoneId::of_name("west")]);
+    assert_ne!(roster.ring().expect("a ring").hash(), before);
+}
+
 #[test]
 fn junk_is_no_state() {
     let (founder, _) = formed(4);
@@ -625,9 +676,12 @@ fn junk_is_no_state() {
 #[test]
 fn the_largest_state_fits() {
     let entry = |node| StateMember {
-        member: RingMember {
-            node_id: NodeId(u64::MAX - node),
-            boot_id: BootId(u64::MAX),
+        zoned: ZonedMember {
+            member: RingMember {
+                node_id: NodeId(u64::MAX - node),
+                boot_id: BootId(u64::MAX),
+            },
+            zone: Some(ZoneId(u64::MAX)),
         },
         absent_for: Some(Duration::from_nanos(u64::MAX)),
     };
@@ -673,6 +727,8 @@ fn any_seen(node: u64) -> impl Strategy<Value = Option<Seen>> {
             }
         });
     let agrees = prop::bool::weighted(0.9);
+    // A zone belongs to a life.
+    let zone = ["", "a", "b"][node as usize % 3];
     let seen = (boot, liveness, prop::option::weighted(0.95, said), agrees);
     prop::option::weighted(
         0.95,
@@ -681,6 +737,7 @@ fn any_seen(node: u64) -> impl Strategy<Value = Option<Seen>> {
             boot: record.filter(|_| agrees).map_or(boot, |said| said.boot),
             liveness,
             record,
+            zone,
         }),
     )
 }
