@@ -7,7 +7,7 @@ use shard_cache::{
     api::peer::PeerParts,
     handoff::records,
     key::{Key, Slot},
-    store::{Body, Form, Record, SlotSet, Value},
+    store::{Body, Form, Inventory, Record, SlotSet, Value},
     version::{Stamp, Version},
 };
 use shard_cache_proto::peer::{self, operation::Kind, reply::Outcome};
