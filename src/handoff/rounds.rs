@@ -34,6 +34,9 @@ use crate::{
 /// Between two rounds of questions: at least, and at most while slots are not settled.
 const ROUND_PAUSE_MIN: Duration = Duration::from_millis(10);
 const ROUND_PAUSE_MAX: Duration = Duration::from_secs(1);
+/// The pause grows with what a round asked, per slot and peer: a few times what such a question costs both sides, so that
+/// asking never takes more than a part of the processor's time.
+const QUESTION_PAUSE: Duration = Duration::from_micros(10);
 /// How long one round may copy slots that nobody waits for.
 const ROUND_COPY_TIME: Duration = Duration::from_secs(1);
 /// How long a peer may take to reply.
@@ -75,6 +78,16 @@ struct Outcome {
     failures: usize,
     /// The time was up before everything was copied.
     is_cut_short: bool,
+    /// Questions asked.
+    questions: u32,
+}
+
+/// What peers said in one round.
+#[derive(Default)]
+struct Heard {
+    copies: Copies,
+    has_replies: bool,
+    questions: u32,
 }
 
 /// Slots to be copied from one source, together.
@@ -102,7 +115,7 @@ impl SlotHandoff {
             let least = if outcome.failures > 0 {
                 pause
             } else {
-                ROUND_PAUSE_MIN
+                (QUESTION_PAUSE * outcome.questions).clamp(ROUND_PAUSE_MIN, ROUND_PAUSE_MAX)
             };
             self.clock.sleep(least).await;
             if outcome.is_cut_short {
@@ -127,26 +140,40 @@ impl SlotHandoff {
                 return Outcome::default();
             }
         }
-        let (copies, has_replies) = self.ask_all().await;
+        let heard = self.ask_all().await;
         self.slots.table().trust(&doubts);
-        if !has_replies {
-            return Outcome::default();
+        let questions = heard.questions;
+        if !heard.has_replies {
+            return Outcome {
+                questions,
+                ..Outcome::default()
+            };
         }
-        let outcome = self.copy_some(copies, pace).await;
+        let outcome = self.copy_some(heard.copies, pace).await;
         self.slots.declare_losses(self.clock.wall_millis());
-        outcome
+        Outcome {
+            questions,
+            ..outcome
+        }
     }
 
-    /// Asks about all open slots, a few at a time. Returns what has to be copied, and whether anybody replied.
-    async fn ask_all(&self) -> (Copies, bool) {
+    /// Asks about all open slots, a few at a time, and goes by the replies.
+    async fn ask_all(&self) -> Heard {
         let mut peers = self.peers();
-        let (mut copies, mut has_replies, mut from) = (Copies::new(), false, Slot(0));
+        let (mut heard, mut from) = (Heard::default(), Slot(0));
         loop {
             let open = self.slots.table().open_slots(from);
             let Some(last) = open.iter().last() else {
                 break;
             };
-            let asked = join_all(peers.iter().map(|peer| self.ask(*peer, &open))).await;
+            let asks: Vec<_> = peers
+                .iter()
+                .map(|peer| (*peer, self.slots.table().questions(*peer, &open)))
+                .collect();
+            let questions: usize = asks.iter().map(|(_, questions)| questions.len()).sum();
+            heard.questions += u32::try_from(questions).unwrap_or(u32::MAX);
+            let asks = asks.into_iter();
+            let asked = join_all(asks.map(|(peer, questions)| self.ask(peer, questions))).await;
             // Whoever does not reply now would only hold up the rest of the round.
             peers.retain(|peer| !asked.contains(&(*peer, None)));
             let replies: Vec<_> = asked
@@ -154,16 +181,16 @@ impl SlotHandoff {
                 .filter_map(|(peer, replies)| Some((peer, replies?)))
                 .filter(|(_, replies)| !replies.is_empty())
                 .collect();
-            has_replies |= !replies.is_empty();
+            heard.has_replies |= !replies.is_empty();
             for (source, slots) in self.slots.take(&replies) {
-                copies.entry(source).or_default().extend(slots);
+                heard.copies.entry(source).or_default().extend(slots);
             }
             match last.0.checked_add(1) {
                 Some(next) if !peers.is_empty() => from = Slot(next),
                 Some(_) | None => break,
             }
         }
-        (copies, has_replies)
+        heard
     }
 
     /// Peers that are there and linked.
@@ -179,9 +206,12 @@ impl SlotHandoff {
             .collect()
     }
 
-    /// What there is to ask one peer about these slots; `None` when it did not reply.
-    async fn ask(&self, peer: RingMember, slots: &SlotSet) -> (RingMember, Option<Vec<Reply>>) {
-        let questions = self.slots.table().questions(peer, slots);
+    /// Asks one peer; `None` when it did not reply.
+    async fn ask(
+        &self,
+        peer: RingMember,
+        questions: Vec<Question>,
+    ) -> (RingMember, Option<Vec<Reply>>) {
         if questions.is_empty() {
             return (peer, Some(Vec::new()));
         }
