@@ -63,6 +63,7 @@ use crate::{
     replica::Replica,
     ring::{
         Ring, RingMember, Shape,
+        gates::Gates,
         roster::{Roster, RosterConfig},
         slot::Quorums,
         table::{SlotCounts, SlotTable},
@@ -386,6 +387,12 @@ impl Node {
     #[must_use]
     pub fn ring(&self) -> Option<Arc<Ring>> {
         self.core.ring.ring.load_full()
+    }
+
+    /// What operations go by: the configuration of every slot, and how this node stands in it.
+    #[must_use]
+    pub fn gates(&self) -> Arc<Gates> {
+        self.core.ring.gates.load()
     }
 
     /// How many slots are how far.

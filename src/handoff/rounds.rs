@@ -100,11 +100,12 @@ struct Batch {
 impl SlotHandoff {
     /// Works for as long as the node runs.
     pub async fn run(mut self) {
+        let mut reached = Vec::new();
         let mut pause = ROUND_PAUSE_MIN;
         let mut pace = Pace::new(self.bytes_per_second_max);
         loop {
             let before = self.slots.table().changes();
-            let outcome = self.round(&mut pace).await;
+            let outcome = self.round(&mut reached, &mut pace).await;
             let changed = self.slots.table().changes() != before;
             pause = if (changed || outcome.is_cut_short) && outcome.failures == 0 {
                 ROUND_PAUSE_MIN
@@ -130,17 +131,24 @@ impl SlotHandoff {
         }
     }
 
-    /// Asks every peer that can be reached once what there is to ask, goes by the replies, and copies.
-    async fn round(&mut self, pace: &mut Pace) -> Outcome {
+    /// Asks every peer that can be reached once what there is to ask, goes by the replies, and copies. `reached` are the
+    /// peers of the last round.
+    async fn round(&mut self, reached: &mut Vec<RingMember>, pace: &mut Pace) -> Outcome {
         let doubts = self.slots.cell.doubts.take();
+        let peers = self.peers();
         {
             let mut table = self.slots.table();
             doubts.iter().for_each(|slot| table.doubt(slot));
             if table.is_at_rest() {
                 return Outcome::default();
             }
+            table.begin_round();
+            if peers != *reached {
+                table.rouse();
+                reached.clone_from(&peers);
+            }
         }
-        let heard = self.ask_all().await;
+        let heard = self.ask_all(peers).await;
         self.slots.table().trust(&doubts);
         let questions = heard.questions;
         if !heard.has_replies {
@@ -158,8 +166,7 @@ impl SlotHandoff {
     }
 
     /// Asks about all open slots, a few at a time, and goes by the replies.
-    async fn ask_all(&self) -> Heard {
-        let mut peers = self.peers();
+    async fn ask_all(&self, mut peers: Vec<RingMember>) -> Heard {
         let (mut heard, mut from) = (Heard::default(), Slot(0));
         loop {
             let open = self.slots.table().open_slots(from);

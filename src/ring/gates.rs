@@ -93,6 +93,13 @@ impl Gates {
         })
     }
 
+    /// Whether this node owns the slot and covers every write acknowledged in lower configurations.
+    #[must_use]
+    pub fn is_full(&self, slot: Slot) -> bool {
+        self.gate(slot)
+            .is_some_and(|gate| gate.is_owner && gate.is_full)
+    }
+
     fn gate(&self, slot: Slot) -> Option<&Gate> {
         let (chunk, place) = place_of(slot);
         self.chunks.get(chunk)?.get(place)?.as_ref()

@@ -24,6 +24,9 @@ use crate::{key::Slot, slot_set::SlotSet};
 
 /// Most slots in one exchange with a peer; the rest follows in the next one.
 pub const EXCHANGE_SLOTS_MAX: usize = 512;
+/// A slot of which there is no news is asked about in every second round, then in every fourth, and so on: at least in one of
+/// two to the power of this.
+const QUIET_MAX: u8 = 3;
 
 /// What a node is in.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -106,6 +109,8 @@ pub struct SlotTable {
     forgotten: BTreeSet<RingMember>,
     /// Slots whose gates are not as they were published.
     stale: SlotSet,
+    /// Rounds of questions so far.
+    round: u32,
     /// Slots that were declared lost.
     losses: u64,
     /// Rises with everything that operations or others go by.
@@ -121,6 +126,8 @@ struct Cell {
     number: u32,
     /// A higher configuration that a peer showed.
     shown: Option<Configuration>,
+    /// Rounds that asked about it since there was news of it, the present one included.
+    quiet: u8,
 }
 
 impl SlotTable {
@@ -140,6 +147,7 @@ impl SlotTable {
             drops: SlotSet::new(),
             forgotten: BTreeSet::new(),
             stale: SlotSet::all(slots),
+            round: 0,
             losses: 0,
             changes: 0,
         }
@@ -305,6 +313,7 @@ impl SlotTable {
             state: Some(state),
             ..Cell::default()
         };
+        self.doubted.remove(slot);
         self.dirty.insert(slot);
         self.entered(slot);
     }
@@ -312,7 +321,9 @@ impl SlotTable {
     /// After a slot's configuration has changed.
     fn entered(&mut self, slot: Slot) {
         self.changes += 1;
-        self.cells[slot.index()].full.clear();
+        let cell = &mut self.cells[slot.index()];
+        cell.full.clear();
+        cell.quiet = 0;
         self.awaited.remove(slot);
         self.unsettled.insert(slot);
         self.stale.insert(slot);
@@ -335,6 +346,7 @@ impl SlotTable {
             return;
         }
         cell.full.push(member);
+        cell.quiet = 0;
         self.changes += 1;
         if cell.full.len() == configuration.owners().len() {
             self.hear_settled(slot, &configuration);
@@ -368,15 +380,30 @@ impl SlotTable {
         }
     }
 
-    /// The next slots to ask about from `from` on, at most [`EXCHANGE_SLOTS_MAX`].
+    /// Begins a round of questions. Slots of which there was no news in the last one are asked about more seldom.
+    pub fn begin_round(&mut self) {
+        for slot in self.unsettled.iter() {
+            let cell = &mut self.cells[slot.index()];
+            if is_due(self.round, slot, cell.quiet) {
+                cell.quiet = (cell.quiet + 1).min(QUIET_MAX + 1);
+            }
+        }
+        self.round = self.round.wrapping_add(1);
+    }
+
+    /// Has all slots asked about in the next round: others can be reached than before.
+    pub fn rouse(&mut self) {
+        self.cells.iter_mut().for_each(|cell| cell.quiet = 0);
+    }
+
+    /// The next slots to ask about in this round from `from` on, at most [`EXCHANGE_SLOTS_MAX`].
     #[must_use]
     pub fn open_slots(&self, from: Slot) -> SlotSet {
-        let mut open: SlotSet = self
-            .doubted
-            .iter_from(from)
-            .take(EXCHANGE_SLOTS_MAX)
-            .collect();
-        open.extend(self.unsettled.iter_from(from).take(EXCHANGE_SLOTS_MAX));
+        let is_due = |slot: &Slot| is_due(self.round, *slot, self.cells[slot.index()].quiet);
+        let doubted = self.doubted.iter_from(from).take(EXCHANGE_SLOTS_MAX);
+        let mut open: SlotSet = doubted.collect();
+        let unsettled = self.unsettled.iter_from(from).filter(is_due);
+        open.extend(unsettled.take(EXCHANGE_SLOTS_MAX));
         if open.len() > EXCHANGE_SLOTS_MAX {
             open = open.iter().take(EXCHANGE_SLOTS_MAX).collect();
         }
@@ -441,6 +468,10 @@ impl SlotTable {
         }
         cell.number = cell.number.max(shown.number());
         if shown == own {
+            let is_new = || !state.answers().iter().any(|answer| answer.by == peer);
+            if state.is_wanting(self.own) && is_new() {
+                cell.quiet = 0;
+            }
             if stand.is_full {
                 self.hear(slot, peer);
             }
@@ -474,9 +505,16 @@ impl SlotTable {
             let answered = state.answer_pull(stand.configuration.id(), own);
             reply.is_answered = answered.is_some();
         }
-        reply.top = state.top().cloned();
         reply.is_settled = !self.unsettled.contains(question.slot);
-        reply.grant = Some(state.grant());
+        let mut grant = state.grant();
+        let stand = question.stand.as_ref().filter(|_| !question.is_pull);
+        if stand.is_some_and(|stand| stand.configuration.root() == grant.configuration.root()) {
+            // Who has a configuration of this root and pulls nothing has no use for the rest.
+            grant.predecessors = Vec::new();
+        } else {
+            reply.top = state.top().cloned();
+        }
+        reply.grant = Some(grant);
         Some(reply)
     }
 
@@ -693,6 +731,13 @@ impl SlotTable {
     }
 }
 
+/// Whether a slot is asked about in a round. Slots that are as quiet are spread over the rounds.
+fn is_due(round: u32, slot: Slot, quiet: u8) -> bool {
+    round
+        .wrapping_add(u32::from(slot.0))
+        .is_multiple_of(1 << quiet.saturating_sub(1))
+}
+
 fn stand(state: &SlotState) -> Stand {
     Stand {
         configuration: state.configuration().clone(),
@@ -703,3 +748,7 @@ fn stand(state: &SlotState) -> Stand {
 fn owners_of(ring: &Ring, slot: Slot) -> Box<[RingMember]> {
     ring.owners(slot).iter().copied().collect()
 }
+
+#[cfg(test)]
+#[path = "table_rounds_tests.rs"]
+mod rounds_tests;
