@@ -8,6 +8,7 @@ mod desk;
 mod drain;
 mod keeper;
 mod push_pull;
+mod rivals;
 mod safety;
 mod traces;
 
@@ -32,7 +33,7 @@ use shard_cache_membership::{
     view::View,
 };
 use thiserror::Error;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
 pub use addresses::Advertised;
@@ -42,6 +43,8 @@ use departure::Departure;
 use desk::{Desk, Facts};
 pub use drain::Drained;
 use keeper::{Keeper, KeeperParts};
+pub use rivals::Rival;
+use rivals::{Claim, RivalWatch, Search};
 use traces::Traces;
 
 use crate::{
@@ -73,6 +76,7 @@ use crate::{
     telemetry::Metrics,
     transport::{
         self, GrpcDialer, PeerTransport, StreamTransport, StreamTransportConfig, dial::Dialer,
+        inquiry::Terms,
     },
     version::HybridClock,
     workers::{TokioWorkers, Workers},
@@ -136,6 +140,9 @@ pub enum StartError {
     /// Membership.
     #[error(transparent)]
     Membership(#[from] DriverError),
+    /// Another process has the node's name or address.
+    #[error(transparent)]
+    Rival(#[from] Rival),
 }
 
 /// A running node.
@@ -153,6 +160,7 @@ pub struct Node {
     stop_clients: CancellationToken,
     stop_peers: CancellationToken,
     traces: Traces,
+    rival: watch::Receiver<Option<Rival>>,
 }
 
 /// The parts that exist before any socket is served.
@@ -179,6 +187,7 @@ pub struct Loops {
     targets: mpsc::Receiver<SocketAddr>,
     delivery: HintDelivery,
     handoff_rng: StdRng,
+    rivals: RivalWatch,
 }
 
 impl Node {
@@ -203,13 +212,28 @@ impl Node {
             );
         }
         let advertised = Advertised::of(&config, addresses).await?;
+        let dialer = Arc::new(GrpcDialer {
+            connect_timeout: config.server.peer.connect_timeout,
+        });
+        let claim = claim(&config, addresses, &advertised);
+        let search = Search {
+            claim: &claim,
+            terms: Terms {
+                cluster_id: config.cluster.id.clone(),
+                parameters: parameters(&config),
+            },
+            seeds: &config.cluster.seeds,
+            address_is_ours: advertised.is_bound(addresses),
+            clock: &*clock,
+            dialer: &*dialer,
+            resolver: &*resolver,
+        };
+        search.run().await?;
         let seams = CoreSeams {
             clock,
             entropy,
             workers: Arc::new(TokioWorkers::current()),
-            dialer: Arc::new(GrpcDialer {
-                connect_timeout: config.server.peer.connect_timeout,
-            }),
+            dialer,
         };
         let gossip = sockets.gossip;
         let membership = |setup| -> Result<_, DriverError> {
@@ -297,6 +321,15 @@ impl Node {
             started: clock.monotonic(),
         });
 
+        let (found, rival) = watch::channel(None);
+        let rivals = RivalWatch {
+            claim: claim(config, addresses, advertised),
+            suspicions: membership.rivals(),
+            transport: Arc::clone(&core.transport) as Arc<dyn PeerTransport>,
+            clock,
+            boot: Arc::clone(&core.boot),
+            found,
+        };
         let node = Self {
             addresses,
             core,
@@ -311,12 +344,14 @@ impl Node {
             stop_clients: CancellationToken::new(),
             stop_peers: CancellationToken::new(),
             traces,
+            rival,
         };
         let loops = Loops {
             keeper,
             targets,
             delivery,
             handoff_rng,
+            rivals,
         };
         Ok((node, loops))
     }
@@ -328,9 +363,11 @@ impl Node {
             targets,
             delivery,
             handoff_rng,
+            rivals,
         } = loops;
         self.core
             .start_workers(&self.membership, delivery, handoff_rng);
+        self.core.workers.spawn("rivals", Box::pin(rivals.run()));
         self.core
             .workers
             .spawn("ring keeper", Box::pin(keeper.run(targets)));
@@ -357,6 +394,18 @@ impl Node {
     #[must_use]
     pub fn boot_id(&self) -> BootId {
         BootId(self.core.boot.load(Ordering::Acquire))
+    }
+
+    /// Completes when another process has been found that has the node's name or address, and before which this one has to
+    /// give way: it should end at once, because what it says from now on is void. Cancel-safe.
+    pub async fn superseded(&self) -> Rival {
+        let mut rival = self.rival.clone();
+        if let Ok(found) = rival.wait_for(Option::is_some).await
+            && let Some(found) = found.clone()
+        {
+            return found;
+        }
+        std::future::pending().await
     }
 
     /// Carries out clients' requests.
@@ -728,6 +777,14 @@ fn own_record(
         http_addr: format!("{}:{}", advertised.host, addresses.http.port()),
         phase: Phase::Joining,
         attachment: Vec::new(),
+    }
+}
+
+fn claim(config: &Config, addresses: Addresses, advertised: &Advertised) -> Claim {
+    Claim {
+        name: config.node_name(addresses.peer.port()),
+        address: advertised.peer,
+        cluster_id: config.cluster.id.clone(),
     }
 }
 

@@ -2,8 +2,9 @@
 //! targets come out.
 //!
 //! No clock, socket, task or global randomness: the driver and the simulator run this very code.
-//! After every [`Agent::handle`] the caller drains [`Agent::next_datagram`], [`Agent::view`] and
-//! [`Agent::push_pull_due`], and calls again at the latest at [`Agent::next_deadline`].
+//! After every [`Agent::handle`] the caller drains [`Agent::next_datagram`], [`Agent::view`],
+//! [`Agent::push_pull_due`] and [`Agent::rival_due`], and calls again at the latest at
+//! [`Agent::next_deadline`].
 //!
 //! Invariants: no input can make it panic; every foca timer is delivered, in order, unless its
 //! suspicion was refuted; it never gives up looking for seeds and last-known peers until it has
@@ -12,6 +13,7 @@
 mod departure;
 mod effects;
 mod inputs;
+mod rivals;
 mod time;
 mod upkeep;
 
@@ -27,7 +29,10 @@ use foca::{AccumulatingRuntime, Foca, Member, PeriodicParams, State, Timer};
 use rand::{SeedableRng, rngs::SmallRng};
 
 pub use self::departure::Parting;
-use self::departure::{Departure, Word};
+use self::{
+    departure::{Departure, Word},
+    rivals::Suspicion,
+};
 use crate::{
     codec::{RecordBroadcasts, WireCodec, WireContext},
     config::{AgentConfig, ConfigError, PAYLOAD_BYTES_MAX, Rounds},
@@ -188,6 +193,7 @@ pub struct Agent {
     /// Whom the word has reached, while our record says that we leave.
     word: Option<Word>,
     departure: Departure,
+    suspicion: Suspicion,
     outbox: VecDeque<OutgoingDatagram>,
 }
 
@@ -247,6 +253,7 @@ impl Agent {
             next_prune: at + PRUNE_INTERVAL,
             word: None,
             departure: Departure::Staying,
+            suspicion: Suspicion::default(),
             outbox: VecDeque::new(),
         };
         agent.publish(at);

@@ -23,6 +23,7 @@ use crate::{
 pub struct Handle {
     pub(crate) commands: mpsc::Sender<Command>,
     pub(crate) views: watch::Receiver<Arc<View>>,
+    pub(crate) rivals: watch::Receiver<Option<SocketAddr>>,
     pub(crate) counters: Arc<Counters>,
     pub(crate) local_addr: SocketAddr,
     pub(crate) thread: Arc<Mutex<Option<JoinHandle<()>>>>,
@@ -75,6 +76,13 @@ impl Handle {
     #[must_use]
     pub fn view(&self) -> watch::Receiver<Arc<View>> {
         self.views.clone()
+    }
+
+    /// Peer addresses at which somebody may answer who has our name or our address, and before whom we have to give way;
+    /// see [`crate::agent::Agent::rival_due`]. Only the latest one is kept.
+    #[must_use]
+    pub fn rivals(&self) -> watch::Receiver<Option<SocketAddr>> {
+        self.rivals.clone()
     }
 
     /// The address that the socket is bound to.

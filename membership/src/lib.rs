@@ -17,6 +17,7 @@
 //! | [`pump`] | the loop around the agent, over any socket and clock |
 //! | [`agent`] | the machine: inputs with their time in; datagrams, views and push-pull targets out |
 //! | [`envelope`], `codec`, [`state`] | bytes: datagram frame, foca's values, the state of a push-pull |
+//! | [`inquiry`] | asking a node who it is, without taking part |
 //! | `records`, [`seeds`], [`push_pull`], `health`, `publication`, `timers` | the agent's parts, each free of foca |
 //! | [`config`], [`counters`] | profiles with checked values; what is counted |
 //!
@@ -32,6 +33,7 @@ pub mod envelope;
 pub mod handle;
 mod health;
 pub mod identity;
+pub mod inquiry;
 mod publication;
 pub mod pump;
 pub mod push_pull;

@@ -95,6 +95,7 @@ pub struct Pump<D, T> {
     pub(crate) counters: Arc<Counters>,
     commands: mpsc::Receiver<Command>,
     views: watch::Sender<Arc<View>>,
+    rivals: watch::Sender<Option<SocketAddr>>,
     push_pulls: mpsc::Sender<SocketAddr>,
     seeds: Seeds<T>,
     /// Set while reading rests after an error.
@@ -137,9 +138,11 @@ impl<D: Datagrams, T: Time> Pump<D, T> {
         )?;
         let counters = Arc::clone(agent.counters());
         let (view_sender, views) = watch::channel(Arc::clone(agent.current_view()));
+        let (rival_sender, rivals) = watch::channel(None);
         let handle = Handle {
             commands,
             views,
+            rivals,
             counters: Arc::clone(&counters),
             local_addr,
             thread: Arc::new(Mutex::new(None)),
@@ -152,6 +155,7 @@ impl<D: Datagrams, T: Time> Pump<D, T> {
             counters,
             commands: command_receiver,
             views: view_sender,
+            rivals: rival_sender,
             push_pulls,
             seeds,
             read_again: None,
@@ -320,6 +324,9 @@ impl<D: Datagrams, T: Time> Pump<D, T> {
         }
         if let Some(view) = self.agent.view() {
             self.views.send_replace(view);
+        }
+        if let Some(address) = self.agent.rival_due() {
+            self.rivals.send_replace(Some(address));
         }
         while let Some(target) = self.agent.push_pull_due() {
             if self.push_pulls.try_send(target).is_err() {

@@ -189,6 +189,10 @@ async fn serve(config: Config, print_addresses: bool) -> Result<Exit, Failure> {
         biased;
         () = stop.next() => {}
         () = node.drain_wanted() => {}
+        // Its place is another one's: there is nothing to hand over.
+        rival = node.superseded() => {
+            return Err(Failure::failed(format!("the node ended: {rival}")));
+        }
     }
     let drained = tokio::select! {
         biased;

@@ -131,6 +131,15 @@ impl Advertised {
     }
 }
 
+impl Advertised {
+    /// Whether peers that connect to the address surely arrive at the node with these ports: it is an address of this
+    /// machine, and the port is the one that the node is bound to. Behind a translation of addresses nobody can tell.
+    pub(super) fn is_bound(&self, addresses: Addresses) -> bool {
+        let is_local = || UdpSocket::bind((self.peer.ip(), 0)).is_ok();
+        self.peer.port() == addresses.peer.port() && is_local()
+    }
+}
+
 fn host_shown(host: &str) -> String {
     if host.contains(':') {
         format!("[{host}]")

@@ -5,10 +5,12 @@
 //! - `link`: what is queued for one peer and what is in flight, and the breaker. No I/O.
 //! - `streams`: the transport, one long-lived stream per peer.
 //! - [`dial`]: the I/O below it, which the simulator replaces; `grpc`: the one of production.
+//! - [`inquiry`]: a push-pull of a node that does not take part yet.
 //! - `wire`: operations and answers as protobuf messages; `slots`: exchanges about slots.
 
 pub mod dial;
 mod grpc;
+pub mod inquiry;
 mod link;
 pub(crate) mod slots;
 mod streams;

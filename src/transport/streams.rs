@@ -503,7 +503,7 @@ impl Shared {
     }
 }
 
-fn call_error(status: Status) -> CallError {
+pub(super) fn call_error(status: Status) -> CallError {
     match status.code() {
         Code::FailedPrecondition | Code::PermissionDenied | Code::InvalidArgument => {
             CallError::Refused {

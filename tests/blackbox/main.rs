@@ -20,6 +20,7 @@ mod eviction;
 mod foreign;
 mod freeze;
 mod http;
+mod identity;
 mod kill;
 mod limits;
 mod orders;

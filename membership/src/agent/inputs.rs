@@ -29,19 +29,25 @@ impl Agent {
             Ok(sender) => sender,
             Err(refusal) => return self.count_refusal(refusal),
         };
-        if !self.may_speak(from, &sender) {
+        if !self.may_speak(now.monotonic, from, &sender) {
             return;
         }
         let outcome = self.swim.handle_data(payload, &mut self.effects);
         self.settle(now, outcome);
     }
 
-    pub(super) fn may_speak(&self, from: SocketAddr, sender: &NodeIdentity) -> bool {
-        let own = self.swim.identity();
+    pub(super) fn may_speak(
+        &mut self,
+        at: Duration,
+        from: SocketAddr,
+        sender: &NodeIdentity,
+    ) -> bool {
+        let own = *self.swim.identity();
         if sender.addr == own.addr {
             self.counters.data_from_ourselves.add(1);
             if sender.boot_id != own.boot_id {
                 self.counters.address_conflicts.add(1);
+                self.note_address_claim(at, sender);
             }
             return false;
         }
@@ -164,6 +170,7 @@ impl Agent {
             }
             let own = *self.swim.identity();
             if said.identity.addr == own.addr && said.identity != own {
+                self.note_address_claim(now.monotonic, &said.identity);
                 self.pass_former_self(now, &said.identity);
                 continue;
             }

@@ -151,6 +151,7 @@ impl Agent {
         self.request_missing_record(at, &view);
         self.ask_who_has_not_heard();
         self.poll_suspicions(at);
+        self.look_for_namesake(at);
     }
 
     /// Forgets records without a member, and no longer looks for members that left in order.

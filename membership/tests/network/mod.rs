@@ -46,6 +46,7 @@ struct Node {
     wake: Option<Duration>,
     boots: u64,
     stalled_until: Duration,
+    rivals: Vec<SocketAddr>,
 }
 
 #[derive(PartialEq, Eq, PartialOrd, Ord)]
@@ -73,6 +74,10 @@ enum What {
 
 pub fn name(index: usize) -> String {
     format!("node-{index}")
+}
+
+pub fn node_id(index: usize) -> NodeId {
+    NodeId::of_name(&name(index))
 }
 
 fn addr(index: usize) -> SocketAddr {
@@ -118,6 +123,7 @@ impl Network {
             wake: None,
             boots: 0,
             stalled_until: Duration::ZERO,
+            rivals: Vec::new(),
         };
         Self {
             now: Duration::ZERO,
@@ -134,13 +140,19 @@ impl Network {
 
     /// Starts a process for the node, with a new boot id and node 0 as its only seed.
     pub fn start(&mut self, index: usize, config: &AgentConfig) -> BootId {
+        self.start_as(index, index, config)
+    }
+
+    /// The same at the place of node `index`, with the name of another.
+    pub fn start_as(&mut self, index: usize, named: usize, config: &AgentConfig) -> BootId {
         let now = self.clock(index);
         let rng = SmallRng::from_rng(&mut self.rng);
         let node = &mut self.nodes[index];
         node.boots += 1;
         let boot = (index as u64 + 1) * 1000 + node.boots;
-        let identity = identity(node.addr, &name(index), boot, now.wall_millis);
-        let record = record(&name(index));
+        node.rivals.clear();
+        let identity = identity(node.addr, &name(named), boot, now.wall_millis);
+        let record = record(&name(named));
         node.agent = Some(Agent::new(config.clone(), identity, record, rng, now).unwrap());
         self.input(index, Input::Seeds(vec![addr(0)]));
         BootId(boot)
@@ -153,6 +165,33 @@ impl Network {
             self.start(index, config);
             self.run_for(step);
         }
+    }
+
+    /// Starts some of the nodes, each by its own name.
+    pub fn start_all_named(&mut self, nodes: &[usize], config: &AgentConfig) {
+        for &index in nodes {
+            self.start(index, config);
+            self.run_for(Duration::from_millis(100));
+        }
+    }
+
+    /// Where the node's process was told to ask for a rival.
+    pub fn rivals_of(&self, index: usize) -> &[SocketAddr] {
+        &self.nodes[index].rivals
+    }
+
+    /// Where peer links reach the node's place.
+    pub fn peer_addr(&self, index: usize) -> SocketAddr {
+        self.nodes[index].addr
+    }
+
+    /// What a process of another name would export that has the node's address.
+    pub fn state_of_stranger_at(&mut self, index: usize, config: &AgentConfig) -> Vec<u8> {
+        let now = self.clock(index);
+        let identity = identity(self.nodes[index].addr, "stranger", 77, now.wall_millis);
+        let rng = SmallRng::from_rng(&mut self.rng);
+        let stranger = Agent::new(config.clone(), identity, record("stranger"), rng, now);
+        stranger.unwrap().export_state()
     }
 
     pub fn kill(&mut self, index: usize) {
@@ -347,6 +386,7 @@ impl Network {
         }
         let node = &mut self.nodes[index];
         let Some(agent) = &mut node.agent else { return };
+        node.rivals.extend(agent.rival_due());
         if let Some(view) = agent.view() {
             let former = node.view.as_ref().map_or(0, |view| view.version);
             assert_eq!(view.version, former + 1, "view versions rise by one");

@@ -108,6 +108,24 @@ impl Launch {
         }
     }
 
+    /// Starts a node that ends by itself, before it tells its addresses: how it ended, and its log.
+    pub(crate) async fn refused(self) -> (ExitStatus, String) {
+        let log = new_log(&self.name);
+        let mut child = self
+            .command(None, &log)
+            .spawn()
+            .expect("the binary can be started");
+        let what = format!("the end of {}", self.name);
+        let status = until(&what, PATIENCE, async || {
+            let status = child.try_wait().map_err(|error| error.to_string())?;
+            status.ok_or_else(|| format!("it still runs; its log:\n{}", log_end(&log)))
+        });
+        let status = status.await;
+        let said = log_end(&log);
+        drop(fs::remove_file(&log));
+        (status, said)
+    }
+
     async fn spawn(&self, ports: Option<Addresses>, log: &PathBuf) -> (Child, Addresses) {
         let mut child = self
             .command(ports, log)
