@@ -7,7 +7,7 @@ use std::{
     time::Duration,
 };
 
-use shard_cache::node::{Drained, Node, Seams};
+use shard_cache::node::{Drained, Node, Rival, Seams, StartError};
 use shard_cache_client::{CallOptions, Ttl};
 use shard_cache_membership::resolver::{Resolution, Resolver};
 
@@ -17,6 +17,9 @@ use crate::harness::{
 
 /// So that a dead node is replaced soon.
 const GRACE: (&str, &str) = ("cluster.ring_down_grace", "1s");
+
+/// Longer than a node waits before it asks for a rival again.
+const SUSPICIONS: Duration = Duration::from_secs(7);
 
 /// Many rounds of gossip.
 const WHILE: Duration = Duration::from_secs(2);
@@ -144,6 +147,40 @@ async fn a_node_that_was_replaced_while_it_stood_still_ends_and_its_successor_st
         .set("k", "v".into(), Ttl::Default, &CallOptions::default())
         .await;
     assert!(set.expect("the cluster serves").stored >= 2);
+}
+
+#[tokio::test]
+async fn of_two_that_start_at_once_by_one_name_exactly_one_has_to_end() {
+    let _room = Room::shared().await;
+    let seed = Launch::new("n1", 2).start().await;
+    let seeds = seed.addresses().peer.to_string();
+    let settings = [
+        ("cluster.seeds", seeds.as_str()),
+        ("cluster.min_members", "2"),
+        ("node.name", "n2"),
+    ];
+    let twin = || Node::start(inside::configuration(&settings), Seams::system());
+    let (one, other) = match tokio::join!(twin(), twin()) {
+        (Ok(one), Ok(other)) => (one, other),
+        // One was so fast that the other found it.
+        (Ok(_), Err(StartError::Rival(_))) | (Err(StartError::Rival(_)), Ok(_)) => return,
+        (one, other) => panic!("{:?}; {:?}", one.err(), other.err()),
+    };
+    let ends = async {
+        tokio::select! {
+            biased;
+            rival = one.superseded() => (&one, &other, rival),
+            rival = other.superseded() => (&other, &one, rival),
+        }
+    };
+    let ended = tokio::time::timeout(PATIENCE, ends).await;
+    let (ended, stays, rival) = ended.expect("one of them hears of the other");
+    let is_expected =
+        matches!(&rival, Rival::Name { address, .. } if *address == stays.addresses().peer);
+    assert!(is_expected, "{rival}");
+    assert_ne!(ended.addresses().peer, stays.addresses().peer);
+    let both = tokio::time::timeout(SUSPICIONS, stays.superseded()).await;
+    assert!(both.is_err(), "the other one has to end, too: {both:?}");
 }
 
 /// A cluster survives the loss of its seed: others join through any member, and who restarts at its old address is
