@@ -18,8 +18,8 @@ const LOST: [usize; 2] = [2, 5];
 const SURVIVORS: [usize; 4] = [0, 1, 3, 4];
 /// Keys whose owners are asked for.
 const KEYS: usize = 100;
-const ACKED_BEFORE: usize = 800;
-const ACKED_AFTER: usize = 1_200;
+const ACKED_BEFORE: usize = 400;
+const ACKED_AFTER: usize = 600;
 /// Longer than the default, so that a machine that stands still for a moment fails nothing.
 const DEADLINE: Duration = Duration::from_secs(2);
 /// Of requests to nodes that live, client retries off, the least share that succeeds from the loss of the zone on.
