@@ -39,7 +39,7 @@ pub(crate) async fn read_back(
             while !cancelled.is_cancelled()
                 && let Some(key) = keys.get(next.fetch_add(1, Ordering::Relaxed))
             {
-                for node in 0..session.nodes() {
+                for node in session.places() {
                     read(&session, node, key).await;
                 }
                 done.fetch_add(1, Ordering::Relaxed);

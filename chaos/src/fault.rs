@@ -158,7 +158,7 @@ async fn end<T>(group: Option<u32>, mut work: impl Future<Output = T> + Unpin) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::history::{FaultMark, History};
+    use crate::history::{FaultMark, History, Run};
 
     async fn marks_of(command: &str, required: bool) -> (FaultState, Vec<FaultState>) {
         let fault = Fault {
@@ -166,7 +166,7 @@ mod tests {
             command: command.to_owned(),
             required,
         };
-        let recorder = Recorder::begin("r".to_owned(), Vec::new(), None).unwrap();
+        let recorder = Recorder::begin(Run::new("r".to_owned(), Vec::new()), None).unwrap();
         let never = CancellationToken::new();
         let ran = fault.run(&recorder, Duration::from_secs(20), &never).await;
         let history: History = recorder.finish().unwrap();
@@ -216,7 +216,7 @@ mod tests {
         let fault: Fault = format!("f: bash -c \"{}\"; true", trapped.replace('$', "\\$"))
             .parse()
             .unwrap();
-        let recorder = Recorder::begin("r".to_owned(), Vec::new(), None).unwrap();
+        let recorder = Recorder::begin(Run::new("r".to_owned(), Vec::new()), None).unwrap();
         let cancelled = CancellationToken::new();
         let run = fault.run(&recorder, Duration::from_secs(20), &cancelled);
         let cancel = async {

@@ -46,6 +46,28 @@ pub(crate) struct Run {
     pub(crate) run: String,
     /// Client addresses; operations name a node by its place here.
     pub(crate) nodes: Vec<String>,
+    /// Places of the nodes that leave for good before everything is read back.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(crate) leave: Vec<usize>,
+}
+
+impl Run {
+    /// Over nodes that are all there in the end.
+    #[must_use]
+    pub(crate) const fn new(run: String, nodes: Vec<String>) -> Self {
+        Self {
+            format: FORMAT,
+            run,
+            nodes,
+            leave: Vec::new(),
+        }
+    }
+
+    /// Whether a node is there in the end.
+    #[must_use]
+    pub(crate) fn stays(&self, place: usize) -> bool {
+        !self.leave.contains(&place)
+    }
 }
 
 /// One attempt at one request.
@@ -125,6 +147,8 @@ pub(crate) enum Purpose {
     Load,
     /// Reading everything back at every node.
     Audit,
+    /// A question about a single slot, or about what a node has just copied, amid faults.
+    Probe,
 }
 
 /// A change of a fault's state.
@@ -240,9 +264,8 @@ mod tests {
         };
         let records = [
             Record::Run(Run {
-                format: FORMAT,
-                run: "r".to_owned(),
-                nodes: vec!["127.0.0.1:8080".to_owned()],
+                leave: vec![0],
+                ..Run::new("r".to_owned(), vec!["127.0.0.1:8080".to_owned()])
             }),
             operation(Action::Set {
                 value: "v".to_owned(),

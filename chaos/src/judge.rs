@@ -242,7 +242,10 @@ fn vacuous(history: &History, verdict: &Verdict, floors: Floors) -> Vec<String> 
     if verdict.keys == 0 || verdict.read_back.is_empty() {
         reasons.push("no key was read back at any node".to_owned());
     }
-    let unread: usize = verdict.read_back.iter().map(|node| node.unread).sum();
+    // Of a node that has left nothing can be asked any more.
+    let staying = verdict.read_back.iter().enumerate();
+    let staying = staying.filter(|(place, _)| history.run.stays(*place));
+    let unread: usize = staying.map(|(_, node)| node.unread).sum();
     if unread > 0 {
         reasons.push(format!("{unread} reads of keys at nodes were not answered"));
     }

@@ -14,11 +14,7 @@ struct Story(History);
 impl Story {
     fn new() -> Self {
         let mut history = History::default();
-        history.run = Run {
-            format: crate::history::FORMAT,
-            run: "r".to_owned(),
-            nodes: vec!["n".to_owned()],
-        };
+        history.run = Run::new("r".to_owned(), vec!["n".to_owned()]);
         Self(history)
     }
 

@@ -32,6 +32,17 @@ pub(crate) struct LoadOptions {
     pub(crate) writers: usize,
     /// Writes per second, of all writers together.
     pub(crate) rate: u32,
+    /// What follows a request that failed.
+    pub(crate) retry: Retry,
+}
+
+/// What follows a request that failed.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Retry {
+    /// A write that surely failed is tried again, twice at most, each time under a fresh key; a read is not.
+    FreshKeys,
+    /// A read or a write is tried again once, at once, at another node.
+    ElsewhereOnce,
 }
 
 /// Load that goes on until it is stopped.
@@ -52,6 +63,7 @@ impl Load {
             let writer = Writer {
                 name: format!("{}-{number}", options.run),
                 turn: number,
+                retry: options.retry,
                 next_key: 0,
                 session: session.clone(),
                 waiting: VecDeque::new(),
@@ -71,13 +83,14 @@ impl Load {
 /// A key that is to be changed once more.
 struct Waiting {
     key: String,
-    /// None deletes it.
-    value: Option<String>,
+    /// The round that overwrites it; none deletes it.
+    round: Option<&'static str>,
 }
 
 struct Writer {
     name: String,
     turn: usize,
+    retry: Retry,
     next_key: usize,
     session: Session,
     waiting: VecDeque<Waiting>,
@@ -99,15 +112,19 @@ impl Writer {
 
     /// Writes a fresh key; after a write that surely failed another one, and never the same again.
     async fn create(&mut self) {
-        for attempt in 1..=ATTEMPTS_MAX {
+        let attempts = match self.retry {
+            Retry::FreshKeys => ATTEMPTS_MAX,
+            Retry::ElsewhereOnce => 1,
+        };
+        for attempt in 1..=attempts {
             let number = self.next_key;
             self.next_key += 1;
             let key = format!("{}-{number}", self.name);
-            let value = filled(&key, 1);
-            match self.write(&key, Some(value.clone()), attempt).await {
+            let written = self.write(&key, Some("v1"), attempt).await;
+            match written.outcome {
                 Outcome::Ok => {
                     if number.is_multiple_of(2) {
-                        self.read_own(&key, Some(&value)).await;
+                        self.read_own(&key, written.value.as_deref()).await;
                     }
                     self.plan(number, key).await;
                     return;
@@ -120,15 +137,14 @@ impl Writer {
 
     /// Decides what becomes of a key: of ten, two are changed at once, three later, and five stay.
     async fn plan(&mut self, number: usize, key: String) {
-        let overwritten = filled(&key, 2);
-        let (value, soon) = match number % 10 {
+        let (round, soon) = match number % 10 {
             0 => (None, true),
-            1 => (Some(overwritten), true),
+            1 => (Some("v2"), true),
             2 | 3 => (None, false),
-            4 => (Some(overwritten), false),
+            4 => (Some("v2"), false),
             _ => return,
         };
-        let waiting = Waiting { key, value };
+        let waiting = Waiting { key, round };
         if soon {
             self.change(waiting).await;
         } else {
@@ -137,25 +153,56 @@ impl Writer {
     }
 
     async fn change(&mut self, waiting: Waiting) {
-        let Waiting { key, value } = waiting;
-        let outcome = self.write(&key, value.clone(), 1).await;
-        if outcome == Outcome::Ok {
-            self.read_own(&key, value.as_deref()).await;
+        let Waiting { key, round } = waiting;
+        let written = self.write(&key, round, 1).await;
+        if written.outcome == Outcome::Ok {
+            self.read_own(&key, written.value.as_deref()).await;
         }
     }
 
-    async fn write(&mut self, key: &str, value: Option<String>, attempt: u32) -> Outcome {
-        let action = value.map_or(Action::Delete, |value| Action::Set { value });
+    async fn write(&mut self, key: &str, round: Option<&str>, attempt: u32) -> Written {
         let node = self.node();
-        self.session.attempt(node, key, action, attempt).await.0
+        let value = round.map(|round| filled(key, round));
+        let first = self.write_at(node, key, value, attempt).await;
+        if first.outcome == Outcome::Ok || self.retry == Retry::FreshKeys {
+            return first;
+        }
+        let other = self.session.pick_other(self.turn, Some(node));
+        // Another value: what is read has to name the write that it saw.
+        let value = round.map(|round| filled(key, &format!("{round} again")));
+        let second = self.write_at(other, key, value, 2).await;
+        let outcome = match (first.outcome, second.outcome) {
+            // The first attempt may still be applied: the key is left alone, also where the second succeeded.
+            (Outcome::Unknown, _) => Outcome::Unknown,
+            (Outcome::Ok | Outcome::Failed, outcome) => outcome,
+        };
+        Written { outcome, ..second }
+    }
+
+    async fn write_at(
+        &self,
+        node: usize,
+        key: &str,
+        value: Option<String>,
+        attempt: u32,
+    ) -> Written {
+        let action = value
+            .clone()
+            .map_or(Action::Delete, |value| Action::Set { value });
+        let (outcome, _) = self.session.attempt(node, key, action, attempt).await;
+        Written { outcome, value }
     }
 
     /// Reads a key at another node than it was written at. The judge decides later; what can never be legal is said at
     /// once.
     async fn read_own(&mut self, key: &str, expected: Option<&str>) {
         let node = self.node();
-        let read = Action::Get { found: None };
-        let (outcome, found) = self.session.attempt(node, key, read, 1).await;
+        let read = || Action::Get { found: None };
+        let (mut outcome, mut found) = self.session.attempt(node, key, read(), 1).await;
+        if outcome != Outcome::Ok && self.retry == Retry::ElsewhereOnce {
+            let other = self.session.pick_other(self.turn, Some(node));
+            (outcome, found) = self.session.attempt(other, key, read(), 2).await;
+        }
         if outcome == Outcome::Ok && found.as_deref() != expected {
             eprintln!("VIOLATION: {key} at node {node} is {found:?} instead of {expected:?}");
         }
@@ -167,7 +214,13 @@ impl Writer {
     }
 }
 
-fn filled(key: &str, round: u32) -> String {
-    let value = format!("{key} v{round} ");
+/// What became of a write, and the value that was written last.
+struct Written {
+    outcome: Outcome,
+    value: Option<String>,
+}
+
+fn filled(key: &str, round: &str) -> String {
+    let value = format!("{key} {round} ");
     format!("{value:.<VALUE_BYTES$}")
 }

@@ -22,6 +22,8 @@ mod fault;
 mod history;
 mod judge;
 mod load;
+mod nodes;
+mod processes;
 mod progress;
 mod recorder;
 mod report;
@@ -35,27 +37,66 @@ use std::{
 };
 
 use anyhow::Context as _;
-use clap::Parser as _;
+use clap::{Parser, Subcommand};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
-use crate::{arguments::Arguments, history::History, judge::Verdict, run::Refusal};
+use crate::{
+    arguments::Arguments, history::History, judge::Verdict, processes::ProcessArguments,
+    run::Refusal,
+};
 
 const PASSED: u8 = 0;
 const VIOLATED: u8 = 1;
 const USAGE: u8 = 2;
 const UNREACHABLE: u8 = 4;
 const VACUOUS: u8 = 5;
+/// A tool or a privilege is missing.
+const SKIPPED: u8 = 77;
 const INTERRUPTED: u8 = 130;
+
+#[derive(Debug, Parser)]
+#[command(args_conflicts_with_subcommands = true)]
+struct Line {
+    #[command(subcommand)]
+    command: Option<Commands>,
+    #[command(flatten)]
+    check: Arguments,
+}
+
+#[derive(Debug, Subcommand)]
+enum Commands {
+    Processes(ProcessArguments),
+}
 
 #[tokio::main]
 async fn main() -> ExitCode {
-    let arguments = Arguments::parse();
+    let line = Line::parse();
+    let code = match line.command {
+        None => return check_main(&line.check).await,
+        Some(Commands::Processes(arguments)) => match arguments.problem() {
+            Some(problem) => Err(problem),
+            None => {
+                let cancelled = CancellationToken::new();
+                let run = processes::run(&arguments, &cancelled);
+                interruptible(async { Ok(run.await) }, &cancelled)
+                    .await
+                    .map_err(|error: anyhow::Error| format!("{error:#}"))
+            }
+        },
+    };
+    ExitCode::from(code.unwrap_or_else(|problem| {
+        eprintln!("error: {problem}");
+        USAGE
+    }))
+}
+
+async fn check_main(arguments: &Arguments) -> ExitCode {
     if let Some(problem) = arguments.problem() {
         eprintln!("error: {problem}");
         return ExitCode::from(USAGE);
     }
-    let code = match check(&arguments).await {
+    let code = match check(arguments).await {
         Ok(code) => code,
         Err(Refusal::Unreachable(why)) => {
             eprintln!("error: {why}");
@@ -98,10 +139,10 @@ async fn check(arguments: &Arguments) -> Result<u8, Refusal> {
 }
 
 /// Cancels at the first signal, and lets the run end in order: a fault that is under way is undone first.
-async fn interruptible(
-    run: impl Future<Output = Result<History, Refusal>>,
+async fn interruptible<T, E: From<anyhow::Error>>(
+    run: impl Future<Output = Result<T, E>>,
     cancelled: &CancellationToken,
-) -> Result<History, Refusal> {
+) -> Result<T, E> {
     let listen = |kind| signal(kind).context("cannot listen for signals");
     let mut interrupt = listen(SignalKind::interrupt())?;
     let mut terminate = listen(SignalKind::terminate())?;
@@ -110,7 +151,7 @@ async fn interruptible(
     loop {
         tokio::select! {
             biased;
-            history = &mut run => return history,
+            ended = &mut run => return ended,
             Some(()) = interrupt.recv() => {}
             Some(()) = terminate.recv() => {}
             Some(()) = hangup.recv() => {}

@@ -13,7 +13,7 @@ use std::{
 
 use anyhow::Context as _;
 
-use crate::history::{FORMAT, FaultMark, FaultState, History, Outcome, Record, Run};
+use crate::history::{FaultMark, FaultState, History, Outcome, Record, Run};
 
 /// Records a run. Shared by everything that takes part in it.
 #[derive(Debug)]
@@ -33,15 +33,11 @@ struct Book {
 }
 
 impl Recorder {
-    /// Begins a run over these nodes, now.
+    /// Begins a run, now.
     ///
     /// # Errors
     /// The file cannot be created.
-    pub(crate) fn begin(
-        run: String,
-        nodes: Vec<String>,
-        file: Option<&Path>,
-    ) -> anyhow::Result<Self> {
+    pub(crate) fn begin(run: Run, file: Option<&Path>) -> anyhow::Result<Self> {
         let create = |path: &Path| {
             File::create(path).with_context(|| format!("cannot create {}", path.display()))
         };
@@ -54,11 +50,7 @@ impl Recorder {
                 ..Book::default()
             }),
         };
-        recorder.push(Record::Run(Run {
-            format: FORMAT,
-            run,
-            nodes,
-        }));
+        recorder.push(Record::Run(run));
         Ok(recorder)
     }
 

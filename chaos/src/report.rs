@@ -171,7 +171,10 @@ fn write_read_back(text: &mut String, history: &History, verdict: &Verdict) -> s
         "{:width$}   KEYS  PRESENT  ABSENT  ILLEGAL  UNREAD",
         "READ BACK"
     )?;
-    for (node, back) in nodes.iter().zip(&verdict.read_back) {
+    for (place, (node, back)) in nodes.iter().zip(&verdict.read_back).enumerate() {
+        if !history.run.stays(place) {
+            continue;
+        }
         writeln!(
             text,
             "{node:width$}  {:5}  {:7}  {:6}  {:7}  {:6}",

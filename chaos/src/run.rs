@@ -18,8 +18,8 @@ use crate::{
     audit,
     cluster::Cluster,
     fault::Fault,
-    history::{FaultState, History, Purpose},
-    load::{Load, LoadOptions},
+    history::{FaultState, History, Purpose, Run},
+    load::{Load, LoadOptions, Retry},
     progress,
     recorder::Recorder,
     session::Session,
@@ -60,7 +60,10 @@ pub(crate) async fn run(
 ) -> Result<History, Refusal> {
     let nodes = arguments.nodes.clone();
     let history = arguments.history.as_deref();
-    let recorder = Arc::new(Recorder::begin(name.to_owned(), nodes.clone(), history)?);
+    let recorder = Arc::new(Recorder::begin(
+        Run::new(name.to_owned(), nodes.clone()),
+        history,
+    )?);
     let cluster = Arc::new(Cluster::new(nodes, Arc::clone(&recorder)));
     eprintln!("waiting until the nodes agree and owe nothing");
     match cancelled
@@ -99,6 +102,7 @@ impl Parts<'_> {
             run: self.name.to_owned(),
             writers: self.arguments.writers(),
             rate: self.arguments.rate,
+            retry: Retry::FreshKeys,
         };
         let load = Load::start(&session, &options);
         // Dropped, and so ended, with this function.
@@ -178,7 +182,7 @@ impl Parts<'_> {
         eprintln!(
             "reading {} keys back at {} nodes",
             keys.len(),
-            session.nodes()
+            session.places().len()
         );
         let done = Arc::new(AtomicUsize::new(0));
         let mut watchers = JoinSet::new();

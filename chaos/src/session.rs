@@ -2,7 +2,7 @@
 
 use std::{
     sync::{
-        Arc,
+        Arc, Mutex, PoisonError,
         atomic::{AtomicU64, AtomicUsize, Ordering},
     },
     time::Duration,
@@ -22,13 +22,33 @@ const REST_US: u64 = 200_000;
 /// Requests at one node beside each other while other nodes are idle, so that a silent node does not stop every writer.
 const AT_ONE_NODE_MAX: usize = 3;
 
-/// Connections to all nodes. Clones share them.
+/// Connections to all nodes that are there. Clones share them.
 #[derive(Clone, Debug)]
 pub(crate) struct Session {
-    clients: Arc<[Client]>,
-    turns: Arc<[Turns]>,
+    nodes: Arc<[Asked]>,
+    timeout: Duration,
     recorder: Arc<Recorder>,
     purpose: Purpose,
+}
+
+/// A node, and whether it is among those that are asked.
+#[derive(Debug)]
+struct Asked {
+    address: String,
+    /// None before it has joined and after it has left.
+    client: Mutex<Option<Client>>,
+    turns: Turns,
+}
+
+impl Asked {
+    fn client(&self) -> Option<Client> {
+        let client = self.client.lock().unwrap_or_else(PoisonError::into_inner);
+        client.clone()
+    }
+
+    fn set_client(&self, client: Option<Client>) {
+        *self.client.lock().unwrap_or_else(PoisonError::into_inner) = client;
+    }
 }
 
 impl Session {
@@ -42,35 +62,100 @@ impl Session {
         recorder: Arc<Recorder>,
         purpose: Purpose,
     ) -> Result<Self, ClientError> {
-        let options = ClientOptions {
-            timeout,
-            ..ClientOptions::default()
-        };
-        let mut clients = Vec::with_capacity(nodes.len());
-        for node in nodes {
-            clients.push(Client::connect(node, options).await?);
+        let session = Self::without_nodes(nodes, timeout, recorder, purpose);
+        for place in 0..nodes.len() {
+            session.join(place).await?;
         }
-        Ok(Self {
-            turns: clients.iter().map(|_| Turns::default()).collect(),
-            clients: clients.into(),
+        Ok(session)
+    }
+
+    /// Connects to nobody yet.
+    #[must_use]
+    pub(crate) fn without_nodes(
+        nodes: &[String],
+        timeout: Duration,
+        recorder: Arc<Recorder>,
+        purpose: Purpose,
+    ) -> Self {
+        let asked = |address: &String| Asked {
+            address: address.clone(),
+            client: Mutex::new(None),
+            turns: Turns::default(),
+        };
+        Self {
+            nodes: nodes.iter().map(asked).collect(),
+            timeout,
             recorder,
             purpose,
-        })
+        }
     }
 
-    /// How many nodes there are.
+    /// Connects to a node, and asks it from now on.
+    ///
+    /// # Errors
+    /// It cannot be reached.
+    pub(crate) async fn join(&self, place: usize) -> Result<(), ClientError> {
+        let options = ClientOptions {
+            timeout: self.timeout,
+            ..ClientOptions::default()
+        };
+        let node = &self.nodes[place];
+        node.set_client(Some(Client::connect(&node.address, options).await?));
+        Ok(())
+    }
+
+    /// Asks a node no more.
+    pub(crate) fn leave(&self, place: usize) {
+        self.nodes[place].set_client(None);
+    }
+
+    /// Over the same connections for another purpose.
     #[must_use]
-    pub(crate) fn nodes(&self) -> usize {
-        self.clients.len()
+    pub(crate) fn for_purpose(&self, purpose: Purpose) -> Self {
+        Self {
+            purpose,
+            ..self.clone()
+        }
     }
 
-    /// The first node from this place on that is neither left alone nor busy, or else the one at the place.
+    /// Places of the nodes that are asked.
+    #[must_use]
+    pub(crate) fn places(&self) -> Vec<usize> {
+        let places = 0..self.nodes.len();
+        places.filter(|place| self.is_asked(*place)).collect()
+    }
+
+    /// Addresses of the nodes that are asked.
+    #[must_use]
+    pub(crate) fn addresses(&self) -> Vec<String> {
+        let places = self.places().into_iter();
+        places
+            .map(|place| self.nodes[place].address.clone())
+            .collect()
+    }
+
+    fn is_asked(&self, place: usize) -> bool {
+        self.nodes[place].client().is_some()
+    }
+
+    /// The first node from this place on that is neither left alone nor busy, or else the first that is asked.
     #[must_use]
     pub(crate) fn pick(&self, place: usize) -> usize {
+        self.pick_other(place, None)
+    }
+
+    /// As [`Self::pick`], but another node than this one, if there is another.
+    #[must_use]
+    pub(crate) fn pick_other(&self, place: usize, than: Option<usize>) -> usize {
         let now = self.recorder.now_us();
-        let mut turn = (0..self.nodes()).map(|step| (place + step) % self.nodes());
-        turn.find(|node| self.turns[*node].take(now))
-            .unwrap_or(place % self.nodes())
+        let count = self.nodes.len();
+        let turn = (0..count)
+            .map(|step| (place + step) % count)
+            .filter(|node| Some(*node) != than && self.is_asked(*node));
+        let turn: Vec<usize> = turn.collect();
+        let idle = turn.iter().find(|node| self.nodes[**node].turns.take(now));
+        let any = idle.or_else(|| turn.first()).copied();
+        any.or(than).unwrap_or(place % count)
     }
 
     /// Makes one attempt at a node and records it.
@@ -81,10 +166,21 @@ impl Session {
         action: Action,
         attempt: u32,
     ) -> (Outcome, Option<String>) {
-        let turns = &self.turns[node];
+        let turns = &self.nodes[node].turns;
         turns.under_way.fetch_add(1, Ordering::Relaxed);
         let begun_us = self.recorder.now_us();
-        let done = self.call(&self.clients[node], key, action).await;
+        let done = match self.nodes[node].client() {
+            Some(client) => self.call(&client, key, action).await,
+            // It left between being picked and being asked.
+            None => Done {
+                action,
+                version: None,
+                error: Some(ClientError::Unreachable {
+                    endpoint: self.nodes[node].address.clone(),
+                    message: "it has left".to_owned(),
+                }),
+            },
+        };
         let ended_us = self.recorder.now_us();
         let outcome = match done.error.as_ref().map(ClientError::outcome) {
             None => Outcome::Ok,
