@@ -167,7 +167,7 @@ impl Writer {
         if first.outcome == Outcome::Ok || self.retry == Retry::FreshKeys {
             return first;
         }
-        let other = self.session.pick_other(self.turn, Some(node));
+        let other = self.session.pick_other(self.turn, node);
         // Another value: what is read has to name the write that it saw.
         let value = round.map(|round| filled(key, &format!("{round} again")));
         let second = self.write_at(other, key, value, 2).await;
@@ -200,7 +200,7 @@ impl Writer {
         let read = || Action::Get { found: None };
         let (mut outcome, mut found) = self.session.attempt(node, key, read(), 1).await;
         if outcome != Outcome::Ok && self.retry == Retry::ElsewhereOnce {
-            let other = self.session.pick_other(self.turn, Some(node));
+            let other = self.session.pick_other(self.turn, node);
             (outcome, found) = self.session.attempt(other, key, read(), 2).await;
         }
         if outcome == Outcome::Ok && found.as_deref() != expected {

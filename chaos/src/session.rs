@@ -138,24 +138,36 @@ impl Session {
         self.nodes[place].client().is_some()
     }
 
-    /// The first node from this place on that is neither left alone nor busy, or else the first that is asked.
+    /// The first node from this place on that is neither left alone nor busy, or else one that answers.
     #[must_use]
     pub(crate) fn pick(&self, place: usize) -> usize {
-        self.pick_other(place, None)
+        let now = self.recorder.now_us();
+        let turn = self.turn(place);
+        let idle = turn.iter().find(|node| self.nodes[**node].turns.take(now));
+        idle.copied().unwrap_or_else(|| {
+            self.first_answering(&turn)
+                .unwrap_or(place % self.nodes.len())
+        })
     }
 
-    /// As [`Self::pick`], but another node than this one, if there is another.
+    /// Where to try again what failed at a node: another one that answers, if there is one.
     #[must_use]
-    pub(crate) fn pick_other(&self, place: usize, than: Option<usize>) -> usize {
-        let now = self.recorder.now_us();
+    pub(crate) fn pick_other(&self, place: usize, than: usize) -> usize {
+        let mut turn = self.turn(place);
+        turn.retain(|node| *node != than);
+        self.first_answering(&turn).unwrap_or(than)
+    }
+
+    /// The nodes that are asked, from a place on.
+    fn turn(&self, place: usize) -> Vec<usize> {
         let count = self.nodes.len();
-        let turn = (0..count)
-            .map(|step| (place + step) % count)
-            .filter(|node| Some(*node) != than && self.is_asked(*node));
-        let turn: Vec<usize> = turn.collect();
-        let idle = turn.iter().find(|node| self.nodes[**node].turns.take(now));
-        let any = idle.or_else(|| turn.first()).copied();
-        any.or(than).unwrap_or(place % count)
+        let turn = (0..count).map(|step| (place + step) % count);
+        turn.filter(|node| self.is_asked(*node)).collect()
+    }
+
+    fn first_answering(&self, turn: &[usize]) -> Option<usize> {
+        let answering = turn.iter().find(|node| self.nodes[**node].turns.answers());
+        answering.or(turn.first()).copied()
     }
 
     /// Makes one attempt at a node and records it.
@@ -261,6 +273,11 @@ struct Turns {
 }
 
 impl Turns {
+    /// Whether the node did what it was asked last.
+    fn answers(&self) -> bool {
+        self.rests_until.load(Ordering::Relaxed) == 0
+    }
+
     /// Whether the caller may ask this node now. Where it rested, only the first who asks may.
     fn take(&self, now: u64) -> bool {
         let rests_until = self.rests_until.load(Ordering::Relaxed);

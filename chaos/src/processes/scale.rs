@@ -11,8 +11,9 @@ use crate::history::{Action, Purpose};
 const PASSING: std::ops::Range<usize> = 3..6;
 /// Longest time for a node to leave: its own bound is a minute.
 const LEAVE_TIME: Duration = Duration::from_secs(75);
-/// Readers beside each other while the cluster is at its largest.
+/// Readers beside each other while the cluster is at its largest, and keys that they read.
 const READERS: usize = 8;
+const KEYS_MAX: usize = 4_000;
 
 /// Starts three more nodes one after the other, and ends them in order.
 ///
@@ -25,8 +26,7 @@ pub(super) async fn scale(stage: &mut Stage<'_>) -> anyhow::Result<()> {
         stage.nodes.node_mut(place).spawn()?;
         stage.nodes.ready(place, stage.arguments.settle).await?;
         stage.session.join(place).await?;
-        stage.settled(&fault).await?;
-        stage.end(&fault);
+        stage.ended_settled(&fault).await?;
     }
     read_at_joined(stage).await;
     let mut ordered = 0;
@@ -36,8 +36,7 @@ pub(super) async fn scale(stage: &mut Stage<'_>) -> anyhow::Result<()> {
         let status = stage.nodes.node_mut(place).terminate(LEAVE_TIME).await?;
         stage.session.leave(place);
         ordered += usize::from(status.success());
-        stage.settled(&fault).await?;
-        stage.end(&fault);
+        stage.ended_settled(&fault).await?;
     }
     stage.claim(
         ordered == PASSING.len(),
@@ -49,9 +48,13 @@ pub(super) async fn scale(stage: &mut Stage<'_>) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Reads every key so far at the nodes that have joined, while the load goes on.
+/// Reads keys at the nodes that have joined, while the load goes on.
 async fn read_at_joined(stage: &mut Stage<'_>) {
-    let keys: Arc<[String]> = stage.recorder.keys().into();
+    let mut keys = stage.recorder.keys();
+    // Spread over the time of the run: keys are sorted by writer.
+    let step = keys.len().div_ceil(KEYS_MAX).max(1);
+    keys = keys.into_iter().step_by(step).collect();
+    let keys: Arc<[String]> = keys.into();
     eprintln!("  reading {} keys at the nodes that joined", keys.len());
     let session = stage.session.for_purpose(Purpose::Probe);
     let mut readers = JoinSet::new();

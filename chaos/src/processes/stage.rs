@@ -218,6 +218,17 @@ impl<'a> Stage<'a> {
         Ok(())
     }
 
+    /// Waits until the nodes have settled, which ends the fault: the change was the fault.
+    ///
+    /// # Errors
+    /// As [`Self::settled`].
+    pub(super) async fn ended_settled(&mut self, fault: &str) -> anyhow::Result<()> {
+        self.rest(fault).await?;
+        self.end(fault);
+        self.recorder.mark(fault, FaultState::Settled);
+        Ok(())
+    }
+
     async fn rest(&mut self, fault: &str) -> anyhow::Result<()> {
         let rest = self.nodes.at_rest(self.arguments.settle).await;
         self.nodes.all_run()?;
