@@ -3,7 +3,8 @@
 CARGO ?= cargo
 PYTHON ?= python3
 SCRIPTS := .ci/run .ci/fresh deploy/image.sh chaos/check chaos/lib.sh chaos/own_cluster.sh chaos/kill.sh chaos/pause.sh \
-	chaos/partition.sh chaos/heal.sh chaos/smoke.sh chaos/tests/interrupted.sh chaos/tests/scripts.sh
+	chaos/partition.sh chaos/heal.sh chaos/smoke.sh chaos/processes chaos/figures \
+	chaos/tests/interrupted.sh chaos/tests/scripts.sh
 
 # The optimised binary is linked statically where the machine has a static C library (Linux with glibc's libc.a), so
 # that one and the same binary runs here and in an image without a system: STATIC=0 links it dynamically. An explicit
@@ -14,7 +15,7 @@ STATIC ?= $(if $(and $(filter %-linux-gnu,$(HOST)),$(LIBC_STATIC)),1,0)
 RELEASE_RUSTFLAGS = -C force-frame-pointers=yes$(if $(filter 1,$(STATIC)), -C target-feature=+crt-static)
 
 .DEFAULT_GOAL := help
-.PHONY: help build run-local stop-local docker containers chaos-smoke chaos-scripts chaos-interrupted test race sim sim-scale sim-mutants model cover fmt fmt-check lint verify readme external engine ci clean
+.PHONY: help build run-local stop-local docker containers chaos-smoke chaos-scripts chaos-interrupted chaos-processes figures test race sim sim-scale sim-mutants model cover fmt fmt-check lint verify readme external engine ci clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-18s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -45,6 +46,12 @@ chaos-scripts: docker ## Check each fault script, and each way to end it
 
 chaos-interrupted: docker ## End the smoke test at several moments and look for what it left
 	chaos/tests/interrupted.sh
+
+chaos-processes: build ## Restart, kill, add, remove, cut off and pause processes under load, and prove that nothing was lost
+	chaos/processes
+
+figures: build ## Measure how changes of owners go, and write the table in docs/reconfiguration-figures.md anew
+	chaos/figures --write docs/reconfiguration-figures.md
 
 test: ## Run all tests; needs Rust, a C compiler and Python 3 (a virtual environment is made in .venv)
 	CARGO="$(CARGO)" $(PYTHON) tests/run.py

@@ -2,18 +2,17 @@
 
 use std::{path::PathBuf, time::Duration};
 
-use clap::Parser;
+use clap::Args;
 
 use crate::{fault::Fault, judge::Floors};
 
-const EXIT_CODES: &str = "\
+/// What the exit code of a check says.
+pub(crate) const EXIT_CODES: &str = "\
 Exit codes: 0 nothing was lost, 1 violation, 2 usage, 4 a node cannot be reached, 5 the run proves nothing (too few \
 writes, a fault that did not work, evictions, keys that were not read back), 130 interrupted.";
 
-/// Write unique keys through several nodes before, during and after faults, read every key back at every node, and say
-/// whether anything acknowledged was lost.
-#[derive(Clone, Debug, Parser)]
-#[command(name = "chaos/check", bin_name = "chaos/check", after_help = EXIT_CODES)]
+/// What is checked, and how much load there is.
+#[derive(Clone, Debug, Args)]
 pub(crate) struct Arguments {
     /// Client address of a node; give all nodes of the cluster.
     #[arg(long = "node", value_name = "HOST:PORT",

@@ -1,10 +1,13 @@
 //! `chaos/check`: writes through several nodes while faults come and go, and proves that nothing acknowledged was lost.
+//! `chaos/processes` does so with processes that it starts itself, `chaos/figures` measures them.
 //!
 //! ```text
 //! arguments ─► run ─► fault (commands that make and undo faults)
 //!               ├──► load ─► session ─► recorder ─► history ─► judge ─► report
 //!               ├──► cluster (do the nodes agree, is anything owed?)
 //!               └──► audit (every key, at every node)
+//! processes ─► nodes, load, audit, judge, report
+//! figures ─► nodes, load
 //! ```
 //!
 //! Recording and judging are apart: [`judge`] is a function of the [`history`] alone, so that a recorded one can be
@@ -19,6 +22,7 @@ mod arguments;
 mod audit;
 mod cluster;
 mod fault;
+mod figures;
 mod history;
 mod judge;
 mod load;
@@ -42,8 +46,8 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    arguments::Arguments, history::History, judge::Verdict, processes::ProcessArguments,
-    run::Refusal,
+    arguments::Arguments, figures::FigureArguments, history::History, judge::Verdict,
+    processes::ProcessArguments, run::Refusal,
 };
 
 const PASSED: u8 = 0;
@@ -55,8 +59,15 @@ const VACUOUS: u8 = 5;
 const SKIPPED: u8 = 77;
 const INTERRUPTED: u8 = 130;
 
+/// Write unique keys through several nodes before, during and after faults, read every key back at every node, and say
+/// whether anything acknowledged was lost.
 #[derive(Debug, Parser)]
-#[command(args_conflicts_with_subcommands = true)]
+#[command(
+    name = "chaos/check",
+    bin_name = "chaos/check",
+    after_help = arguments::EXIT_CODES,
+    args_conflicts_with_subcommands = true
+)]
 struct Line {
     #[command(subcommand)]
     command: Option<Commands>,
@@ -67,27 +78,41 @@ struct Line {
 #[derive(Debug, Subcommand)]
 enum Commands {
     Processes(ProcessArguments),
+    Figures(FigureArguments),
 }
 
 #[tokio::main]
 async fn main() -> ExitCode {
     let line = Line::parse();
-    let code = match line.command {
-        None => return check_main(&line.check).await,
-        Some(Commands::Processes(arguments)) => match arguments.problem() {
-            Some(problem) => Err(problem),
-            None => {
-                let cancelled = CancellationToken::new();
-                let run = processes::run(&arguments, &cancelled);
-                interruptible(async { Ok(run.await) }, &cancelled)
-                    .await
-                    .map_err(|error: anyhow::Error| format!("{error:#}"))
-            }
-        },
-    };
-    ExitCode::from(code.unwrap_or_else(|problem| {
+    match &line.command {
+        None => check_main(&line.check).await,
+        Some(Commands::Processes(arguments)) => {
+            let cancelled = CancellationToken::new();
+            let run = processes::run(arguments, &cancelled);
+            drive(arguments.problem(), run, &cancelled).await
+        }
+        Some(Commands::Figures(arguments)) => {
+            let cancelled = CancellationToken::new();
+            let run = figures::run(arguments, &cancelled);
+            drive(arguments.problem(), run, &cancelled).await
+        }
+    }
+}
+
+/// Runs to the end, or until it is interrupted and has removed what it made.
+async fn drive(
+    problem: Option<String>,
+    run: impl Future<Output = u8>,
+    cancelled: &CancellationToken,
+) -> ExitCode {
+    if let Some(problem) = problem {
         eprintln!("error: {problem}");
-        USAGE
+        return ExitCode::from(USAGE);
+    }
+    let run = async { anyhow::Ok(run.await) };
+    ExitCode::from(interruptible(run, cancelled).await.unwrap_or_else(|error| {
+        eprintln!("error: {error:#}");
+        UNREACHABLE
     }))
 }
 

@@ -16,6 +16,7 @@ use std::{
 };
 
 use anyhow::Context as _;
+use shard_cache_client::{Client, ClientOptions};
 use tokio::time::{Instant, sleep};
 
 use self::{
@@ -42,6 +43,15 @@ pub(crate) struct Planned {
     pub(crate) settings: Vec<(&'static str, String)>,
     /// Where logs go.
     pub(crate) logs: PathBuf,
+}
+
+/// How long nodes took to agree.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Agreement {
+    /// Until all saw all alive.
+    pub(crate) members: Duration,
+    /// Until they also went by one ring.
+    pub(crate) ring: Duration,
 }
 
 /// Nodes `n1`, `n2` and so on, which know their addresses before they are started. Dropping them kills them.
@@ -121,7 +131,7 @@ impl Nodes {
         for node in &mut self.list[..first] {
             node.answers().await?;
         }
-        self.at_rest(longest).await
+        self.at_rest(longest).await.map(drop)
     }
 
     /// Looks at every running node once, at all beside each other.
@@ -133,35 +143,83 @@ impl Nodes {
         look::looks(running.iter().map(|place| self.list[*place].place().http)).await
     }
 
-    /// Waits until every running node is well, agrees with the others, has no slot that moves and owes nothing.
+    /// Waits until every running node is well, agrees with the others, has no slot that moves and owes nothing; and
+    /// returns since when that is so.
     ///
     /// # Errors
     /// What was still missing when the time was over.
-    pub(crate) async fn at_rest(&self, longest: Duration) -> anyhow::Result<()> {
+    pub(crate) async fn at_rest(&self, longest: Duration) -> anyhow::Result<Instant> {
         let mut agreements = 0;
+        let mut since = Instant::now();
         until("the nodes do not come to rest", longest, async || {
             let looks = self.looks().await;
             let rest = looks.and_then(|looks| look::all_at_rest(&looks, self.running().len()));
             agreements = if rest.is_ok() { agreements + 1 } else { 0 };
             rest?;
+            if agreements == 1 {
+                since = Instant::now();
+            }
             if agreements < AGREEMENTS {
                 return Err("they have only just come to rest".to_owned());
             }
             Ok(())
         })
-        .await
+        .await?;
+        Ok(since)
     }
 
-    /// Waits until nothing depends on a node any more, so that it may be stopped.
+    /// Waits until all running nodes see each other and go by one ring, and returns how long each took from then on.
     ///
     /// # Errors
-    /// Something still does when the time is over.
-    pub(crate) async fn safe_to_stop(
+    /// They do not within the time.
+    pub(crate) async fn agreement(
         &self,
-        _place: usize,
+        from: Instant,
         longest: Duration,
-    ) -> anyhow::Result<()> {
-        self.at_rest(longest).await
+    ) -> anyhow::Result<Agreement> {
+        let nodes = self.running().len();
+        let (mut members, mut ring) = (None, None);
+        loop {
+            if let Ok(looks) = self.looks().await {
+                let first = looks.first().map(|look| look.health.ring_hash.clone());
+                let sees_all = |look: &Look| look.health.members_alive == nodes;
+                let has_ring = |look: &Look| Some(&look.health.ring_hash) == first.as_ref();
+                // Not for good yet where it changes again.
+                let note = |noted: Option<Duration>, holds| {
+                    let now = from.elapsed();
+                    if holds { noted.or(Some(now)) } else { None }
+                };
+                members = note(members, looks.iter().all(sees_all));
+                ring = note(ring, members.is_some() && looks.iter().all(has_ring));
+            }
+            if let (Some(members), Some(ring)) = (members, ring) {
+                return Ok(Agreement { members, ring });
+            }
+            anyhow::ensure!(
+                from.elapsed() < longest,
+                "the nodes do not agree within {longest:?}"
+            );
+            sleep(POLL).await;
+        }
+    }
+
+    /// Waits until a node says that it may be stopped without a loss.
+    ///
+    /// # Errors
+    /// Why it may not, when the time is over.
+    pub(crate) async fn safe_to_stop(&self, place: usize, longest: Duration) -> anyhow::Result<()> {
+        let node = &self.list[place];
+        let address = node.place().grpc.to_string();
+        let client = Client::connect(&address, ClientOptions::default()).await?;
+        let what = format!("{} is not safe to stop", node.name());
+        until(&what, longest, async || {
+            let answer = client.safe_to_stop().await;
+            match answer.map_err(|error| error.to_string())? {
+                answer if answer.safe => Ok(()),
+                answer => Err(answer.reasons.join("; ")),
+            }
+        })
+        .await
     }
 
     /// Waits until a node says that clients should be sent to it.

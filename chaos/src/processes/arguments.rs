@@ -6,6 +6,11 @@ use clap::{Args, ValueEnum};
 
 use crate::judge::Floors;
 
+const EXIT_CODES: &str = "\
+Exit codes: 0 everything held, 1 something was lost or a promise was broken, 2 usage, 4 nodes cannot be started, 5 the \
+run proves nothing (too few writes, evictions, keys that were not read back), 77 a tool or a privilege is missing for \
+some scenario and the others passed, 130 interrupted.";
+
 /// What is done to nodes under load.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, ValueEnum)]
 pub(crate) enum Scenario {
@@ -50,6 +55,7 @@ impl Scenario {
 /// Start nodes as processes of this machine, change their cluster under load, read every key back at every node, and say
 /// whether anything acknowledged was lost and whether what is promised held.
 #[derive(Clone, Debug, Args)]
+#[command(after_help = EXIT_CODES)]
 pub(crate) struct ProcessArguments {
     /// What to do; all of it by default.
     #[arg(value_enum, value_name = "SCENARIO")]

@@ -19,7 +19,7 @@ use tokio::{
 use super::stage::Stage;
 use crate::{
     history::{Action, Outcome, Purpose},
-    nodes::name,
+    nodes::{Agreement, name},
     session::Session,
 };
 
@@ -33,8 +33,6 @@ const PROBERS: usize = 16;
 const ROUND_PAUSE: Duration = Duration::from_secs(2);
 /// Longest time of one round; none is begun when less is left of the split.
 const ROUND_TIME: Duration = Duration::from_secs(15);
-/// Between two looks at members and rings.
-const LOOK_PAUSE: Duration = Duration::from_millis(50);
 /// Longest time until all nodes see each other again after a split.
 const MEMBERS_TIME: Duration = Duration::from_secs(6);
 /// Longest time until all nodes go by one ring again.
@@ -254,32 +252,8 @@ fn judge_rounds(
     );
 }
 
-/// Looks at members and rings until all agree.
 async fn judge_heal(stage: &mut Stage<'_>, healed: Instant) -> anyhow::Result<()> {
-    let nodes = stage.nodes.running().len();
-    let (mut members, mut ring) = (None, None);
-    while (members.is_none() || ring.is_none()) && healed.elapsed() < PATIENCE {
-        if let Ok(looks) = stage.nodes.looks().await {
-            let sees_all = looks.iter().all(|look| look.health.members_alive == nodes);
-            let first = &looks[0].health.ring_hash;
-            let is_one = looks.iter().all(|look| look.health.ring_hash == *first);
-            // Not for good yet where it changes again.
-            members = if sees_all {
-                members.or_else(|| Some(healed.elapsed()))
-            } else {
-                None
-            };
-            ring = if is_one && sees_all {
-                ring.or_else(|| Some(healed.elapsed()))
-            } else {
-                None
-            };
-        }
-        sleep(LOOK_PAUSE).await;
-    }
-    let (Some(members), Some(ring)) = (members, ring) else {
-        bail!("the nodes do not agree {PATIENCE:?} after the split");
-    };
+    let Agreement { members, ring } = stage.nodes.agreement(healed, PATIENCE).await?;
     stage.claim(
         members <= MEMBERS_TIME,
         format!("all members agree {members:.2?} after the split (at most {MEMBERS_TIME:?})"),

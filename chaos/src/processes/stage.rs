@@ -235,7 +235,7 @@ impl<'a> Stage<'a> {
         if rest.is_err() {
             self.recorder.mark(fault, FaultState::Unsettled);
         }
-        rest.with_context(|| format!("after {fault}"))
+        rest.map(drop).with_context(|| format!("after {fault}"))
     }
 
     /// Notes whether a promise held.
