@@ -13,8 +13,10 @@ struct Story(History);
 
 impl Story {
     fn new() -> Self {
-        let mut history = History::default();
-        history.run = Run::new("r".to_owned(), vec!["n".to_owned()]);
+        let history = History {
+            run: Run::new("r".to_owned(), vec!["n".to_owned()]),
+            ..History::default()
+        };
         Self(history)
     }
 
@@ -306,4 +308,14 @@ fn eviction_excuses_a_missing_key_but_not_a_resurrected_one() {
 fn a_fault_that_leaves_the_nodes_apart_is_a_violation() {
     let story = Story::new().fault(5, FaultState::Unsettled);
     assert!(judge(&story.0, NO_FLOORS).is_violated());
+}
+
+#[test]
+fn a_node_that_has_left_need_not_be_read_at() {
+    let story = Story::new().set(0, "a", Outcome::Ok).audit(50, Some("a"));
+    let mut history = story.0;
+    history.run.nodes.push("gone".to_owned());
+    assert_eq!(judge(&history, NO_FLOORS).vacuous.len(), 1);
+    history.run.leave = vec![1];
+    assert!(judge(&history, NO_FLOORS).vacuous.is_empty());
 }

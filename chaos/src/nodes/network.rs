@@ -299,3 +299,52 @@ fn checked(program: &str, arguments: &[&str], output: &std::process::Output) -> 
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nodes_on_loopback_have_addresses_of_their_own_and_free_ports() {
+        let places: Vec<Place> = (0..3).map(|node| loopback_place(node).unwrap()).collect();
+        let ips: BTreeSet<IpAddr> = places.iter().map(|place| place.peer.ip()).collect();
+        assert_eq!(ips.len(), 3);
+        for place in &places {
+            assert!(place.grpc.ip().is_loopback());
+            assert_ne!(place.grpc.ip(), IpAddr::V4(Ipv4Addr::LOCALHOST));
+            assert_ne!(place.grpc.port(), place.http.port());
+            TcpListener::bind(place.peer).unwrap();
+        }
+        Network::Loopback.cut(&[vec![0], vec![1]]).unwrap_err();
+    }
+
+    /// Needs root, `ip` and `nft`; elsewhere there is nothing to look at.
+    #[test]
+    fn namespaces_are_cut_healed_and_removed() {
+        if let Some(missing) = Namespaces::missing() {
+            eprintln!("not looked at: {missing}");
+            return;
+        }
+        let listed = || {
+            let output = Command::new("ip").args(["netns", "list"]).output().unwrap();
+            String::from_utf8_lossy(&output.stdout).into_owned()
+        };
+        let network = Network::Namespaces(Namespaces::new(2).unwrap());
+        let place = network.place(1).unwrap();
+        let namespace = place.namespace.clone().unwrap();
+        assert!(listed().contains(&namespace));
+        let rules = || {
+            let mut command = Command::new("ip");
+            command.args(["netns", "exec", &namespace, "nft", "list", "ruleset"]);
+            String::from_utf8_lossy(&command.output().unwrap().stdout).into_owned()
+        };
+        network.cut(&[vec![0], vec![1]]).unwrap();
+        let other = network.place(0).unwrap().peer.ip().to_string();
+        assert!(rules().contains(&format!("ip saddr {other} drop")));
+        network.heal().unwrap();
+        assert_eq!(rules(), "");
+        network.heal().unwrap();
+        network.remove();
+        assert!(!listed().contains(&namespace));
+    }
+}

@@ -251,3 +251,48 @@ fn history_file(
         .with_context(|| format!("cannot make {}", directory.display()))?;
     Ok(Some(directory.join(format!("{}.jsonl", scenario.name()))))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn judged(vacuous: &[&str], held: bool) -> Ended {
+        Ended::Judged(Box::new(Judged {
+            verdict: Verdict {
+                vacuous: vacuous.iter().map(|why| (*why).to_owned()).collect(),
+                ..Verdict::default()
+            },
+            tries: Tries::default(),
+            claims: vec![Claim::new(held, "something")],
+            seconds: 1.0,
+        }))
+    }
+
+    fn code_of(ended: Vec<Ended>, may_skip: bool) -> u8 {
+        let ended = ended.into_iter().map(|ended| (Scenario::Split, ended));
+        code(&ended.collect::<Vec<_>>(), may_skip, false)
+    }
+
+    #[test]
+    fn the_worst_scenario_decides() {
+        let skipped = || Ended::Skipped("no root".to_owned());
+        assert_eq!(code_of(vec![judged(&[], true)], false), PASSED);
+        assert_eq!(code_of(vec![judged(&[], true), skipped()], false), SKIPPED);
+        assert_eq!(
+            code_of(vec![skipped(), judged(&["few"], true)], false),
+            VACUOUS
+        );
+        let broken = vec![judged(&[], false), judged(&["few"], true), skipped()];
+        assert_eq!(code_of(broken, false), VIOLATED);
+        assert_eq!(code_of(Vec::new(), false), VACUOUS);
+    }
+
+    #[test]
+    fn what_was_skipped_never_counts_as_passed() {
+        let ended = vec![(Scenario::Split, Ended::Skipped("no root".to_owned()))];
+        assert!(summary(&ended).contains("SKIPPED, no root"));
+        assert!(!summary(&ended).contains("passed"));
+        assert_eq!(code(&ended, false, false), SKIPPED);
+        assert_eq!(code(&ended, true, false), PASSED);
+    }
+}

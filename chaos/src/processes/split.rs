@@ -16,7 +16,7 @@ use tokio::{
     time::{Instant, sleep},
 };
 
-use super::stage::Stage;
+use super::{claim::Claim, stage::Stage};
 use crate::{
     history::{Action, Outcome, Purpose},
     nodes::{Agreement, name},
@@ -75,7 +75,7 @@ pub(super) async fn split(stage: &mut Stage<'_>, sides: &[Vec<usize>]) -> anyhow
     let healed = Instant::now();
     stage.nodes.network().heal()?;
     stage.end(&fault);
-    judge_rounds(stage, &probes, sides, &rounds);
+    stage.claims.extend(judge_rounds(&probes, sides, &rounds));
     judge_heal(stage, healed).await?;
     stage.settled(&fault).await
 }
@@ -202,37 +202,12 @@ impl Prober {
     }
 }
 
-fn judge_rounds(
-    stage: &mut Stage<'_>,
-    probes: &[Probe],
-    sides: &[Vec<usize>],
-    rounds: &[Vec<Round>],
-) {
-    for (side, nodes) in sides.iter().enumerate() {
-        let expected: BTreeSet<u32> = probes
-            .iter()
-            .filter(|probe| probe.owners[side] >= WRITE_QUORUM)
-            .map(|probe| probe.slot)
-            .collect();
-        let least = |of: fn(&Round) -> &BTreeSet<u32>| {
-            let seen = rounds
-                .iter()
-                .map(|round| expected.intersection(of(&round[side])).count());
-            seen.min().unwrap_or_default()
-        };
-        let (written, read) = (least(|seen| &seen.written), least(|seen| &seen.read));
-        let slowest = rounds.iter().map(|round| round[side].slowest).max();
-        let claim = format!(
-            "side of {}: of {} slots with a quorum there, {written} were writable and {read} readable in each of {} \
-             rounds at the first try (slowest {:.0} ms)",
-            nodes.len(),
-            expected.len(),
-            rounds.len(),
-            slowest.unwrap_or_default().as_secs_f64() * 1e3
-        );
-        let all = expected.len();
-        stage.claim(written == all && read == all && all > 0, claim);
-    }
+/// Whether every slot was writable where it has a quorum, and nowhere else.
+fn judge_rounds(probes: &[Probe], sides: &[Vec<usize>], rounds: &[Vec<Round>]) -> Vec<Claim> {
+    let sides_judged = sides.iter().enumerate();
+    let mut claims: Vec<Claim> = sides_judged
+        .map(|(side, nodes)| judge_side(probes, side, nodes.len(), rounds))
+        .collect();
     let mut sides_of: BTreeMap<u32, BTreeSet<usize>> = BTreeMap::new();
     for round in rounds {
         for (side, seen) in round.iter().enumerate() {
@@ -243,15 +218,41 @@ fn judge_rounds(
     }
     let twice = sides_of.values().filter(|sides| sides.len() > 1).count();
     let once = sides_of.len() - twice;
-    stage.claim(
+    claims.push(Claim::new(
         twice == 0 && once > 0,
         format!(
             "{twice} of {} slots were writable on two sides during the split, {once} on one",
             probes.len()
         ),
-    );
+    ));
+    claims
 }
 
+fn judge_side(probes: &[Probe], side: usize, nodes: usize, rounds: &[Vec<Round>]) -> Claim {
+    let expected: BTreeSet<u32> = probes
+        .iter()
+        .filter(|probe| probe.owners[side] >= WRITE_QUORUM)
+        .map(|probe| probe.slot)
+        .collect();
+    let least = |of: fn(&Round) -> &BTreeSet<u32>| {
+        let seen = rounds
+            .iter()
+            .map(|round| expected.intersection(of(&round[side])).count());
+        seen.min().unwrap_or_default()
+    };
+    let (written, read) = (least(|seen| &seen.written), least(|seen| &seen.read));
+    let slowest = rounds.iter().map(|round| round[side].slowest).max();
+    let all = expected.len();
+    let what = format!(
+        "side of {nodes}: of {all} slots with a quorum there, {written} were writable and {read} readable in each of {} \
+         rounds at the first try (slowest {:.0} ms)",
+        rounds.len(),
+        slowest.unwrap_or_default().as_secs_f64() * 1e3
+    );
+    Claim::new(written == all && read == all && all > 0, what)
+}
+
+/// Looks at members and rings until all agree.
 async fn judge_heal(stage: &mut Stage<'_>, healed: Instant) -> anyhow::Result<()> {
     let Agreement { members, ring } = stage.nodes.agreement(healed, PATIENCE).await?;
     stage.claim(
@@ -263,4 +264,48 @@ async fn judge_heal(stage: &mut Stage<'_>, healed: Instant) -> anyhow::Result<()
         format!("one ring {ring:.2?} after the split (at most {RING_TIME:?})"),
     );
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Slot 1 has its quorum on side 0, slots 2 and 3 on side 1.
+    fn probes() -> Vec<Probe> {
+        let probe = |slot, owners: [usize; 2]| Probe {
+            slot,
+            owners: owners.to_vec(),
+            keys: Vec::new(),
+        };
+        vec![probe(1, [2, 1]), probe(2, [0, 3]), probe(3, [1, 2])]
+    }
+
+    fn round(written: [&[u32]; 2], read: [&[u32]; 2]) -> Vec<Round> {
+        let side = |(written, read): (&[u32], &[u32])| Round {
+            written: written.iter().copied().collect(),
+            read: read.iter().copied().collect(),
+            slowest: Duration::ZERO,
+        };
+        written.into_iter().zip(read).map(side).collect()
+    }
+
+    fn held(rounds: &[Vec<Round>]) -> Vec<bool> {
+        let sides = [vec![0, 1], vec![2, 3, 4]];
+        let claims = judge_rounds(&probes(), &sides, rounds);
+        claims.iter().map(Claim::held).collect()
+    }
+
+    #[test]
+    fn slots_are_served_where_their_quorum_is_and_nowhere_else() {
+        let well = || round([&[1], &[2, 3]], [&[1], &[2, 3]]);
+        assert_eq!(held(&[well(), well()]), [true, true, true]);
+        let unwritable = round([&[1], &[2]], [&[1], &[2, 3]]);
+        assert_eq!(held(&[well(), unwritable]), [true, false, true]);
+        let unreadable = round([&[1], &[2, 3]], [&[], &[2, 3]]);
+        assert_eq!(held(&[unreadable, well()]), [false, true, true]);
+        // In different rounds of one split, too.
+        let moved = round([&[1, 2], &[3]], [&[1], &[2, 3]]);
+        assert_eq!(held(&[well(), moved]), [true, false, false]);
+        assert_eq!(held(&[]), [false, false, false]);
+    }
 }
