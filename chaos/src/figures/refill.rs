@@ -114,7 +114,7 @@ async fn one(
     run: usize,
 ) -> anyhow::Result<Refill> {
     nodes.safe_to_stop(place, arguments.settle).await?;
-    let held = memory(&look_at(nodes, place).await?);
+    let held = memory(&look_at(nodes, place).await?)?;
     let recorder = Arc::new(Recorder::begin(
         Run::new(format!("refill{run}"), nodes.addresses()),
         None,
@@ -168,8 +168,12 @@ async fn look_at(nodes: &Nodes, place: usize) -> anyhow::Result<Look> {
     seen.map_err(anyhow::Error::msg)
 }
 
-fn memory(look: &Look) -> f64 {
-    look.sum("shardcache_memory_used_bytes")
+fn figure(look: &Look, metric: &str) -> anyhow::Result<f64> {
+    look.sum(metric).map_err(anyhow::Error::msg)
+}
+
+fn memory(look: &Look) -> anyhow::Result<f64> {
+    figure(look, "shardcache_memory_used_bytes")
 }
 
 /// Waits until the node has asked for a page.
@@ -181,7 +185,7 @@ async fn first_page(
     let begun = Instant::now();
     while begun.elapsed() < FULL_TIME {
         if let Ok(seen) = look_at(nodes, place).await
-            && seen.sum("shardcache_slot_handoff_pages_total") > 0.0
+            && figure(&seen, "shardcache_slot_handoff_pages_total")? > 0.0
         {
             return Ok((Instant::now(), recorder.now_us()));
         }
@@ -197,9 +201,9 @@ async fn full(nodes: &Nodes, place: usize, held: f64) -> anyhow::Result<()> {
     while begun.elapsed() < FULL_TIME {
         match look_at(nodes, place).await {
             Ok(seen) => {
-                let wanting = seen.sum("shardcache_slots_wanting");
-                let unsettled = seen.sum("shardcache_slots_unsettled");
-                let share = memory(&seen) / held;
+                let wanting = figure(&seen, "shardcache_slots_wanting")?;
+                let unsettled = figure(&seen, "shardcache_slots_unsettled")?;
+                let share = memory(&seen)? / held;
                 // Keys that clients delete meanwhile are not all made up for by new ones.
                 if seen.health.status == "ok" && wanting + unsettled == 0.0 && share > 0.98 {
                     return Ok(());

@@ -37,11 +37,14 @@ struct Series {
 }
 
 impl Look {
-    /// The sum of a metric's series; 0 for one without any.
-    #[must_use]
-    pub(crate) fn sum(&self, metric: &str) -> f64 {
+    /// The sum of a metric's series.
+    ///
+    /// # Errors
+    /// The node has no such metric: whoever looks at it must not take that for 0.
+    pub(crate) fn sum(&self, metric: &str) -> Result<f64, String> {
         let series = self.metrics.get(metric);
-        series.map_or(0.0, |series| series.iter().map(|one| one.value).sum())
+        let series = series.ok_or_else(|| format!("{} has no {metric}", self.health.node))?;
+        Ok(series.iter().map(|one| one.value).sum())
     }
 
     /// Why this node is not at rest; `None` if it is.
@@ -63,9 +66,10 @@ impl Look {
             ));
         }
         for metric in ["shardcache_slots_unsettled", "shardcache_hints_pending"] {
-            let left = self.sum(metric);
-            if left > 0.0 {
-                return Some(format!("{metric} is {left} at {node}"));
+            match self.sum(metric) {
+                Ok(0.0) => {}
+                Ok(left) => return Some(format!("{metric} is {left} at {node}")),
+                Err(missing) => return Some(missing),
             }
         }
         None
@@ -155,5 +159,8 @@ mod tests {
         ] {
             all_at_rest(&[well.clone(), unwell], 2).unwrap_err();
         }
+        let mut silent = well.clone();
+        silent.metrics.clear();
+        all_at_rest(&[well, silent], 2).unwrap_err();
     }
 }
