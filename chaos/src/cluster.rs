@@ -32,7 +32,8 @@ impl Cluster {
         Self { nodes, recorder }
     }
 
-    /// Waits until every node, whoever is asked, reports itself well and owes no hints, and all agree.
+    /// Waits until every node, whoever is asked, reports itself well, owes no hints and knows all slots to be settled, and
+    /// all agree.
     ///
     /// # Errors
     /// What was still missing when the time was over.
@@ -129,6 +130,10 @@ fn complete(status: &StatusResponse, nodes: usize) -> Result<(), String> {
         }
         if report.hints_pending > 0 {
             return Err(format!("{name} owes {} hints", report.hints_pending));
+        }
+        if report.slots_unsettled > 0 {
+            let slots = report.slots_unsettled;
+            return Err(format!("{name} has {slots} slots that are not settled"));
         }
     }
     Ok(())
