@@ -30,7 +30,11 @@ pub(crate) async fn run(arguments: &FigureArguments, cancelled: &CancellationTok
     let measured = cancelled.run_until_cancelled(all(arguments)).await;
     let outcome = match measured {
         None => return INTERRUPTED,
-        Some(rows) => rows.and_then(|rows| publish(arguments, &rows)),
+        Some((rows, Ok(()))) => publish(arguments, &rows),
+        Some((rows, Err(error))) => {
+            print!("{}", table::render(&rows));
+            Err(error)
+        }
     };
     match outcome {
         Ok(()) => PASSED,
@@ -41,7 +45,8 @@ pub(crate) async fn run(arguments: &FigureArguments, cancelled: &CancellationTok
     }
 }
 
-async fn all(arguments: &FigureArguments) -> anyhow::Result<Vec<Row>> {
+/// What was measured, up to the first failure.
+async fn all(arguments: &FigureArguments) -> (Vec<Row>, anyhow::Result<()>) {
     let mut rows = Vec::new();
     for figure in arguments.figures() {
         let measured = match figure {
@@ -51,9 +56,12 @@ async fn all(arguments: &FigureArguments) -> anyhow::Result<Vec<Row>> {
             Figure::Refill => refill::refills(arguments).await,
             Figure::Memory => memory::memory(arguments).await,
         };
-        rows.append(&mut measured.with_context(|| format!("{figure:?}"))?);
+        match measured.with_context(|| format!("{figure:?}")) {
+            Ok(mut measured) => rows.append(&mut measured),
+            Err(error) => return (rows, Err(error)),
+        }
     }
-    Ok(rows)
+    (rows, Ok(()))
 }
 
 fn publish(arguments: &FigureArguments, rows: &[Row]) -> anyhow::Result<()> {
@@ -89,7 +97,6 @@ impl Bench<'_> {
         eprintln!("{}: starting {} nodes", self.name, self.first);
         let binary = &self.arguments.binary;
         let mut settings = vec![
-            ("server.threads", "1".to_owned()),
             ("server.cache.capacity", CAPACITY.to_string()),
             ("server.limits.cpu_threshold", "1".to_owned()),
             ("telemetry.log_format", "json".to_owned()),

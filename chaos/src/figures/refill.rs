@@ -33,9 +33,10 @@ const FILLERS: usize = 24;
 const FILL_TIMEOUT: Duration = Duration::from_secs(5);
 const FILL_ATTEMPTS_MAX: u32 = 5;
 /// How long clients are watched before each kill.
-const QUIET: Duration = Duration::from_secs(15);
+const QUIET: Duration = Duration::from_secs(10);
 const LOOK_PAUSE: Duration = Duration::from_millis(20);
-/// Longest time until a node is full again.
+/// Longest time until a node copies its first page, and until it is full again.
+const FIRST_PAGE_TIME: Duration = Duration::from_secs(60);
 const FULL_TIME: Duration = Duration::from_secs(300);
 const NODES: usize = 3;
 
@@ -176,6 +177,12 @@ fn memory(look: &Look) -> anyhow::Result<f64> {
     figure(look, "shardcache_memory_used_bytes")
 }
 
+/// While it joins and afterwards.
+fn pages(look: &Look) -> anyhow::Result<f64> {
+    let joining = figure(look, "shardcache_pull_pages_total")?;
+    Ok(joining + figure(look, "shardcache_slot_handoff_pages_total")?)
+}
+
 /// Waits until the node has asked for a page.
 async fn first_page(
     nodes: &Nodes,
@@ -183,9 +190,9 @@ async fn first_page(
     recorder: &Recorder,
 ) -> anyhow::Result<(Instant, u64)> {
     let begun = Instant::now();
-    while begun.elapsed() < FULL_TIME {
+    while begun.elapsed() < FIRST_PAGE_TIME {
         if let Ok(seen) = look_at(nodes, place).await
-            && figure(&seen, "shardcache_slot_handoff_pages_total")? > 0.0
+            && pages(&seen)? > 0.0
         {
             return Ok((Instant::now(), recorder.now_us()));
         }

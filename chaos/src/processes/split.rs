@@ -72,11 +72,12 @@ pub(super) async fn split(stage: &mut Stage<'_>, sides: &[Vec<usize>]) -> anyhow
     stage.nodes.network().cut(sides)?;
     let rounds = probe_rounds(stage, &probes, sides, until).await;
     tokio::time::sleep_until(until).await;
+    let rings = rings(stage).await?;
     let healed = Instant::now();
     stage.nodes.network().heal()?;
     stage.end(&fault);
     stage.claims.extend(judge_rounds(&probes, sides, &rounds));
-    judge_heal(stage, healed).await?;
+    judge_heal(stage, healed, rings).await?;
     stage.settled(&fault).await
 }
 
@@ -252,8 +253,15 @@ fn judge_side(probes: &[Probe], side: usize, nodes: usize, rounds: &[Vec<Round>]
     Claim::new(written == all && read == all && all > 0, what)
 }
 
+/// How many rings the nodes go by.
+async fn rings(stage: &Stage<'_>) -> anyhow::Result<usize> {
+    let looks = stage.nodes.looks().await.map_err(anyhow::Error::msg)?;
+    let rings: BTreeSet<&str> = looks.iter().map(|look| &*look.health.ring_hash).collect();
+    Ok(rings.len())
+}
+
 /// Looks at members and rings until all agree.
-async fn judge_heal(stage: &mut Stage<'_>, healed: Instant) -> anyhow::Result<()> {
+async fn judge_heal(stage: &mut Stage<'_>, healed: Instant, rings: usize) -> anyhow::Result<()> {
     let Agreement { members, ring } = stage.nodes.agreement(healed, PATIENCE).await?;
     stage.claim(
         members <= MEMBERS_TIME,
@@ -261,7 +269,7 @@ async fn judge_heal(stage: &mut Stage<'_>, healed: Instant) -> anyhow::Result<()
     );
     stage.claim(
         ring <= RING_TIME,
-        format!("one ring {ring:.2?} after the split (at most {RING_TIME:?})"),
+        format!("one ring {ring:.2?} after the split (at most {RING_TIME:?}), {rings} just before"),
     );
     Ok(())
 }
