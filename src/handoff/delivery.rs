@@ -267,7 +267,11 @@ impl HintDelivery {
             Lane::Fresh if left.is_empty() || pace.refused.is_failing() => {}
             Lane::Fresh => {
                 let refused = left.len();
-                tracing::warn!(%target, refused, "hints are stamped too far ahead for their owner: a clock is wrong");
+                tracing::info!(
+                    %target,
+                    refused,
+                    "hints stay owed: their owner has no configuration of their slots yet, or its clock is behind"
+                );
                 pace.refused.fail(now, &mut self.rng);
             }
         }
