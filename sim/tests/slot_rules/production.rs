@@ -9,8 +9,8 @@ use shard_cache::{
     ring::{
         Bootstrap, RingMember,
         slot::{
-            Answered, Configuration, Grant, LossEvidence, OnSettled, Quorums, SlotConfiguration,
-            SlotState, state::AfterLoss,
+            Answered, Carry, Configuration, Grant, LossEvidence, OnSettled, Quorums,
+            SlotConfiguration, SlotState, Vote, state::AfterLoss,
         },
     },
     version::{Stamp, Version},
@@ -18,6 +18,7 @@ use shard_cache::{
 use shard_cache_membership::identity::{BootId, NodeId as Id};
 use slot_model::{
     config::{Member, NodeId},
+    rules::Bug,
     scenario::{
         Action, Held, LateName, NamedConfig, NodeState, OperationName, OperationState, Progress,
         Reach, Reached, Reply, Subject,
@@ -91,8 +92,9 @@ struct Operation {
     replies: Vec<(NodeId, Reply)>,
 }
 
-/// Nodes of production.
+/// Nodes of production, with a bug of the model planted between the parts, or without.
 pub(crate) struct Production {
+    bug: Option<Bug>,
     nodes: Vec<Node>,
     operations: Vec<Operation>,
     late: Vec<(LateName, NodeId, Answer)>,
@@ -102,14 +104,19 @@ pub(crate) struct Production {
 
 impl Production {
     /// So many nodes without a configuration.
-    pub(crate) fn new(nodes: usize) -> Self {
+    pub(crate) fn new(nodes: usize, bug: Option<Bug>) -> Self {
         Self {
+            bug,
             nodes: vec![Node::default(); nodes],
             operations: Vec::new(),
             late: Vec::new(),
             full: Vec::new(),
             losses: 0,
         }
+    }
+
+    fn has(&self, bug: Bug) -> bool {
+        self.bug == Some(bug)
     }
 
     fn own(&self, node: NodeId) -> RingMember {
@@ -157,11 +164,25 @@ impl Production {
     }
 
     fn adopt(&mut self, node: NodeId, configuration: Option<Configuration>) -> bool {
-        let own = self.own(node);
+        let mut own = self.own(node);
+        let (counts_unseen, takes_older) = (
+            self.has(Bug::UnseenStaysCount),
+            self.has(Bug::OlderBootAdopted),
+        );
         let state = self.nodes[node.index()].state.as_mut();
         let (Some(state), Some(configuration)) = (state, configuration) else {
             return false;
         };
+        if counts_unseen {
+            state.saw();
+        }
+        if takes_older {
+            let mut owners = configuration.owners().iter();
+            own = owners
+                .find(|owner| owner.node_id == own.node_id)
+                .copied()
+                .unwrap_or(own);
+        }
         let adopted = state.adopt(configuration, own, QUORUMS);
         self.note_full(node);
         adopted
@@ -170,9 +191,12 @@ impl Production {
     fn join(&mut self, node: NodeId, from: NodeId, reach: Reach) -> bool {
         let joiner = self.own(node);
         let grant = self.state(from).map(SlotState::grant);
-        let Some(grant) = grant.filter(|_| self.state(node).is_none()) else {
+        let Some(mut grant) = grant.filter(|_| self.state(node).is_none()) else {
             return false;
         };
+        if self.has(Bug::CoveredForgotten) && grant.is_full {
+            grant.predecessors.clear();
+        }
         if SlotState::join(grant.clone(), joiner).is_none() {
             return false;
         }
@@ -188,12 +212,29 @@ impl Production {
         if node == from {
             return false;
         }
+        let bug = self.bug;
         let held = &mut self.nodes[from.index()];
-        let data = held.data;
-        let state = held.state.as_mut();
-        let Some(answered) = state.and_then(|state| state.answer_pull(asked, source)) else {
+        let mut data = held.data;
+        let answered = held
+            .state
+            .as_mut()
+            .and_then(|state| answer_pull(bug, state, asked, source));
+        let Some(mut answered) = answered else {
             return false;
         };
+        match bug {
+            Some(Bug::PredsOfAnswerersIgnored) => answered.predecessors.clear(),
+            Some(Bug::NoTombstones) => {
+                for entry in &mut data {
+                    *entry = entry.filter(|entry| !entry.held.tombstone);
+                }
+            }
+            Some(Bug::BlindDischarge) if !answered.is_full && answered.top.is_some() => {
+                data = [None; KEYS];
+            }
+            Some(Bug::OnlyFullSources) if !was_full_last(&answered) => return true,
+            _ => {}
+        }
         let answer = Answer::Pulled {
             puller,
             asked,
@@ -261,9 +302,10 @@ impl Production {
 
     fn crash(&mut self, node: NodeId) -> bool {
         let own = self.own(node);
+        let next = u8::from(!self.has(Bug::BootsIgnored));
         let held = &mut self.nodes[node.index()];
         *held = Node {
-            boot: held.boot + 1,
+            boot: held.boot + next,
             ..Node::default()
         };
         for operation in &mut self.operations {
@@ -280,7 +322,13 @@ impl Production {
             return false;
         };
         let is_full = |owner: &RingMember| self.full.contains(&(settled.clone(), *owner));
-        if !settled.owners().iter().all(is_full) {
+        let mut owners = settled.owners().iter();
+        let is_settled = if self.has(Bug::DroppedEarly) {
+            owners.any(is_full)
+        } else {
+            owners.all(is_full)
+        };
+        if !is_settled {
             return false;
         }
         let held = &mut self.nodes[node.index()];
@@ -306,11 +354,13 @@ impl Production {
             answers_needed: present,
             is_gone: &is_gone,
         };
+        let keeps = self.has(Bug::RootKeepsData);
         let held = &mut self.nodes[node.index()];
         let state = held.state.as_mut();
         let declared = state.and_then(|state| state.declare_lost(own, QUORUMS, &evidence));
         match declared {
             None => return false,
+            Some(AfterLoss::DropCopy) if keeps => {}
             Some(AfterLoss::KeepCopy) => {}
             Some(AfterLoss::DropCopy) => held.data = [None; KEYS],
         }
@@ -322,12 +372,13 @@ impl Production {
     fn follow(&mut self, node: NodeId, from: NodeId) -> bool {
         let own = self.own(node);
         let grant = self.state(from).map(SlotState::grant);
+        let keeps = self.has(Bug::RootKeepsData);
         let held = &mut self.nodes[node.index()];
         let (Some(state), Some(grant)) = (held.state.as_mut(), grant) else {
             return false;
         };
         let followed = state.follow(grant, own);
-        if followed {
+        if followed && !keeps {
             held.data = [None; KEYS];
         }
         followed
@@ -432,7 +483,7 @@ impl Production {
             Phase::Write | Phase::Ended(_) => Some((operation.entry(), false)),
             Phase::WriteBack(entry) => Some((entry, true)),
         };
-        let own = self.own(node);
+        let (own, bug) = (self.own(node), self.bug);
         let held = &mut self.nodes[node.index()];
         let Some(state) = held.state.as_mut() else {
             self.operations[place]
@@ -441,7 +492,8 @@ impl Production {
             return self.refused(place, position, returns);
         };
         let Some(vote) = state.vote(asked, own, QUORUMS) else {
-            let is_same_root = state.configuration().root() == root;
+            let is_same_root =
+                state.configuration().root() == root || bug == Some(Bug::ForeignWriteStored);
             if let Some((entry, _)) = stored.filter(|_| is_same_root) {
                 merge(held, key, entry);
             }
@@ -450,9 +502,10 @@ impl Production {
                 .push((node, Reply::WrongConfig));
             return self.refused(place, position, returns);
         };
-        if vote.carry.is_some() {
+        if vote.carry.is_some() && bug != Some(Bug::TraceForgotten) {
             state.saw();
         }
+        let vote = misjudged(bug, vote);
         let answer = match stored {
             None => Told::Read(
                 held.data[key],
@@ -468,10 +521,14 @@ impl Production {
                 },
             ),
             Some((entry, _)) => match held.data[key] {
-                Some(newer) if newer.version > entry.version => Told::Write(WriteAnswer::Newer {
-                    version: newer.version,
-                    vote,
-                }),
+                Some(newer)
+                    if newer.version > entry.version && bug != Some(Bug::NewerAcknowledged) =>
+                {
+                    Told::Write(WriteAnswer::Newer {
+                        version: newer.version,
+                        vote,
+                    })
+                }
                 _ => {
                     merge(held, key, entry);
                     Told::Write(WriteAnswer::Stored {
@@ -538,7 +595,7 @@ impl Production {
                 operation.reads.ask(position);
                 operation.reads.answer(position, answer);
                 operation.seen[usize::from(position)] = entry;
-                operation.judge_read()
+                operation.judge_read(self.bug == Some(Bug::NoWriteBack))
             }
             (Phase::Write | Phase::WriteBack(_), Told::Read(..))
             | (Phase::Read, Told::Write(_))
@@ -577,7 +634,7 @@ impl Operation {
     }
 
     /// Ends a read that has its quorum, or begins its write-back.
-    fn judge_read(&mut self) -> bool {
+    fn judge_read(&mut self, leaves_it: bool) -> bool {
         if self.reads.outcome() != ReadOutcome::Answered {
             return false;
         }
@@ -593,7 +650,7 @@ impl Operation {
             return false;
         };
         let quorum = QUORUMS.write(self.configuration.owners().len());
-        if usize::from(self.reads.holders(newest.version)) >= quorum {
+        if leaves_it || usize::from(self.reads.holders(newest.version)) >= quorum {
             self.phase = Phase::Ended(Progress::Returned(Some(newest.held)));
             return false;
         }
@@ -677,6 +734,59 @@ impl Subject for Production {
 
     fn violation(&self) -> Option<String> {
         None
+    }
+}
+
+/// The answer to a pull, as a source with a bug gives it.
+fn answer_pull(
+    bug: Option<Bug>,
+    state: &mut SlotState,
+    asked: SlotConfiguration,
+    source: RingMember,
+) -> Option<Answered> {
+    match bug {
+        Some(Bug::Unsealed) => {
+            let present = state.configuration().id();
+            let answered = state.answer_pull(present, source)?;
+            Some(Answered {
+                is_full: answered.is_full && present == asked,
+                ..answered
+            })
+        }
+        Some(Bug::TraceForgotten) => state.clone().answer_pull(asked, source),
+        _ => state.answer_pull(asked, source),
+    }
+}
+
+/// Whether it was full in the last configuration that it left.
+fn was_full_last(answered: &Answered) -> bool {
+    let left = answered.predecessors.last();
+    answered.is_full || left.is_none_or(|left| answered.top.as_ref() >= Some(left))
+}
+
+/// How a coordinator with a bug takes a vote.
+fn misjudged(bug: Option<Bug>, vote: Vote) -> Vote {
+    match bug {
+        Some(Bug::NoFullNeeded) => Vote {
+            is_full: true,
+            ..vote
+        },
+        Some(Bug::CarryIsFull) => Vote {
+            is_full: vote.is_full || vote.carry.is_some(),
+            ..vote
+        },
+        Some(Bug::CarryMixed) => Vote {
+            carry: vote.carry.map(|carry| Carry {
+                of: SlotConfiguration {
+                    root: 0,
+                    number: 0,
+                    owners: 0,
+                },
+                ..carry
+            }),
+            ..vote
+        },
+        _ => vote,
     }
 }
 
