@@ -115,6 +115,7 @@ impl Cluster {
         let Shared { world, options, .. } = &*self.shared;
         let host = HostId(index);
         let life = world.life(host) + 1;
+        let life = options.plant.map_or(life, |plant| plant.boots_as(life));
         let seed = xxh3_64_with_seed(
             &[
                 u64::from(index).to_le_bytes(),
@@ -274,7 +275,8 @@ impl Cluster {
         running.map(|(index, _)| index).collect()
     }
 
-    fn running_nodes(&self) -> Vec<(u16, Arc<Node>)> {
+    /// The nodes whose processes run.
+    pub(crate) fn running_nodes(&self) -> Vec<(u16, Arc<Node>)> {
         let nodes = self.nodes();
         let slots = (0u16..).zip(nodes.iter());
         let running =
@@ -443,6 +445,11 @@ impl Cluster {
     #[must_use]
     pub fn rare_paths(&self) -> BTreeMap<&'static str, u64> {
         self.rare_paths_mut().clone()
+    }
+
+    /// Counts something rare that was done beside the nodes.
+    pub(crate) fn count_path(&self, name: &'static str, count: u64) {
+        *self.rare_paths_mut().entry(name).or_default() += count;
     }
 
     fn rare_paths_mut(&self) -> MutexGuard<'_, BTreeMap<&'static str, u64>> {

@@ -196,14 +196,14 @@ impl Hand {
         self.end(name);
     }
 
-    /// Waits until all members are in one ring. Returns whether they are.
+    /// Waits until all members are in one ring and all of their slots are settled: the next loss is the first again.
+    /// Returns whether they are.
     async fn settle(&self, timeout: Duration) -> bool {
         let settled = self
             .cluster
             .await_none(timeout, || self.cluster.unsettled());
         let is_settled = settled.await.is_ok();
-        // Where owners change, new ones do not get what the old ones had: nothing is settled by agreeing on a ring.
-        if is_settled && self.cluster.options().owners_are_fixed() {
+        if is_settled {
             let world = self.cluster.world();
             self.cluster.recorder().mark(world, Event::Settled);
         }

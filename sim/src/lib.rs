@@ -14,6 +14,7 @@
 //!   it.
 //! - [`logs`]: what nodes log, for people; [`repeats`]: what they send again and again.
 //! - [`options`]: what a run is like; [`run`](mod@run): its phases; [`paths`]: rare paths that it took.
+//! - `laws`: the laws of slot reconfiguration, seen inside of nodes.
 //! - [`history`], [`check`], [`report`], [`shrink`]: what happened as seen from outside, and which promises it broke.
 //! - [`scale`]: membership alone, with a thousand nodes.
 //! - [`mod@cli`] has the commands.
@@ -24,6 +25,7 @@ pub mod cluster;
 pub mod fault_kind;
 pub mod faults;
 pub mod history;
+mod laws;
 pub mod logs;
 pub mod node;
 pub mod options;

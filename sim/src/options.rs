@@ -190,18 +190,13 @@ impl Options {
     #[must_use]
     pub fn of_seed(seed: u64, duration: Duration) -> Self {
         let mut rng = SmallRng::seed_from_u64(seed ^ 0x6f70_7469_6f6e_7321);
-        let nodes = if rng.random_bool(0.4) {
+        let nodes = if rng.random_bool(0.25) {
             3
         } else {
             rng.random_range(3..=10)
         };
-        // All nodes own everything in some runs: then the loss of a memory changes no owners.
-        let owned_by_all = nodes <= 7 && rng.random_bool(0.4);
-        let replication_factor = if owned_by_all {
-            u8::try_from(nodes).unwrap_or(u8::MAX)
-        } else {
-            3
-        };
+        let replication_factor = replication_factor(&mut rng, nodes);
+        let (quorum, write_quorum) = quorums(&mut rng, replication_factor);
         let faults = FaultKind::ALL
             .into_iter()
             .filter(|_| rng.random_bool(0.5))
@@ -235,8 +230,8 @@ impl Options {
             seed,
             nodes,
             replication_factor,
-            quorum: replication_factor / 2 + 1,
-            write_quorum: replication_factor / 2 + 1,
+            quorum,
+            write_quorum,
             // A ring that grows by one member at a time, before it holds anything, is safe.
             min_members: if nodes == 3 && rng.random_bool(0.5) {
                 2
@@ -246,7 +241,7 @@ impl Options {
             // A ring of no more nodes than owners never shrinks by failure.
             ring_down_grace: Duration::from_secs([0, 1, 20][rng.random_range(0..3)]),
             losses: if rng.random_bool(0.15) { 2 } else { 1 },
-            slots: [16, 64, 256, 1024][rng.random_range(0..4)],
+            slots: slots(rng.random_range(0..4), nodes),
             duration,
             clients: rng.random_range(8..=24),
             rate: u32::from(nodes) * 40,
@@ -371,6 +366,35 @@ impl Options {
         config.tombstones.life = self.tombstone_life;
         config.tombstones.bytes_max = self.tombstone_bytes_max;
         config
+    }
+}
+
+/// N. All nodes own everything in some runs: then the loss of a memory changes no owners. In most of the others the ring has
+/// more nodes than owners.
+fn replication_factor(rng: &mut SmallRng, nodes: u16) -> u8 {
+    let owned_by_all = nodes <= 7 && rng.random_bool(0.25);
+    let drawn = [3, 3, 3, 3, 3, 2, 2, 4, 5, 1][rng.random_range(0..10)];
+    let all = u8::try_from(nodes).unwrap_or(u8::MAX);
+    if owned_by_all { all } else { drawn.min(all) }
+}
+
+/// R and W: usually majorities, else any that the configuration accepts.
+fn quorums(rng: &mut SmallRng, replication_factor: u8) -> (u8, u8) {
+    let majority = replication_factor / 2 + 1;
+    if rng.random_bool(0.85) {
+        return (majority, majority);
+    }
+    let write = rng.random_range(majority..=replication_factor);
+    let read_min = (replication_factor - majority + 1).max(replication_factor - write + 1);
+    (rng.random_range(read_min..=replication_factor), write)
+}
+
+/// Slots of the ring: many of them only where few nodes talk about them.
+const fn slots(drawn: usize, nodes: u16) -> u16 {
+    if nodes <= 4 {
+        [16, 64, 256, 1024][drawn]
+    } else {
+        [16, 64, 64, 256][drawn]
     }
 }
 

@@ -241,7 +241,15 @@ async fn serve(duplex: Duplex, parts: Arc<PeerParts>, plant: Option<Plant>) {
             answer(&duplex, body, deliver).await;
         }
         Some(Purpose::ExchangeSlots) => {
-            answer(&duplex, body, |request| api.exchange_slots(request)).await;
+            let exchange = async |request: Request<peer::ExchangeSlotsRequest>| {
+                let asked = plant.is_some().then(|| request.get_ref().clone());
+                let response = api.exchange_slots(request).await?;
+                Ok(match asked {
+                    Some(asked) => response.map(|it| plant::slots::replies(plant, &asked, it)),
+                    None => response,
+                })
+            };
+            answer(&duplex, body, exchange).await;
         }
         Some(Purpose::Report) => answer(&duplex, body, |request| api.report(request)).await,
         None => {}

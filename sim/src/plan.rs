@@ -386,7 +386,7 @@ pub fn least_members(options: &Options) -> usize {
     if options.owners_are_fixed() {
         2
     } else {
-        usize::from(options.replication_factor)
+        usize::from(options.replication_factor).max(2)
     }
 }
 

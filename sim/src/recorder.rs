@@ -61,6 +61,13 @@ impl Recorder {
         self.history().operations.len()
     }
 
+    /// Looks at the operations that were noted after the first `count`. Returns how many there are now.
+    pub fn operations_after(&self, count: usize, mut look: impl FnMut(&Operation)) -> usize {
+        let history = self.history();
+        history.operations.iter().skip(count).for_each(&mut look);
+        history.operations.len()
+    }
+
     /// The history as it is now.
     #[must_use]
     pub fn take(&self) -> History {

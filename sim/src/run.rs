@@ -14,6 +14,7 @@ use crate::{
     cluster::Cluster,
     faults,
     history::{self, Clocks, Event, Floors, Header, Held, History, Invariant, OwnerCopy, Promises},
+    laws::Laws,
     node,
     options::{Judge, Options},
     recorder::Recorder,
@@ -112,9 +113,13 @@ async fn phases(cluster: &Cluster, failures: &Failures) {
         ));
         return;
     }
+    let laws = Laws::new(cluster.clone());
+    drop(begin(cluster, "laws", laws.clone().run()));
     disturb(cluster, failures).await;
     heal(cluster);
     converge(cluster, failures).await;
+    laws.look();
+    cluster.count_path("full owner compared", laws.compared());
 }
 
 async fn form(cluster: &Cluster) -> Result<(), String> {

@@ -77,6 +77,15 @@ fn quorums(config: &Config, broken: &mut Broken) {
              or reads miss acknowledged writes; {majority} and {majority} would do"
         )
     });
+    // Owners change by majorities: one that has not heard of it may not answer reads by itself.
+    let meets_changes = r + majority > n || r + w <= n;
+    broken.unless(meets_changes, "client.quorum.read_quorum", || {
+        format!(
+            "read_quorum {r} must meet every majority of cluster.replication_factor {n}, or reads miss what was \
+             acknowledged after owners have changed; {} would do",
+            n + 1 - majority
+        )
+    });
     broken.unless(2 * w > n, "client.quorum.write_quorum", || {
         format!(
             "2 x write_quorum {w} must be more than cluster.replication_factor {n}, \
@@ -380,8 +389,11 @@ mod tests {
         };
         let (read, write) = ("client.quorum.read_quorum", "client.quorum.write_quorum");
         assert_eq!(quorum(3, 2, 2), [""; 0]);
-        assert_eq!(quorum(3, 1, 3), [""; 0]);
         assert_eq!(quorum(1, 1, 1), [""; 0]);
+        assert_eq!(quorum(2, 1, 2), [""; 0]);
+        assert_eq!(quorum(4, 2, 3), [""; 0]);
+        assert_eq!(quorum(3, 1, 3), [read]);
+        assert_eq!(quorum(5, 2, 4), [read]);
         assert_eq!(quorum(3, 1, 2), [read]);
         assert_eq!(quorum(3, 3, 1), [write]);
         assert_eq!(quorum(5, 2, 2), [read, write]);

@@ -293,7 +293,7 @@ pub(super) const ENTRIES: &[Entry] = &[
     ),
     entry(
         "client.quorum",
-        "How many owners must take part at consistency QUORUM. R + W > N and 2 W > N.",
+        "How many owners must take part at consistency QUORUM. R + W > N and 2 W > N, and R meets every majority of N.",
     ),
     entry(
         "client.quorum.read_quorum",

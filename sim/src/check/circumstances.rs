@@ -201,7 +201,8 @@ fn evicted_since(marks: &[&Mark]) -> Option<u64> {
             | Event::Unsettled { .. }
             | Event::Healed { .. }
             | Event::Membership { .. }
-            | Event::Usage { .. } => {}
+            | Event::Usage { .. }
+            | Event::Broken { .. } => {}
         }
     }
     since

@@ -89,7 +89,8 @@ pub(super) const fn ends_or_begins_peace(event: &Event) -> bool {
         | Event::Unsettled { .. }
         | Event::Evictions { .. }
         | Event::Membership { .. }
-        | Event::Usage { .. } => false,
+        | Event::Usage { .. }
+        | Event::Broken { .. } => false,
     }
 }
 

@@ -90,7 +90,8 @@ pub(super) fn check(case: &Case<'_>, findings: &mut Findings<'_>) {
             | Event::Owners { .. }
             | Event::Settled
             | Event::Evictions { .. }
-            | Event::Usage { .. } => {}
+            | Event::Usage { .. }
+            | Event::Broken { .. } => {}
         }
     }
 }

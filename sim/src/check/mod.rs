@@ -29,6 +29,7 @@ mod no_invention;
 mod no_resurrection;
 mod no_silent_degrade;
 mod read_your_writes;
+mod slot_laws;
 mod standing;
 #[cfg(test)]
 mod tests;
@@ -81,6 +82,7 @@ pub fn check(history: &History, promises: &Promises) -> Verdict {
     }
     bounded_resources::check(&case, &mut findings);
     membership_agreement::check(&case, &mut findings);
+    slot_laws::check(&case, &mut findings);
     vacuity::count(&case, &mut findings.counts);
     findings.into_verdict(&promises.floors)
 }

@@ -95,7 +95,8 @@ impl Upheavals {
                 | Event::Healed { .. }
                 | Event::Evictions { .. }
                 | Event::Membership { .. }
-                | Event::Usage { .. } => {}
+                | Event::Usage { .. }
+                | Event::Broken { .. } => {}
             }
             if sizes.last().is_none_or(|(_, size)| *size != members) {
                 sizes.push((mark.at_ns, members));
@@ -207,7 +208,8 @@ fn newcomers(marks: &[&Mark]) -> usize {
         | Event::Healed { .. }
         | Event::Evictions { .. }
         | Event::Membership { .. }
-        | Event::Usage { .. } => false,
+        | Event::Usage { .. }
+        | Event::Broken { .. } => false,
     };
     marks.iter().filter(joins_first).count()
 }

@@ -57,7 +57,8 @@ fn fault_windows(case: &Case<'_>) -> (u64, Vec<(u64, u64)>) {
             | Event::Healed { .. }
             | Event::Evictions { .. }
             | Event::Membership { .. }
-            | Event::Usage { .. } => {}
+            | Event::Usage { .. }
+            | Event::Broken { .. } => {}
         }
     }
     (faults, windows)

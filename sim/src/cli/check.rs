@@ -66,7 +66,7 @@ pub enum Exit {
     Vacuous = 5,
     /// The history cannot be read.
     Unreadable = 7,
-    /// A rare path was taken too seldom: see [`crate::paths::GATED`].
+    /// A rare path was taken too seldom, see [`crate::paths::GATED`], or a run was slower than expected.
     Untaken = 8,
 }
 

@@ -2,6 +2,7 @@
 
 pub mod check;
 pub mod mutants;
+pub mod pace;
 pub mod report_file;
 pub mod run;
 pub mod scale;

@@ -202,7 +202,8 @@ const fn is_telling(event: &Happened) -> bool {
         | Happened::Clock { .. }
         | Happened::Settled
         | Happened::Unsettled { .. }
-        | Happened::Healed { .. } => true,
+        | Happened::Healed { .. }
+        | Happened::Broken { .. } => true,
         Happened::Owners { .. }
         | Happened::Evictions { .. }
         | Happened::Membership { .. }

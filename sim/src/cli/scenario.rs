@@ -6,6 +6,7 @@ use clap::Args;
 
 use super::{
     check::Exit,
+    pace::{Pace, speed},
     report_file::{ReportArguments, RunReport, trace_name, words},
     run::{self, Shape, exit_of, judge},
 };
@@ -24,6 +25,9 @@ pub struct ScenarioArguments {
     /// Prints every event.
     #[arg(long)]
     pub trace: bool,
+    /// Fails with 8 if simulated time is not so many times the processor time.
+    #[arg(long, value_name = "TIMES")]
+    pub speed_min: Option<f64>,
     /// Where the report goes.
     #[command(flatten)]
     pub report: ReportArguments,
@@ -66,7 +70,10 @@ pub fn run(arguments: &ScenarioArguments) -> Exit {
         Ok(opened) => opened,
         Err(exit) => return exit,
     };
+    let pace = Pace::begin();
     let outcome = runs::run(&options, arguments.trace);
+    let took = pace.took();
+    let speed = speed(outcome.simulated, took);
     let report = judge(&outcome);
     let said = words(&options, &outcome, &report);
     println!("{said}");
@@ -80,7 +87,16 @@ pub fn run(arguments: &ScenarioArguments) -> Exit {
         eprintln!("cannot write the report: {error}");
         return Exit::Failed;
     }
-    exit_of(&outcome, &report)
+    // Not part of what a scenario says: it is another one each time.
+    let simulated = outcome.simulated;
+    eprintln!("{simulated:.1?} simulated in {took:.2?} of a core: {speed:.0}x real time");
+    match (exit_of(&outcome, &report), arguments.speed_min) {
+        (Exit::Kept, Some(least)) if speed < least => {
+            eprintln!("{least:.0}x is expected");
+            Exit::Untaken
+        }
+        (exit, _) => exit,
+    }
 }
 
 const fn name_of(summary: Summary) -> &'static str {

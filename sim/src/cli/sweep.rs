@@ -14,10 +14,17 @@ use serde::Serialize;
 
 use super::{
     check::Exit,
+    pace::{Pace, speed},
     report_file::{ReportArguments, RunReport},
     run::{Finding, Shape, exit_of, judge},
 };
-use crate::{options::Judge, paths, report::Summary, run};
+use crate::{
+    history::{Event, History},
+    options::{FaultKind, Judge},
+    paths,
+    report::Summary,
+    run,
+};
 
 /// Between two lines of progress.
 const PROGRESS_INTERVAL: Duration = Duration::from_secs(5);
@@ -61,8 +68,10 @@ struct Sum {
     operations: u64,
     during_faults: u64,
     faults: u64,
+    /// How often each kind of fault happened.
+    kinds: BTreeMap<&'static str, u64>,
     simulated: Duration,
-    /// Time that threads spent in runs, apart from judging.
+    /// Processor time of runs, apart from judging.
     busy: Duration,
     paths: BTreeMap<&'static str, u64>,
     /// The runs that were not good, in full.
@@ -132,9 +141,9 @@ fn gate(taken: &BTreeMap<&'static str, u64>) -> Exit {
 /// One seed. Returns whether all was well.
 fn one(arguments: &SweepArguments, seed: u64, started: Instant, sum: &Mutex<Sum>) -> bool {
     let options = arguments.shape.options(seed);
-    let begun = now();
+    let pace = Pace::begin();
     let outcome = run::run(&options, false);
-    let busy = now() - begun;
+    let busy = pace.took();
     let again = arguments.twice_every > 0 && seed.is_multiple_of(arguments.twice_every);
     let is_repeatable = !again || run::run(&options, false).trace == outcome.trace;
     let report = judge(&outcome);
@@ -172,6 +181,9 @@ fn one(arguments: &SweepArguments, seed: u64, started: Instant, sum: &Mutex<Sum>
     for (name, count) in outcome.paths {
         *sum.paths.entry(name).or_default() += count;
     }
+    for kind in kinds_of(&outcome.history) {
+        *sum.kinds.entry(kind.name()).or_default() += 1;
+    }
     let time = now();
     if sum.told.is_none_or(|told| time - told >= PROGRESS_INTERVAL) {
         sum.told = Some(time);
@@ -181,6 +193,15 @@ fn one(arguments: &SweepArguments, seed: u64, started: Instant, sum: &Mutex<Sum>
         eprintln!("{runs} of {all} seeds, {pace:.1} per second, {failed} failed");
     }
     is_good
+}
+
+/// The faults that happened, by kind.
+fn kinds_of(history: &History) -> impl Iterator<Item = FaultKind> {
+    history.marks.iter().filter_map(|mark| match &mark.event {
+        // Named by its kind and its place in the plan.
+        Event::FaultBegin { fault, .. } => fault.rsplit_once('-')?.0.parse().ok(),
+        _ => None,
+    })
 }
 
 /// What the runs of a sweep came to, for programs.
@@ -197,6 +218,7 @@ struct SweepReport<'a> {
     operations: u64,
     during_faults: u64,
     faults: u64,
+    kinds: &'a BTreeMap<&'static str, u64>,
     simulated_seconds: f64,
     took_seconds: f64,
     rare_paths: &'a BTreeMap<&'static str, u64>,
@@ -232,6 +254,7 @@ impl Sum {
             operations: self.operations,
             during_faults: self.during_faults,
             faults: self.faults,
+            kinds: &self.kinds,
             simulated_seconds: self.simulated.as_secs_f64(),
             took_seconds: took.as_secs_f64(),
             rare_paths: &self.paths,
@@ -241,7 +264,7 @@ impl Sum {
 
     fn words(&self, arguments: &SweepArguments, took: Duration) -> String {
         let hours = self.simulated.as_secs_f64() / 3600.0;
-        let speed = self.simulated.as_secs_f64() / self.busy.as_secs_f64().max(0.001);
+        let speed = speed(self.simulated, self.busy);
         let mut words = format!(
             "{} seeds from {}: {} failed {:?}, {} vacuous {:?}, {} unrepeatable {:?}\n",
             self.runs,
@@ -257,9 +280,15 @@ impl Sum {
             "{} operations, {} of them during {} faults\n",
             self.operations, self.during_faults, self.faults
         ));
+        let kinds = self.kinds.iter();
+        let kinds: Vec<_> = kinds
+            .map(|(kind, count)| format!("{kind} {count}"))
+            .collect();
+        words.push_str(&format!("faults: {}\n", kinds.join(", ")));
         words.push_str(&format!(
-            "{hours:.2} simulated hours in {took:.1?}, {:.2} seeds per second, {speed:.0}x real time per thread\n",
-            self.runs as f64 / took.as_secs_f64().max(0.001)
+            "{hours:.2} simulated hours in {took:.1?}, {:.2} seeds per second; {:.1?} of a core, {speed:.0}x real time per core\n",
+            self.runs as f64 / took.as_secs_f64().max(0.001),
+            self.busy
         ));
         for (name, count) in &self.paths {
             words.push_str(&format!("  {name}: {count}\n"));

@@ -2,7 +2,10 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::version::{ValueId, Version};
+use super::{
+    promises::Invariant,
+    version::{ValueId, Version},
+};
 
 /// Something that happened at a moment.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
@@ -120,6 +123,13 @@ pub enum Event {
         /// The most that is allowed; none where only growth without end is wrong.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         limit: Option<u64>,
+    },
+    /// Who recorded this saw nodes break a law that nothing else in a history shows.
+    Broken {
+        /// The law.
+        invariant: Invariant,
+        /// What was seen, for people.
+        what: String,
     },
 }
 

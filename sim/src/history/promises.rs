@@ -23,7 +23,8 @@ pub enum Guarantee {
     G7,
     /// A quorum is never silently reduced.
     G8,
-    /// What no table need promise: nothing is made up, resources are bounded, members come to agree.
+    /// What no table need promise: nothing is made up, resources are bounded, members come to agree, owners change by their
+    /// law.
     Basic,
 }
 
@@ -53,11 +54,17 @@ pub enum Invariant {
     BoundedResources,
     /// Nodes that reach each other see the same members and ring.
     MembershipAgreement,
+    /// The configuration of a slot never falls at a node.
+    ConfigurationRises,
+    /// A full owner has every write that was acknowledged in lower configurations.
+    FullCovers,
+    /// At most one configuration of a slot can acknowledge writes.
+    OneConfiguration,
 }
 
 impl Invariant {
     /// All of them, in the order of verdicts.
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 14] = [
         Self::NoInvention,
         Self::Durability,
         Self::Convergence,
@@ -69,6 +76,9 @@ impl Invariant {
         Self::NoSilentDegrade,
         Self::BoundedResources,
         Self::MembershipAgreement,
+        Self::ConfigurationRises,
+        Self::FullCovers,
+        Self::OneConfiguration,
     ];
 
     /// Its name.
@@ -86,6 +96,9 @@ impl Invariant {
             Self::NoSilentDegrade => "no_silent_degrade",
             Self::BoundedResources => "bounded_resources",
             Self::MembershipAgreement => "membership_agreement",
+            Self::ConfigurationRises => "configuration_rises",
+            Self::FullCovers => "full_covers",
+            Self::OneConfiguration => "one_configuration",
         }
     }
 
@@ -101,9 +114,12 @@ impl Invariant {
             Self::Expiry => Guarantee::G6,
             Self::FailedMeansFailed => Guarantee::G7,
             Self::NoSilentDegrade => Guarantee::G8,
-            Self::NoInvention | Self::BoundedResources | Self::MembershipAgreement => {
-                Guarantee::Basic
-            }
+            Self::NoInvention
+            | Self::BoundedResources
+            | Self::MembershipAgreement
+            | Self::ConfigurationRises
+            | Self::FullCovers
+            | Self::OneConfiguration => Guarantee::Basic,
         }
     }
 }

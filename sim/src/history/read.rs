@@ -155,7 +155,10 @@ fn nodes_of(event: &Event) -> Vec<u32> {
         | Event::Clock { node, .. }
         | Event::Evictions { node, .. }
         | Event::Usage { node, .. } => vec![*node],
-        Event::FaultEnd { .. } | Event::Settled | Event::Unsettled { .. } => Vec::new(),
+        Event::FaultEnd { .. }
+        | Event::Settled
+        | Event::Unsettled { .. }
+        | Event::Broken { .. } => Vec::new(),
     }
 }
 

@@ -1,11 +1,12 @@
 //! Planted bugs: the checker proves itself by finding them. Production code is not changed and has no switch for them;
 //! they are planted where a simulated node meets the simulator, and neither the checker nor the recorder knows of them.
 //!
-//! - `wire`: where messages of peers arrive at a node;
+//! - `wire`: where messages of peers arrive at a node; `slots`: in its replies about slots;
 //! - `edge`: between the coordinator and the client;
-//! - the configuration that a node is started with.
+//! - the configuration and the boot id that a node is started with.
 
 pub(crate) mod edge;
+pub(crate) mod slots;
 pub(crate) mod wire;
 
 use std::time::Duration;
@@ -44,11 +45,21 @@ pub enum Plant {
     SilentDegrade,
     /// A write that failed is sent all the same.
     FailedWriteSent,
+    /// An owner says that it is full whenever it answers.
+    FullClaimed,
+    /// A pull is answered whatever configuration the source is in.
+    PullUnsealed,
+    /// What a source has yet to cover is not passed on.
+    PredecessorsWithheld,
+    /// A full owner says that all owners are.
+    SettledEarly,
+    /// A node that restarts keeps its boot id.
+    BootKept,
 }
 
 impl Plant {
     /// All of them.
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 17] = [
         Self::AckBeforeStore,
         Self::AnyConfiguration,
         Self::NoTombstone,
@@ -61,6 +72,11 @@ impl Plant {
         Self::NoWriteBack,
         Self::SilentDegrade,
         Self::FailedWriteSent,
+        Self::FullClaimed,
+        Self::PullUnsealed,
+        Self::PredecessorsWithheld,
+        Self::SettledEarly,
+        Self::BootKept,
     ];
 
     /// Its name.
@@ -79,6 +95,11 @@ impl Plant {
             Self::NoWriteBack => "no_write_back",
             Self::SilentDegrade => "silent_degrade",
             Self::FailedWriteSent => "failed_write_sent",
+            Self::FullClaimed => "full_claimed",
+            Self::PullUnsealed => "pull_unsealed",
+            Self::PredecessorsWithheld => "predecessors_withheld",
+            Self::SettledEarly => "settled_early",
+            Self::BootKept => "boot_kept",
         }
     }
 
@@ -86,8 +107,14 @@ impl Plant {
     #[must_use]
     pub const fn invariant(self) -> Invariant {
         match self {
-            Self::AckBeforeStore | Self::AnyConfiguration | Self::HintCounted | Self::EmptyPull => {
-                Invariant::Durability
+            Self::AckBeforeStore
+            | Self::AnyConfiguration
+            | Self::HintCounted
+            | Self::EmptyPull
+            | Self::FullClaimed
+            | Self::BootKept => Invariant::Durability,
+            Self::PullUnsealed | Self::PredecessorsWithheld | Self::SettledEarly => {
+                Invariant::FullCovers
             }
             Self::NoTombstone | Self::TombstonePurgedEarly => Invariant::NoResurrection,
             Self::NewerIgnored => Invariant::WriteOrder,
@@ -114,8 +141,18 @@ impl Plant {
             | Self::ExpiryRestarted
             | Self::NoWriteBack
             | Self::SilentDegrade
-            | Self::FailedWriteSent => Judge::Release,
+            | Self::FailedWriteSent
+            | Self::FullClaimed
+            | Self::PullUnsealed
+            | Self::PredecessorsWithheld
+            | Self::SettledEarly
+            | Self::BootKept => Judge::Release,
         }
+    }
+
+    /// The life whose boot id a node takes in its present one.
+    pub(crate) fn boots_as(self, life: u32) -> u32 {
+        if self == Self::BootKept { 1 } else { life }
     }
 
     /// What it changes in the configuration that nodes are started with.

@@ -45,6 +45,11 @@ pub(crate) fn answer(
     }
     parts.answer(batch, ready);
     for reply in ready.iter_mut().flat_map(|batch| &mut batch.replies) {
+        let is_vote = matches!(
+            reply.outcome(),
+            Outcome::Ok | Outcome::Miss | Outcome::Newer
+        );
+        reply.full |= plant == Plant::FullClaimed && is_vote;
         if let Some(forgery) = forgeries.remove(&reply.token) {
             forgery.forge(parts, reply);
         }

@@ -97,6 +97,11 @@ fn topology(scenario: &Scenario, found: &mut Found) {
         format!("read_quorum {r} + write_quorum {w} must be more than replication_factor {n}; {majority} and {majority} would do"),
     );
     found.unless(
+        r + majority > n || r + w <= n,
+        ("topology", "read_quorum"),
+        format!("read_quorum {r} must meet every majority of replication_factor {n}, by which owners change; {} would do", n + 1 - majority),
+    );
+    found.unless(
         2 * w > n,
         ("topology", "write_quorum"),
         format!(
