@@ -188,10 +188,11 @@ impl Node {
         }
     }
 
-    /// Whether any other member is there that does not leave, too: without one nobody can take slots over.
+    /// Whether there is any other member that does not leave, too: without one nobody can take slots over. One that is held
+    /// for down stays as well: perhaps it is this node that hears nobody.
     fn somebody_stays(&self) -> bool {
         let view = self.view();
-        view.present().any(|member| {
+        view.members.iter().any(|member| {
             let leaves = |record: &NodeRecord| record.phase == Phase::Leaving;
             member.node_id != view.own && !member.record.as_deref().is_some_and(leaves)
         })
