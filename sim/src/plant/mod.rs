@@ -49,8 +49,6 @@ pub enum Plant {
     FullClaimed,
     /// A pull is answered whatever configuration the source is in.
     PullUnsealed,
-    /// What a source has yet to cover is not passed on.
-    PredecessorsWithheld,
     /// A full owner says that all owners are.
     SettledEarly,
     /// A node that restarts keeps its boot id.
@@ -59,7 +57,7 @@ pub enum Plant {
 
 impl Plant {
     /// All of them.
-    pub const ALL: [Self; 17] = [
+    pub const ALL: [Self; 16] = [
         Self::AckBeforeStore,
         Self::AnyConfiguration,
         Self::NoTombstone,
@@ -74,7 +72,6 @@ impl Plant {
         Self::FailedWriteSent,
         Self::FullClaimed,
         Self::PullUnsealed,
-        Self::PredecessorsWithheld,
         Self::SettledEarly,
         Self::BootKept,
     ];
@@ -97,7 +94,6 @@ impl Plant {
             Self::FailedWriteSent => "failed_write_sent",
             Self::FullClaimed => "full_claimed",
             Self::PullUnsealed => "pull_unsealed",
-            Self::PredecessorsWithheld => "predecessors_withheld",
             Self::SettledEarly => "settled_early",
             Self::BootKept => "boot_kept",
         }
@@ -113,9 +109,7 @@ impl Plant {
             | Self::EmptyPull
             | Self::FullClaimed
             | Self::BootKept => Invariant::Durability,
-            Self::PullUnsealed | Self::PredecessorsWithheld | Self::SettledEarly => {
-                Invariant::FullCovers
-            }
+            Self::PullUnsealed | Self::SettledEarly => Invariant::FullCovers,
             Self::NoTombstone | Self::TombstonePurgedEarly => Invariant::NoResurrection,
             Self::NewerIgnored => Invariant::WriteOrder,
             Self::HintsDropped => Invariant::Convergence,
@@ -144,7 +138,6 @@ impl Plant {
             | Self::FailedWriteSent
             | Self::FullClaimed
             | Self::PullUnsealed
-            | Self::PredecessorsWithheld
             | Self::SettledEarly
             | Self::BootKept => Judge::Release,
         }

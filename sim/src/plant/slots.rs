@@ -12,11 +12,6 @@ pub(crate) fn replies(
 ) -> ExchangeSlotsResponse {
     match plant {
         Some(Plant::PullUnsealed) => unseal(request, &mut response),
-        Some(Plant::PredecessorsWithheld) => {
-            for reply in &mut response.replies {
-                reply.predecessors.clear();
-            }
-        }
         Some(Plant::SettledEarly) => {
             for reply in &mut response.replies {
                 reply.settled |= reply.full;
