@@ -127,7 +127,11 @@ fn excuse_value(
                 .any(|set| set.answered().is_none() || set.completed_ns > upheaval.from_ns)
         };
         let is_excused = match upheaval.excuse {
-            Excuse::Lost => !case.promises.lost_slot_starts_afresh || is_new(),
+            Excuse::Lost => {
+                !case.promises.lost_slot_starts_afresh
+                    || is_new()
+                    || upheavals.may_have_given_way(newer.by.invoked_ns, sight.to_ns)
+            }
             Excuse::OwnersChanged | Excuse::Deleted | Excuse::Expired | Excuse::Evicted => true,
         };
         if is_excused {

@@ -5,8 +5,12 @@
 //! owners the first loss in a period is harmless, and the second, of another node, is not. A node that is lost twice in
 //! a period is one loss: the other owners still are a cover of every configuration since. Where owners of a key are not
 //! recorded, every node may be one.
+//!
+//! Two rings that formed apart become one: the younger gives way, and its nodes discard what they hold ([`Event::Evictions`]
+//! shows another life without a start). What only the younger ring had acknowledged is gone, and the older one still has
+//! what it had.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::{Promises, circumstances::Excuse};
 use crate::history::{Cluster, Event, Mark};
@@ -18,6 +22,8 @@ pub(super) struct Upheavals {
     periods: Vec<Period>,
     /// The ring's size from a time on, in the order of times.
     members: Vec<(u64, usize)>,
+    /// Between which times a node discarded what it held for an older ring.
+    discards: Vec<(u64, u64)>,
 }
 
 #[derive(Default)]
@@ -109,7 +115,14 @@ impl Upheavals {
             owners_change_safely: promises.owners_change_safely,
             periods,
             members: sizes,
+            discards: discards(marks),
         }
+    }
+
+    /// Whether a younger ring may have given way to an older one between two times.
+    pub(super) fn may_have_given_way(&self, from_ns: u64, to_ns: u64) -> bool {
+        let mut discards = self.discards.iter();
+        discards.any(|(since, until)| *since <= to_ns && from_ns <= *until)
     }
 
     /// Whether a write that began at one time may have been lost by another: in a period that had not ended when it
@@ -185,6 +198,39 @@ impl Period {
     fn change_owners(&mut self, at_ns: u64) {
         self.owners_changed_ns.get_or_insert(at_ns);
     }
+}
+
+/// Between which two looks at a node its memory began another life although it did not start anew.
+fn discards(marks: &[&Mark]) -> Vec<(u64, u64)> {
+    let mut seen: BTreeMap<u32, (u64, u64)> = BTreeMap::new();
+    let mut discards = Vec::new();
+    for mark in marks {
+        let (node, boot_id, is_start) = match mark.event {
+            Event::Boot { node, boot_id } => (node, boot_id, true),
+            Event::Evictions { node, boot_id, .. } => (node, boot_id, false),
+            Event::FaultBegin { .. }
+            | Event::FaultEnd { .. }
+            | Event::Crash { .. }
+            | Event::Join { .. }
+            | Event::Leave { .. }
+            | Event::Drained { .. }
+            | Event::Clock { .. }
+            | Event::Owners { .. }
+            | Event::Settled
+            | Event::Unsettled { .. }
+            | Event::Healed { .. }
+            | Event::Membership { .. }
+            | Event::Usage { .. }
+            | Event::Broken { .. } => continue,
+        };
+        if let Some((life, since)) = seen.insert(node, (boot_id, mark.at_ns))
+            && life != boot_id
+            && !is_start
+        {
+            discards.push((since, mark.at_ns));
+        }
+    }
+    discards
 }
 
 /// How many nodes joined before they ever left, and so were no members at first.

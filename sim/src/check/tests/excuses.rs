@@ -281,6 +281,34 @@ fn a_lost_slot_starts_afresh_with_lower_versions_but_old_values_stay_gone() {
 }
 
 #[test]
+fn a_younger_ring_that_gives_way_leaves_what_the_older_one_had() {
+    let life = |boot_id| Event::Evictions {
+        node: 1,
+        boot_id,
+        total: 0,
+    };
+    let story = |second: u64| {
+        Story::new()
+            .then(10, 15, set('a').ok(1))
+            .mark(20, crash(0))
+            .mark(21, crash(1))
+            .mark(
+                30,
+                Event::Boot {
+                    node: 1,
+                    boot_id: 7,
+                },
+            )
+            .mark(31, life(7))
+            .then(40, 45, set('b').ok(2))
+            .mark(60, life(second))
+            .then(70, 75, get().hit('a', 1))
+    };
+    story(8).is_kept();
+    story(7).breaks(Invariant::ReadYourWrites);
+}
+
+#[test]
 fn a_change_of_owners_excuses_only_where_the_promises_exclude_it() {
     let story = Story::new()
         .with(|history| history.header.cluster.nodes = (0..4).map(|n| n.to_string()).collect())
