@@ -46,7 +46,7 @@ pub(super) async fn joins(arguments: &FigureArguments) -> anyhow::Result<Vec<Row
             left[run]
         );
     }
-    finish(arguments, "join", nodes).await?;
+    finish(arguments, nodes).await;
     let data = format!("{DATA_MIB} MiB of values");
     let row = |what: &str, times: &[Duration]| {
         let label = format!("{what}, {data}: until all slots have settled");

@@ -54,6 +54,6 @@ async fn resident(arguments: &FigureArguments, slots: u16) -> anyhow::Result<Vec
         .map(|place| Ok(nodes.node(place).resident_bytes()? as f64))
         .collect();
     eprintln!("memory: {bytes:.0?} bytes with {slots} slots");
-    finish(arguments, "memory", nodes).await?;
+    finish(arguments, nodes).await;
     bytes
 }

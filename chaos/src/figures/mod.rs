@@ -7,7 +7,7 @@ mod refill;
 mod rounds;
 mod table;
 
-use std::{path::Path, time::Duration};
+use std::time::Duration;
 
 use anyhow::{Context as _, bail};
 use tokio_util::sync::CancellationToken;
@@ -29,7 +29,10 @@ const CAPACITY: usize = 2_000_000;
 pub(crate) async fn run(arguments: &FigureArguments, cancelled: &CancellationToken) -> u8 {
     let measured = cancelled.run_until_cancelled(all(arguments)).await;
     let outcome = match measured {
-        None => return INTERRUPTED,
+        None => {
+            remove_logs(arguments);
+            return INTERRUPTED;
+        }
         Some((rows, Ok(()))) => publish(arguments, &rows),
         Some((rows, Err(error))) => {
             print!("{}", table::render(&rows));
@@ -40,6 +43,9 @@ pub(crate) async fn run(arguments: &FigureArguments, cancelled: &CancellationTok
         Ok(()) => PASSED,
         Err(error) => {
             eprintln!("error: {error:#}");
+            if let Ok(logs) = nodes::log_directory(arguments.logs.as_deref(), "") {
+                eprintln!("the logs are in {}", logs.display());
+            }
             UNREACHABLE
         }
     }
@@ -116,14 +122,17 @@ impl Bench<'_> {
 }
 
 /// Ends the nodes and removes their logs, unless those are kept.
-async fn finish(arguments: &FigureArguments, name: &str, nodes: Nodes) -> anyhow::Result<()> {
+async fn finish(arguments: &FigureArguments, nodes: Nodes) {
     nodes.remove().await;
-    if arguments.logs.is_none() {
-        let logs = nodes::log_directory(None, name)?;
-        std::fs::remove_dir_all(&logs).ok();
-        logs.parent().map(Path::new).map(std::fs::remove_dir);
+    remove_logs(arguments);
+}
+
+fn remove_logs(arguments: &FigureArguments) {
+    if arguments.logs.is_none()
+        && let Ok(logs) = nodes::log_directory(None, "")
+    {
+        std::fs::remove_dir_all(logs).ok();
     }
-    Ok(())
 }
 
 /// Namespaces for nodes that are cut off, or why there are none.

@@ -74,7 +74,7 @@ pub(super) async fn refills(arguments: &FigureArguments) -> anyhow::Result<Vec<R
         );
         seen.push(refill);
     }
-    finish(arguments, "refill", nodes).await?;
+    finish(arguments, nodes).await;
     Ok(rows(arguments, &seen))
 }
 

@@ -52,7 +52,7 @@ pub(super) async fn detection(arguments: &FigureArguments) -> anyhow::Result<Vec
         nodes.ready(place, arguments.settle).await?;
         nodes.at_rest(arguments.settle).await?;
     }
-    finish(arguments, "detection", nodes).await?;
+    finish(arguments, nodes).await;
     let label = "kill -9 of one of 5 nodes: until all others know";
     Ok(vec![Row::new(label, &seconds(&times), "s", Worst::Largest)])
 }
@@ -132,7 +132,7 @@ pub(super) async fn heal(arguments: &FigureArguments) -> anyhow::Result<Vec<Row>
             times.push(time);
         }
     }
-    finish(arguments, "heal", nodes).await?;
+    finish(arguments, nodes).await;
     let rows = labels.iter().zip(&times);
     let row = |(label, times): (&String, &Vec<Duration>)| {
         Row::new(label, &seconds(times), "s", Worst::Largest)
