@@ -22,12 +22,12 @@ fn expect_caught(plant: Plant, seed: u64, seconds: u64) {
 
 #[test]
 fn ack_before_store_breaks_durability() {
-    expect_caught(Plant::AckBeforeStore, 1, 10);
+    expect_caught(Plant::AckBeforeStore, 0, 10);
 }
 
 #[test]
 fn answers_under_any_configuration_break_durability() {
-    expect_caught(Plant::AnyConfiguration, 68, 60);
+    expect_caught(Plant::AnyConfiguration, 60, 20);
 }
 
 #[test]
@@ -42,27 +42,27 @@ fn tombstones_purged_early_break_no_resurrection() {
 
 #[test]
 fn ignoring_newer_breaks_write_order() {
-    expect_caught(Plant::NewerIgnored, 3, 10);
+    expect_caught(Plant::NewerIgnored, 1, 10);
 }
 
 #[test]
 fn counting_hints_breaks_durability() {
-    expect_caught(Plant::HintCounted, 25, 10);
+    expect_caught(Plant::HintCounted, 46, 10);
 }
 
 #[test]
 fn dropping_hints_breaks_convergence() {
-    expect_caught(Plant::HintsDropped, 16, 10);
+    expect_caught(Plant::HintsDropped, 34, 10);
 }
 
 #[test]
 fn an_empty_pull_breaks_durability() {
-    expect_caught(Plant::EmptyPull, 28, 30);
+    expect_caught(Plant::EmptyPull, 2, 20);
 }
 
 #[test]
 fn a_life_begun_anew_breaks_expiry() {
-    expect_caught(Plant::ExpiryRestarted, 5, 10);
+    expect_caught(Plant::ExpiryRestarted, 11, 10);
 }
 
 #[test]
@@ -77,5 +77,15 @@ fn silent_degrade_breaks_no_silent_degrade() {
 
 #[test]
 fn a_failed_write_that_is_sent_breaks_failed_means_failed() {
-    expect_caught(Plant::FailedWriteSent, 0, 10);
+    expect_caught(Plant::FailedWriteSent, 3, 10);
+}
+
+#[test]
+fn answers_that_claim_to_be_full_break_durability() {
+    expect_caught(Plant::FullClaimed, 8, 30);
+}
+
+#[test]
+fn settling_early_breaks_full_covers() {
+    expect_caught(Plant::SettledEarly, 8, 30);
 }

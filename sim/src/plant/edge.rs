@@ -59,7 +59,7 @@ fn counted(cluster: &Cluster, ask: Ask, reason: Unanswered) -> Outcome {
         degraded: false,
         took_part: Some(match ask.consistency {
             Consistency::One => 1,
-            Consistency::Quorum => options.quorum,
+            Consistency::Quorum => options.write_quorum,
             Consistency::All => options.replication_factor,
         }),
         owners: None,
