@@ -2,9 +2,9 @@
 //! parameter.
 //!
 //! What others feel of a copy is not asked of them; it shows in the time that a page takes. When a page takes more than
-//! twice as long per byte as the quickest of late, somebody else needs the processor or the network, and the rate is
-//! halved; otherwise it recovers step by step. Delay as the sign that background work is in the way is the idea of LEDBAT
-//! (RFC 6817, section 2).
+//! twice as long per byte as the quickest of late, and 20 ms more than that, somebody else needs the processor or the
+//! network, and the rate is halved; otherwise it recovers step by step. Delay as the sign that background work is in the
+//! way is the idea of LEDBAT (RFC 6817, section 2).
 
 use std::time::Duration;
 
@@ -12,8 +12,8 @@ use crate::clock::Monotonic;
 
 /// The rate never falls below this share of its maximum: a copy has to end.
 const SLOWEST_SHARE: u64 = 8;
-/// A page that took less than this says nothing about load.
-const PAGE_TIME_MIN: Duration = Duration::from_millis(5);
+/// Pages may differ by so much for no reason.
+const JITTER_MAX: Duration = Duration::from_millis(20);
 /// How long the quickest page is remembered: networks and neighbours change.
 const QUICKEST_AGE_MAX: Duration = Duration::from_secs(30);
 
@@ -52,17 +52,20 @@ impl Pace {
     }
 
     fn judge(&mut self, bytes: usize, took: Duration, now: Monotonic) {
-        if took < PAGE_TIME_MIN || bytes < 1024 {
+        let kib = bytes as u64 / 1024;
+        if kib == 0 {
             self.recover();
             return;
         }
-        let nanos = u64::try_from(took.as_nanos()).unwrap_or(u64::MAX);
-        let per_kib = nanos / (bytes as u64 / 1024);
+        let nanos = |time: Duration| u64::try_from(time.as_nanos()).unwrap_or(u64::MAX);
+        let per_kib = nanos(took) / kib;
         let quickest = self
             .quickest
             .filter(|(_, at)| now.saturating_sub(*at) < QUICKEST_AGE_MAX);
         match quickest {
-            Some((quickest, _)) if per_kib > quickest.saturating_mul(2) => {
+            Some((quickest, _))
+                if nanos(took) > (quickest * kib).saturating_mul(2) + nanos(JITTER_MAX) =>
+            {
                 self.rate = (self.rate / 2).max((self.rate_max / SLOWEST_SHARE).max(1));
             }
             Some((quickest, _)) if per_kib > quickest => self.recover(),
@@ -109,7 +112,7 @@ mod tests {
         let mut pace = Pace::new(32 * MIB as u64);
         let second = Duration::from_secs(1);
         let quiet = copy(&mut pace, Duration::ZERO, second, QUICK);
-        let pressed = copy(&mut pace, second, 3 * second, 5 * QUICK) / 2;
+        let pressed = copy(&mut pace, second, 3 * second, 6 * QUICK) / 2;
         assert!(pressed * 4 < quiet, "{quiet} {pressed}");
         assert!(pressed > 0);
         let after = copy(&mut pace, 3 * second, 8 * second, QUICK) / 5;

@@ -114,10 +114,19 @@ impl Pull {
         root: u64,
         pace: &mut Pace,
     ) -> u64 {
+        // Once: what comes with one page is not in a later one.
+        let held = self.replica.held(&slots, HELD_RECORDS_MAX);
         let (mut cursor, mut records) = (0, 0);
         let mut backoff = Backoff::new(RETRY_PAUSE_MAX);
         while self.is_there(source) {
-            match self.pull_page(source, &slots, cursor, root, pace).await {
+            let request = PageRequest {
+                boot_id: source.boot_id,
+                slots: slots.clone(),
+                cursor,
+                bytes_max: PAGE_BYTES_MAX,
+                held: held.clone(),
+            };
+            match self.pull_page(source, request, root, pace).await {
                 Ok(Pulled { count, next_cursor }) => {
                     backoff.succeed();
                     records += count;
@@ -142,19 +151,11 @@ impl Pull {
     async fn pull_page(
         &mut self,
         source: RingMember,
-        slots: &SlotSet,
-        cursor: u64,
+        request: PageRequest,
         root: u64,
         pace: &mut Pace,
     ) -> Result<Pulled, PullError> {
         let began = self.clock.monotonic();
-        let request = PageRequest {
-            boot_id: source.boot_id,
-            slots: slots.clone(),
-            cursor,
-            bytes_max: PAGE_BYTES_MAX,
-            held: self.replica.held(slots, HELD_RECORDS_MAX),
-        };
         let page = self.transport.pull_slots(source.node_id, request).await?;
         let records = records::decode(&page.records)?;
         let count = records.len() as u64;

@@ -45,8 +45,9 @@ const REPLY_TIMEOUT: Duration = Duration::from_secs(2);
 pub(super) const COPY_SLOTS_MAX: usize = 256;
 /// Records of them that may be named as held; of more, all are copied.
 pub(super) const HELD_RECORDS_MAX: usize = 65_536;
-/// Keys and values in one page of a copy.
-pub(super) const PAGE_BYTES_MAX: usize = 1024 * 1024;
+/// Keys and values in one page of a copy: no more than both sides read and merge in a millisecond or two, because
+/// requests on the same thread wait for that.
+pub(super) const PAGE_BYTES_MAX: usize = 256 * 1024;
 /// How often a page is asked for before the copy is given up until the next round, and the longest pause in between.
 const PAGE_TRIES_MAX: u32 = 4;
 const PAGE_PAUSE_MAX: Duration = Duration::from_millis(400);
@@ -316,10 +317,19 @@ impl SlotHandoff {
         if set.is_empty() {
             return Ok(());
         }
+        // Once: what comes with one page is not in a later one.
+        let held = self.replica.held(&set, HELD_RECORDS_MAX);
         let mut cursor = 0;
         loop {
             let began = self.clock.monotonic();
-            let page = self.page(source, &set, cursor).await?;
+            let request = PageRequest {
+                boot_id: source.boot_id,
+                slots: set.clone(),
+                cursor,
+                bytes_max: PAGE_BYTES_MAX,
+                held: held.clone(),
+            };
+            let page = self.page(source, request).await?;
             let bytes = page.records.len();
             let records = records::decode(&page.records)?;
             self.metrics.slot_pages.inc();
@@ -346,26 +356,14 @@ impl SlotHandoff {
     }
 
     /// One page. A source that fails is asked for the same page again, a few times.
-    async fn page(
-        &mut self,
-        source: RingMember,
-        slots: &SlotSet,
-        cursor: u64,
-    ) -> Result<Page, CallError> {
+    async fn page(&mut self, source: RingMember, request: PageRequest) -> Result<Page, CallError> {
         let mut backoff = Backoff::new(PAGE_PAUSE_MAX);
         let mut tries = 0;
         loop {
-            let request = PageRequest {
-                boot_id: source.boot_id,
-                slots: slots.clone(),
-                cursor,
-                bytes_max: PAGE_BYTES_MAX,
-                held: self.replica.held(slots, HELD_RECORDS_MAX),
-            };
             tries += 1;
             let called = tokio::select! {
                 biased;
-                page = self.transport.pull_slots(source.node_id, request) => page,
+                page = self.transport.pull_slots(source.node_id, request.clone()) => page,
                 () = self.clock.sleep(REPLY_TIMEOUT) => Err(CallError::Unreachable {
                     reason: format!("no page within {REPLY_TIMEOUT:?}"),
                 }),
