@@ -189,10 +189,10 @@ impl Node {
     }
 
     /// Whether there is any other member that does not leave, too: without one nobody can take slots over. One that is held
-    /// for down stays as well: perhaps it is this node that hears nobody.
+    /// for down stays as well, unless an operator has said that it is gone: perhaps it is this node that hears nobody.
     fn somebody_stays(&self) -> bool {
         let view = self.view();
-        view.members.iter().any(|member| {
+        self.desk.remembered(&view).any(|member| {
             let leaves = |record: &NodeRecord| record.phase == Phase::Leaving;
             member.node_id != view.own && !member.record.as_deref().is_some_and(leaves)
         })
