@@ -65,7 +65,7 @@ race: ## Explore thread interleavings of the store and the pending table (shuttl
 	fi
 
 sim: ## Run 300 seeds of five simulated minutes under faults, judged by what the README promises
-	$(CARGO) run --profile sim --locked --package shard-cache-sim -- sweep --seeds 300 --minutes 5 --jobs 2 --gate
+	$(CARGO) run --profile sim --locked --package shard-cache-sim -- sweep --seeds 300 --minutes 5 --jobs 2 --twice-every 30 --gate
 
 NODES ?= 1000
 sim-scale: ## Measure membership with a thousand nodes (NODES=250), and write the table in docs/simulator.md anew

@@ -14,6 +14,8 @@ use crate::{
     workload::KEY_BYTES_MAX,
 };
 
+/// Most operations per second: more would show little that is new, and take long.
+const RATE_MAX: u32 = 200;
 /// Usually the first so many nodes are the seeds of all.
 const SEED_NODES: u16 = 3;
 const HOUR: Duration = Duration::from_secs(3600);
@@ -244,7 +246,7 @@ impl Options {
             slots: slots(rng.random_range(0..4), nodes),
             duration,
             clients: rng.random_range(8..=24),
-            rate: u32::from(nodes) * 40,
+            rate: (u32::from(nodes) * 40).min(RATE_MAX),
             keys: [20, 100, 500, 2000][rng.random_range(0..4)],
             mix,
             value_bytes_max,

@@ -32,17 +32,17 @@ fn answers_under_any_configuration_break_durability() {
 
 #[test]
 fn deletes_without_tombstones_break_no_resurrection() {
-    expect_caught(Plant::NoTombstone, 3, 10);
+    expect_caught(Plant::NoTombstone, 8, 10);
 }
 
 #[test]
 fn tombstones_purged_early_break_no_resurrection() {
-    expect_caught(Plant::TombstonePurgedEarly, 3, 10);
+    expect_caught(Plant::TombstonePurgedEarly, 24, 10);
 }
 
 #[test]
 fn ignoring_newer_breaks_write_order() {
-    expect_caught(Plant::NewerIgnored, 1, 10);
+    expect_caught(Plant::NewerIgnored, 6, 10);
 }
 
 #[test]
@@ -88,4 +88,14 @@ fn answers_that_claim_to_be_full_break_durability() {
 #[test]
 fn settling_early_breaks_full_covers() {
     expect_caught(Plant::SettledEarly, 8, 30);
+}
+
+#[test]
+fn pulls_answered_under_another_configuration_break_full_covers() {
+    expect_caught(Plant::PullUnsealed, 60, 20);
+}
+
+#[test]
+fn a_boot_id_that_outlives_its_memory_breaks_durability() {
+    expect_caught(Plant::BootKept, 68, 20);
 }
