@@ -151,7 +151,10 @@ impl Desk {
     }
 
     /// The members without those that are down and gone for good.
-    pub(super) fn remembered<'a>(&self, view: &'a View) -> impl Iterator<Item = &'a Member> + use<'a> {
+    pub(super) fn remembered<'a>(
+        &self,
+        view: &'a View,
+    ) -> impl Iterator<Item = &'a Member> + use<'a> {
         let orders = self.keeper.offer.orders.load_full();
         view.members.iter().filter(move |member| {
             let life = RingMember {

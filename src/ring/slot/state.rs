@@ -402,7 +402,10 @@ impl SlotState {
         let complete = self.configuration.owners().iter().all(answered)
             && answers.len() + 1 >= evidence.answers_needed;
         let witnesses = self.witnesses(own);
-        if !complete || !walk::is_lost(&witnesses, quorums, evidence.is_gone) {
+        if !complete
+            || !walk::is_lost(&witnesses, quorums, evidence.is_gone)
+            || walk::may_still_cover(&witnesses, quorums, evidence.is_gone)
+        {
             return None;
         }
         let after = if walk::has_every_write(&witnesses, quorums) {

@@ -244,6 +244,46 @@ fn a_loss_is_not_declared_while_owners_are_merely_away() {
 }
 
 #[test]
+fn a_slot_that_somebody_who_is_away_may_be_serving_is_not_lost_by_losses_elsewhere() {
+    // One owner per slot. A is cut off with the data; B takes its place, and restarts before it could be full.
+    let quorums = Quorums {
+        replication_factor: 1,
+        write_quorum: 1,
+    };
+    let first = config(1, &[A]);
+    let a = SlotState::form(first.clone(), A);
+    let [mut b, mut c] = [B, C].map(|own| SlotState::form(first.clone(), own));
+    for (state, own) in [(&mut b, B), (&mut c, C)] {
+        assert!(state.adopt(config(2, &[B]), own, quorums));
+    }
+    let asked = config(2, &[B]).id();
+    let answer = c.answer_pull(asked, C).unwrap();
+    assert!(!b.take_answer(asked, answer, B, quorums));
+    let mut again = SlotState::join(c.grant(), B_AGAIN).unwrap();
+    let next = config(3, &[B_AGAIN]);
+    for (state, own) in [(&mut again, B_AGAIN), (&mut c, C)] {
+        assert!(state.adopt(next.clone(), own, quorums));
+    }
+    let answer = c.answer_pull(next.id(), C).unwrap();
+    assert!(!again.take_answer(next.id(), answer, B_AGAIN, quorums));
+    let evidence = |gone: &'static [RingMember]| LossEvidence {
+        answers_needed: 2,
+        is_gone: if gone.len() == 1 {
+            &|member| member == B
+        } else {
+            &|member| member == B || member == A
+        },
+    };
+    let declared = |evidence| again.clone().declare_lost(B_AGAIN, quorums, &evidence);
+    assert_eq!(declared(evidence(&[B])), None, "A has it");
+    assert!(a.vote(first.id(), A, quorums).unwrap().is_full);
+    assert!(
+        declared(evidence(&[B, A])).is_some(),
+        "A will not come back"
+    );
+}
+
+#[test]
 fn each_slot_of_a_split_serves_on_one_side_at_most() {
     // {A, B} | {C, D}: slot ABC stays on the left, and the right cannot take it.
     let left = config(1, &[A, B, C]);

@@ -52,6 +52,31 @@ pub(super) fn is_lost(
     })
 }
 
+/// Whether answers of owners that are merely away could still make everything covered: the kindest ones, which mention
+/// nothing. Then a slot is not lost yet, however many others have lost their memory: one of those who are away may be
+/// serving it, on the other side of a cut.
+pub(super) fn may_still_cover(
+    witnesses: &[Witness<'_>],
+    quorums: Quorums,
+    is_gone: &dyn Fn(RingMember) -> bool,
+) -> bool {
+    let mut hoped = witnesses.to_vec();
+    for owner in mentioned(witnesses)
+        .into_iter()
+        .flat_map(Configuration::owners)
+    {
+        let is_heard = hoped.iter().any(|witness| witness.member == *owner);
+        if !is_heard && !is_gone(*owner) {
+            hoped.push(Witness {
+                member: *owner,
+                predecessors: &[],
+                top: None,
+            });
+        }
+    }
+    covers_everything(&hoped, quorums)
+}
+
 /// The exception of rule 16: for every configuration that has to be covered enough owners answered to meet every write
 /// quorum, so no acknowledged write is missing.
 pub(super) fn has_every_write(witnesses: &[Witness<'_>], quorums: Quorums) -> bool {

@@ -76,7 +76,7 @@ impl World {
     /// Rule 11. The base is the highest config in which an answerer was full: its data covers everything below. If
     /// there is none, it is the first config of the root. Upwards from there, a config is passed when a cover of its owners
     /// answered whose mentions of higher configs can all be passed too.
-    fn walk_up(&self, first: Config, answers: &[Said]) -> bool {
+    pub(super) fn walk_up(&self, first: Config, answers: &[Said]) -> bool {
         let mentions = answers.iter().flat_map(|said| {
             let preds = said.preds.iter().copied();
             preds.chain(said.top)

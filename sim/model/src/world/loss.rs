@@ -5,7 +5,8 @@ use crate::config::{Config, Member, NodeId, Root};
 
 impl World {
     /// Rule 16: the first owner of its config starts a new root, if `members` nodes, itself included, have answered it, and
-    /// enough owners of a config that it would have to pass are gone for good.
+    /// enough owners of a config that it would have to pass are gone for good, and no answer of those who are merely away
+    /// could help.
     pub fn declare(&mut self, id: NodeId, members: usize) -> bool {
         let own = self.member(id);
         let node = self.node(id);
@@ -22,7 +23,7 @@ impl World {
         }
         let answers = self.answers(id);
         let base = self.base_without_top(config, &answers);
-        if !self.is_lost(&answers, base) {
+        if !self.is_lost(&answers, base) || self.may_still_pass(config, &answers, base) {
             return false;
         }
         let complete = if self.rules.salvage_own {
@@ -68,6 +69,23 @@ impl World {
             });
             left.count() < config.cover(&self.rules)
         })
+    }
+
+    /// Whether answers of owners that are merely away could make it full: those that are kindest, which mention nothing.
+    fn may_still_pass(&self, config: Config, answers: &[Said], base: Option<Config>) -> bool {
+        if !self.rules.transitive || !self.rules.numbered {
+            return false;
+        }
+        let preds = answers.iter().flat_map(|said| said.preds.iter());
+        let tops = answers.iter().filter_map(|said| said.top.as_ref());
+        let mut hoped = answers.to_vec();
+        for owner in preds.chain(tops).chain(&base).flat_map(Config::owners) {
+            let is_away = self.node(owner.node).boot <= owner.boot;
+            if is_away && !hoped.iter().any(|said| said.member == *owner) {
+                hoped.push(Said::nothing(*owner));
+            }
+        }
+        self.walk_up(self.firsts[usize::from(config.root.id)], &hoped)
     }
 
     /// Of two owners one is left: it holds every acknowledged write, and only a fork is not ruled out. So it is if what
