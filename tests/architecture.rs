@@ -179,6 +179,7 @@ const BANNED: &[(&str, &[&str])] = &[
             "membership/src/driver.rs",
             "sim/model/src/main.rs",
             "sim/src/cli/mutants.rs",
+            "sim/src/cli/pace.rs",
             "sim/src/cli/sweep.rs",
         ],
     ),

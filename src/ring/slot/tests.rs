@@ -250,17 +250,17 @@ fn a_slot_that_somebody_who_is_away_may_be_serving_is_not_lost_by_losses_elsewhe
         replication_factor: 1,
         write_quorum: 1,
     };
-    let first = config(1, &[A]);
-    let a = SlotState::form(first.clone(), A);
-    let [mut b, mut c] = [B, C].map(|own| SlotState::form(first.clone(), own));
+    let held = config(5, &[A]);
+    let a = SlotState::form(held.clone(), A);
+    let [mut b, mut c] = [B, C].map(|own| SlotState::form(held.clone(), own));
     for (state, own) in [(&mut b, B), (&mut c, C)] {
-        assert!(state.adopt(config(2, &[B]), own, quorums));
+        assert!(state.adopt(config(6, &[B]), own, quorums));
     }
-    let asked = config(2, &[B]).id();
+    let asked = config(6, &[B]).id();
     let answer = c.answer_pull(asked, C).unwrap();
     assert!(!b.take_answer(asked, answer, B, quorums));
     let mut again = SlotState::join(c.grant(), B_AGAIN).unwrap();
-    let next = config(3, &[B_AGAIN]);
+    let next = config(7, &[B_AGAIN]);
     for (state, own) in [(&mut again, B_AGAIN), (&mut c, C)] {
         assert!(state.adopt(next.clone(), own, quorums));
     }
@@ -276,7 +276,7 @@ fn a_slot_that_somebody_who_is_away_may_be_serving_is_not_lost_by_losses_elsewhe
     };
     let declared = |evidence| again.clone().declare_lost(B_AGAIN, quorums, &evidence);
     assert_eq!(declared(evidence(&[B])), None, "A has it");
-    assert!(a.vote(first.id(), A, quorums).unwrap().is_full);
+    assert!(a.vote(held.id(), A, quorums).unwrap().is_full);
     assert!(
         declared(evidence(&[B, A])).is_some(),
         "A will not come back"

@@ -53,28 +53,33 @@ pub(super) fn is_lost(
 }
 
 /// Whether answers of owners that are merely away could still make everything covered: the kindest ones, which mention
-/// nothing. Then a slot is not lost yet, however many others have lost their memory: one of those who are away may be
-/// serving it, on the other side of a cut.
+/// nothing above what they were full in. Then a slot is not lost yet, however many others have lost their memory: one of
+/// those who are away may be serving it, on the other side of a cut.
 pub(super) fn may_still_cover(
     witnesses: &[Witness<'_>],
     quorums: Quorums,
     is_gone: &dyn Fn(RingMember) -> bool,
 ) -> bool {
-    let mut hoped = witnesses.to_vec();
-    for owner in mentioned(witnesses)
-        .into_iter()
-        .flat_map(Configuration::owners)
-    {
-        let is_heard = hoped.iter().any(|witness| witness.member == *owner);
-        if !is_heard && !is_gone(*owner) {
-            hoped.push(Witness {
-                member: *owner,
-                predecessors: &[],
-                top: None,
-            });
-        }
-    }
-    covers_everything(&hoped, quorums)
+    let known = mentioned(witnesses);
+    let is_heard = |owner: RingMember| witnesses.iter().any(|witness| witness.member == owner);
+    let owners = known.iter().flat_map(|known| known.owners());
+    let mut away: Vec<RingMember> = owners
+        .copied()
+        .filter(|owner| !is_heard(*owner) && !is_gone(*owner))
+        .collect();
+    away.sort_unstable();
+    away.dedup();
+    let covers_if_full_in = |top: Option<&Configuration>| {
+        let answers = away.iter().map(|owner| Witness {
+            member: *owner,
+            predecessors: &[],
+            top: top.filter(|top| top.names(*owner)),
+        });
+        let hoped: Vec<_> = witnesses.iter().copied().chain(answers).collect();
+        covers_everything(&hoped, quorums)
+    };
+    let mut tops = known.iter().copied().map(Some).chain([None]);
+    !away.is_empty() && tops.any(covers_if_full_in)
 }
 
 /// The exception of rule 16: for every configuration that has to be covered enough owners answered to meet every write

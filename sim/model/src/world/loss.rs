@@ -71,21 +71,36 @@ impl World {
         })
     }
 
-    /// Whether answers of owners that are merely away could make it full: those that are kindest, which mention nothing.
+    /// Whether answers of owners that are merely away could make it full: the kindest ones, which mention nothing above
+    /// what they were full in.
     fn may_still_pass(&self, config: Config, answers: &[Said], base: Option<Config>) -> bool {
         if !self.rules.transitive || !self.rules.numbered {
             return false;
         }
         let preds = answers.iter().flat_map(|said| said.preds.iter());
         let tops = answers.iter().filter_map(|said| said.top.as_ref());
-        let mut hoped = answers.to_vec();
-        for owner in preds.chain(tops).chain(&base).flat_map(Config::owners) {
-            let is_away = self.node(owner.node).boot <= owner.boot;
-            if is_away && !hoped.iter().any(|said| said.member == *owner) {
-                hoped.push(Said::nothing(*owner));
-            }
-        }
-        self.walk_up(self.firsts[usize::from(config.root.id)], &hoped)
+        let mentioned: Vec<Config> = preds.chain(tops).chain(&base).copied().collect();
+        let is_heard = |owner: Member| answers.iter().any(|said| said.member == owner);
+        let mut away: Vec<Member> = mentioned
+            .iter()
+            .flat_map(|mentioned| mentioned.owners())
+            .copied()
+            .filter(|owner| self.node(owner.node).boot <= owner.boot && !is_heard(*owner))
+            .collect();
+        away.sort_unstable();
+        away.dedup();
+        let first = self.firsts[usize::from(config.root.id)];
+        let passes_if_full_in = |top: Option<Config>| {
+            let hoped = away.iter().map(|owner| Said {
+                member: *owner,
+                preds: Vec::new(),
+                top: top.filter(|top| top.owners().contains(owner)),
+            });
+            let hoped: Vec<Said> = answers.iter().cloned().chain(hoped).collect();
+            self.walk_up(first, &hoped)
+        };
+        let mut tops = mentioned.iter().copied().map(Some).chain([None]);
+        !away.is_empty() && tops.any(passes_if_full_in)
     }
 
     /// Of two owners one is left: it holds every acknowledged write, and only a fork is not ruled out. So it is if what

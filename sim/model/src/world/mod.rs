@@ -78,17 +78,6 @@ pub struct Said {
     pub top: Option<Config>,
 }
 
-impl Said {
-    /// The answer of a node that has nothing to add.
-    pub const fn nothing(member: Member) -> Self {
-        Self {
-            member,
-            preds: Vec::new(),
-            top: None,
-        }
-    }
-}
-
 /// What a node has in memory. All of it is lost in a crash, but for `boot`.
 #[derive(Clone, PartialEq, Eq, Hash, Debug, Default)]
 pub struct Node {
