@@ -4,8 +4,8 @@
 use crate::{
     key::{Key, Slot},
     store::{
-        Applied, Body, ENTRY_OVERHEAD_BYTES, Form, Limits, Lookup, Record, SlotSet, Store,
-        TOMBSTONE_OVERHEAD_BYTES, Value,
+        Applied, Body, ENTRY_OVERHEAD_BYTES, Form, Inventory, Limits, Lookup, Record, SlotSet,
+        Store, TOMBSTONE_OVERHEAD_BYTES, Value,
     },
     version::{Stamp, Version},
 };
@@ -89,7 +89,9 @@ fn tombstone(millis: u64) -> Record {
 }
 
 fn contents(store: &Store) -> Vec<(Key, Record)> {
-    store.scan(&SlotSet::all(SLOTS), 0, usize::MAX, 0).records
+    let nothing = Inventory::nothing();
+    let page = store.scan(&SlotSet::all(SLOTS), 0, usize::MAX, &nothing, 0);
+    page.records
 }
 
 /// Nothing is in flight: the totals and digests are those of the contents.
