@@ -110,8 +110,16 @@ fn lack(status: &StatusResponse, expected: usize) -> Option<String> {
     if !(same && status.rings_agree) {
         return Some("waits until all rings are the same".to_owned());
     }
-    let joining = reports.iter().any(|report| report.status == "joining");
-    joining.then(|| "waits for a node that is joining".to_owned())
+    if reports.iter().any(|report| report.status == "joining") {
+        return Some("waits for a node that is joining".to_owned());
+    }
+    // While an owner is away its slots cannot settle: that is not waited for.
+    let is_away = |node: &NodeStatus| {
+        node.report.is_none() && node.member.as_ref().is_some_and(|member| member.in_ring)
+    };
+    let unsettled: u64 = reports.iter().map(|report| report.slots_unsettled).sum();
+    let waits = unsettled > 0 && !status.nodes.iter().any(is_away);
+    waits.then(|| "waits until all slots are settled".to_owned())
 }
 
 /// One line on a terminal that is written over, and cleared at the end.
@@ -213,6 +221,10 @@ mod tests {
             "rings",
         );
         lacks(with_report(|_, report| report.ring_hash.clear()), "rings");
+        lacks(
+            with_report(|_, report| report.slots_unsettled = 1),
+            "settled",
+        );
         lacks(
             with_report(|_, report| report.status = "joining".to_owned()),
             "joining",
