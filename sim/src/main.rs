@@ -13,7 +13,7 @@ use shard_cache_sim::cli::{
     sweep::{self, SweepArguments},
 };
 
-/// Simulated nodes allocate all the time, on few threads: an allocator that is good at that saves a seventh of the time.
+/// Simulated nodes allocate small pieces all the time; this allocator is good at that.
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
