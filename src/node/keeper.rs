@@ -227,8 +227,15 @@ impl Keeper {
             }
             None => {}
         }
-        self.publish().await;
+        self.publish(&view).await;
         self.enter(&view, attempt).await;
+    }
+
+    /// Exchanges states with everybody who is there.
+    fn tell_all(&self, view: &View) {
+        for member in view.present().filter(|member| member.node_id != view.own) {
+            self.push_pulls.start(member.peer_addr);
+        }
     }
 
     fn connect(&self, view: &View) {
@@ -249,7 +256,7 @@ impl Keeper {
     }
 
     /// Publishes the ring and what others may adopt.
-    async fn publish(&mut self) {
+    async fn publish(&mut self, view: &View) {
         let state = self.roster.state(self.parts.clock.monotonic());
         let encoded = state.map(|state| state.encode()).unwrap_or_default();
         self.offer.ring.store(Arc::new(encoded.into()));
@@ -281,6 +288,9 @@ impl Keeper {
         self.parts.ring.changed.notify_waiters();
         self.standing
             .send_modify(|standing| standing.ring_changes += 1);
+        if self.roster.has_chosen() {
+            self.tell_all(view);
+        }
         self.announce(self.phase()).await;
     }
 
@@ -294,9 +304,7 @@ impl Keeper {
             Phase::Joining if self.roster.is_member(self.own) || self.pull.is_done_for(&ring) => {
                 self.announce(Phase::Active).await;
                 tracing::info!("this node is active");
-                for member in view.present().filter(|member| member.node_id != view.own) {
-                    self.push_pulls.start(member.peer_addr);
-                }
+                self.tell_all(view);
             }
             Phase::Joining => match self.pull {
                 PullState::Running { ring_hash, .. } if ring_hash == ring.hash() => {}
@@ -371,7 +379,10 @@ impl Keeper {
         if oldest_announced(&view).is_some_and(|oldest| oldest < state.bootstrap()) {
             return;
         }
-        match self.roster.adopt(state, self.parts.clock.monotonic()) {
+        match self
+            .roster
+            .adopt(state, &view, self.parts.clock.monotonic())
+        {
             Ok(()) => {
                 tracing::info!(bootstrap = ?state.bootstrap(), "adopted a ring");
                 // Nothing of a ring that was given up may be left, not even a write that was being applied just then.

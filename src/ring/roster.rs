@@ -10,9 +10,9 @@
 //! members that announce our bootstrap are added; a node with a ring never forms another, and gives
 //! its own up only for an older; the zone of one life of a member is the one that it announced in it.
 //!
-//! Rings of different nodes agree when their views do, with one exception: when members went down
-//! in different order in two views and not all of them may be removed, each node keeps those that
-//! it missed last, until they are back.
+//! Rings of different nodes agree when their views do and they have told each other
+//! ([`Roster::adopt`]) of the members that are away: when members went down in different order in
+//! two views and not all of them may be removed, it takes an exchange until both keep the same.
 
 use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
@@ -35,9 +35,8 @@ mod following;
 mod seeking;
 mod state;
 
-use following::{Following, duration, nanos};
+use following::Following;
 use seeking::{Seeking, Sought};
-use state::StateMember;
 pub use state::{RosterState, STATE_BYTES_MAX, StateError};
 
 /// How long to wait for an answer to a push-pull before asking for the next one.
@@ -147,8 +146,8 @@ impl Roster {
                         formed_millis: wall_millis,
                         former: own.boot_id,
                     };
-                    let entries = members.into_iter().map(|member| (member, None));
-                    self.follow(bootstrap, true, entries);
+                    let formed = Following::form(config, bootstrap, members.into_iter());
+                    self.standing = Standing::Following(formed);
                     Some(RosterEffect::Formed { bootstrap })
                 }
             },
@@ -174,13 +173,22 @@ impl Roster {
         }
     }
 
-    /// Takes another node's ring. Whether we are in it already is for
+    /// Takes another node's ring, or, having one that descends from the same bootstrap, what the other knows of members
+    /// that are away; [`update`](Self::update) with the same view comes next. Whether we are in the ring already is for
     /// [`is_member`](Self::is_member) to say.
     ///
     /// # Errors
-    /// [`AdoptError`]; nothing was changed.
-    pub fn adopt(&mut self, state: &RosterState, now: Monotonic) -> Result<(), AdoptError> {
-        if let Standing::Following(_) = self.standing {
+    /// [`AdoptError`]; this node's ring and configuration stay as they were.
+    pub fn adopt(
+        &mut self,
+        state: &RosterState,
+        view: &View,
+        now: Monotonic,
+    ) -> Result<(), AdoptError> {
+        if let Standing::Following(following) = &mut self.standing {
+            if following.bootstrap == state.bootstrap {
+                following.reconcile(&self.config, &self.forgotten, view, state, now);
+            }
             return Err(AdoptError::HaveRing);
         }
         if state.shape != self.config.shape {
@@ -189,15 +197,7 @@ impl Roster {
                 ours: self.config.shape,
             });
         }
-        let entries = state.members.iter().map(|entry| {
-            (
-                entry.zoned,
-                entry
-                    .absent_for
-                    .map(|age| nanos(now).saturating_sub(nanos(age))),
-            )
-        });
-        self.follow(state.bootstrap, state.is_first, entries);
+        self.standing = Standing::Following(Following::adopt(&self.config, state, now));
         Ok(())
     }
 
@@ -205,20 +205,11 @@ impl Roster {
     #[must_use]
     pub fn state(&self, now: Monotonic) -> Option<RosterState> {
         let following = self.following()?;
-        let members = following
-            .entries
-            .iter()
-            .map(|(&node_id, entry)| StateMember {
-                zoned: entry.zoned(node_id),
-                absent_for: entry
-                    .absent_since
-                    .map(|since| duration(nanos(now).saturating_sub(since))),
-            });
         Some(RosterState {
             shape: self.config.shape,
             bootstrap: following.bootstrap,
             is_first: following.is_first,
-            members: members.collect(),
+            members: following.told(now),
         })
     }
 
@@ -245,8 +236,14 @@ impl Roster {
     #[must_use]
     pub fn is_member(&self, member: RingMember) -> bool {
         self.following()
-            .and_then(|following| following.entries.get(&member.node_id))
-            .is_some_and(|entry| entry.boot_id == member.boot_id)
+            .is_some_and(|following| following.ring.members().contains(&member))
+    }
+
+    /// Whether some members of the ring are away and others could stand in their place: other nodes may have chosen
+    /// otherwise until they are told.
+    #[must_use]
+    pub fn has_chosen(&self) -> bool {
+        self.following().is_some_and(Following::has_chosen)
     }
 
     /// Starts over without a ring and with a new boot id, because the store was discarded.
@@ -264,16 +261,6 @@ impl Roster {
             Standing::Seeking(_) => None,
             Standing::Following(following) => Some(following),
         }
-    }
-
-    fn follow(
-        &mut self,
-        bootstrap: Bootstrap,
-        is_first: bool,
-        members: impl Iterator<Item = (ZonedMember, Option<i64>)>,
-    ) {
-        let following = Following::start(self.config.shape, bootstrap, is_first, members);
-        self.standing = Standing::Following(following);
     }
 }
 

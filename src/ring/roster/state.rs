@@ -30,16 +30,19 @@ pub struct RosterState {
     pub(super) bootstrap: Bootstrap,
     /// The members are those that the ring was formed with.
     pub(super) is_first: bool,
-    /// Sorted by node id; at least one, at most [`MEMBERS_MAX`].
+    /// Those of the ring, and those that were in it and are away; sorted by node id; at least one, at most
+    /// [`MEMBERS_MAX`].
     pub(super) members: Vec<StateMember>,
 }
 
-/// One member of the ring. Its absence travels as an age, because monotonic clocks have no common
+/// One member. Its absence travels as an age, because monotonic clocks have no common
 /// origin.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) struct StateMember {
     pub(super) zoned: ZonedMember,
     pub(super) absent_for: Option<Duration>,
+    /// A ring did without it while it was away.
+    pub(super) is_dismissed: bool,
 }
 
 /// Bytes that are no roster state.
@@ -87,11 +90,6 @@ impl RosterState {
     #[must_use]
     pub const fn bootstrap(&self) -> Bootstrap {
         self.bootstrap
-    }
-
-    /// The members of its ring, sorted by node id.
-    pub fn members(&self) -> impl ExactSizeIterator<Item = RingMember> {
-        self.members.iter().map(|entry| entry.zoned.member)
     }
 
     /// The form in which it travels; at most [`STATE_BYTES_MAX`] bytes.
@@ -143,6 +141,7 @@ struct WireMember {
     boot_id: BootId,
     absent_for_nanos: Option<u64>,
     zone: Option<ZoneId>,
+    is_dismissed: bool,
 }
 
 impl From<&RosterState> for Wire {
@@ -167,6 +166,7 @@ impl From<&StateMember> for WireMember {
                 .absent_for
                 .map(|age| u64::try_from(age.as_nanos()).unwrap_or(u64::MAX)),
             zone: entry.zoned.zone,
+            is_dismissed: entry.is_dismissed,
         }
     }
 }
@@ -223,6 +223,7 @@ impl From<WireMember> for StateMember {
                 zone: wire.zone,
             },
             absent_for: wire.absent_for_nanos.map(Duration::from_nanos),
+            is_dismissed: wire.is_dismissed,
         }
     }
 }

@@ -3,7 +3,7 @@ use std::net::{Ipv4Addr, SocketAddr};
 use proptest::prelude::*;
 use shard_cache_membership::{record::Phase, view::Liveness};
 
-use super::*;
+use super::{state::StateMember, *};
 use crate::ring::MEMBERS_MAX;
 
 const SHAPE: Shape = Shape {
@@ -258,14 +258,19 @@ fn a_ring_that_somebody_announces_is_adopted_and_none_is_formed() {
     assert_eq!(effect, Some(RosterEffect::Adopt { from: NodeId(1) }));
 
     let state = founder.state(seconds(1)).expect("a ring");
-    roster.adopt(&state, seconds(3)).expect("the same shape");
+    roster
+        .adopt(&state, &view(&[]), seconds(3))
+        .expect("the same shape");
     assert!(roster.is_member(me(2)));
     assert_eq!(roster.update(&members, seconds(3), WALL), None);
     assert_eq!(
         roster.ring().map(|ring| ring.hash()),
         founder.ring().map(|ring| ring.hash())
     );
-    assert_eq!(roster.adopt(&state, seconds(4)), Err(AdoptError::HaveRing));
+    assert_eq!(
+        roster.adopt(&state, &view(&[]), seconds(4)),
+        Err(AdoptError::HaveRing)
+    );
 }
 
 #[test]
@@ -321,7 +326,7 @@ fn a_ring_of_another_shape_is_refused() {
     let mut state = founder.state(seconds(1)).expect("a ring");
     state.shape = theirs;
     let mut roster = roster(2, 1);
-    let refusal = roster.adopt(&state, seconds(1));
+    let refusal = roster.adopt(&state, &view(&[]), seconds(1));
     assert_eq!(
         refusal,
         Err(AdoptError::ShapeDiffers {
@@ -449,18 +454,93 @@ fn a_ring_of_no_more_members_than_owners_never_shrinks_by_failure() {
     let newcomer = active(4, bootstrap);
     let members = all_but(3, bootstrap, &[down[0], down[1], newcomer]);
     roster.update(&members, seconds(100_001), WALL);
-    assert_eq!(nodes(&roster), [1, 3, 4]);
+    assert_eq!(nodes(&roster), [1, 2, 4]);
 }
 
 #[test]
-fn the_longest_absent_are_removed_first_and_no_more_than_the_ring_can_spare() {
+fn of_members_that_are_down_the_lowest_make_up_the_number() {
     let (mut roster, bootstrap) = formed(5);
     let [second, third, fourth] = [2, 3, 4].map(|node| active(node, bootstrap).is(Liveness::Down));
-    roster.update(&all_but(5, bootstrap, &[fourth]), seconds(1), WALL);
-    let down = all_but(5, bootstrap, &[second, third, fourth]);
-    roster.update(&down, seconds(2), WALL);
-    roster.update(&down, seconds(60), WALL);
-    assert_eq!(nodes(&roster), [1, 3, 5]);
+    let members = all_but(5, bootstrap, &[fourth]);
+    roster.update(&members, seconds(1), WALL);
+    let members = all_but(5, bootstrap, &[second, third, fourth]);
+    roster.update(&members, seconds(2), WALL);
+    roster.update(&members, seconds(60), WALL);
+    assert_eq!(nodes(&roster), [1, 2, 5]);
+    assert!(roster.has_chosen());
+    // Who was dismissed is in the ring again once it is back, and makes room.
+    roster.update(&all_but(5, bootstrap, &[second, third]), seconds(61), WALL);
+    assert_eq!(nodes(&roster), [1, 4, 5]);
+    assert!(!roster.has_chosen());
+}
+
+#[test]
+fn who_was_dismissed_stands_behind_those_that_were_needed_until_now() {
+    let (mut roster, bootstrap) = formed(4);
+    let [second, third] = [2, 3].map(|node| active(node, bootstrap).is(Liveness::Down));
+    let gone = all_but(4, bootstrap, &[second]);
+    roster.update(&gone, seconds(1), WALL);
+    roster.update(&gone, seconds(30), WALL);
+    assert_eq!(nodes(&roster), [1, 3, 4]);
+    let gone = all_but(4, bootstrap, &[second, third]);
+    roster.update(&gone, seconds(1_000), WALL);
+    roster.update(&gone, seconds(2_000), WALL);
+    assert_eq!(nodes(&roster), [1, 3, 4], "a ring of three does not change");
+}
+
+#[test]
+fn rosters_that_lost_members_in_different_order_agree_once_they_have_told_each_other() {
+    let (mut one, bootstrap) = formed(5);
+    let mut other = formed(5).0;
+    let [third, fourth, fifth] = [3, 4, 5].map(|node| active(node, bootstrap).is(Liveness::Down));
+    let lose = |roster: &mut Roster, order: [Seen; 3]| {
+        for count in 1..=order.len() as u64 {
+            let gone = all_but(5, bootstrap, &order[..count as usize]);
+            roster.update(&gone, seconds(100 * count), WALL);
+            roster.update(&gone, seconds(100 * count + 50), WALL);
+        }
+    };
+    lose(&mut one, [third, fourth, fifth]);
+    lose(&mut other, [fifth, fourth, third]);
+    assert_eq!([nodes(&one), nodes(&other)], [[1, 2, 5], [1, 2, 3]]);
+
+    let seen = all_but(5, bootstrap, &[third, fourth, fifth]);
+    let now = seconds(400);
+    tell(&one, &mut other, &seen, now);
+    tell(&other, &mut one, &seen, now);
+    for roster in [&mut one, &mut other] {
+        roster.update(&seen, now, WALL);
+        assert_eq!(nodes(roster), [1, 2, 3]);
+    }
+}
+
+/// One node tells the other what it knows of the members.
+fn tell(one: &Roster, other: &mut Roster, seen: &View, now: Monotonic) {
+    let state = one.state(now).expect("a ring");
+    assert_eq!(
+        other.adopt(&state, seen, now),
+        Err(AdoptError::HaveRing),
+        "the ring itself is kept"
+    );
+}
+
+#[test]
+fn nobody_who_left_or_is_forgotten_comes_back_by_hearsay() {
+    let (mut teller, bootstrap) = formed(5);
+    let [fourth, fifth] = [4, 5].map(|node| active(node, bootstrap).is(Liveness::Down));
+    let gone = all_but(5, bootstrap, &[fourth, fifth]);
+    teller.update(&gone, seconds(1), WALL);
+    teller.update(&gone, seconds(50), WALL);
+
+    let mut listener = formed(5).0;
+    listener.forget([me(4)].into_iter());
+    let left = active(5, bootstrap).says(Phase::Leaving, Some(bootstrap));
+    let [second, third] = [2, 3].map(|node| active(node, bootstrap).is(Liveness::Down));
+    let alone = all_but(5, bootstrap, &[second, third, fourth, left]);
+    listener.update(&alone, seconds(1), WALL);
+    tell(&teller, &mut listener, &alone, seconds(51));
+    listener.update(&alone, seconds(51), WALL);
+    assert_eq!(nodes(&listener), [1, 2, 3]);
 }
 
 #[test]
@@ -469,7 +549,7 @@ fn without_a_grace_the_ring_follows_each_view() {
     roster.config.ring_down_grace = Duration::ZERO;
     let down = [2, 3, 4].map(|node| active(node, bootstrap).is(Liveness::Down));
     roster.update(&all_but(5, bootstrap, &down), seconds(1), WALL);
-    assert_eq!(nodes(&roster), [1, 4, 5]);
+    assert_eq!(nodes(&roster), [1, 2, 5]);
     roster.update(&all_but(5, bootstrap, &[]), seconds(1), WALL);
     assert_eq!(nodes(&roster), [1, 2, 3, 4, 5]);
 }
@@ -615,7 +695,9 @@ fn zones_come_from_records_and_travel_with_the_state() {
     let state = founder.state(seconds(3)).expect("a ring");
     let state = RosterState::decode(&state.encode()).expect("what was encoded");
     let mut adopter = roster(2, 1);
-    adopter.adopt(&state, seconds(1)).expect("the same shape");
+    adopter
+        .adopt(&state, &view(&[]), seconds(1))
+        .expect("the same shape");
     assert_eq!(zones(&adopter), [east, None, west]);
     let [theirs, ours] = [&adopter, &founder].map(|it| it.ring().expect("a ring").hash());
     assert_eq!(theirs, ours);
@@ -684,6 +766,7 @@ fn the_largest_state_fits() {
             zone: Some(ZoneId(u64::MAX)),
         },
         absent_for: Some(Duration::from_nanos(u64::MAX)),
+        is_dismissed: true,
     };
     let state = RosterState {
         shape: Shape {
@@ -788,7 +871,7 @@ proptest! {
                 started = now.saturating_sub(seconds(origin));
                 let state = founder.state(now).expect("a ring");
                 let state = RosterState::decode(&state.encode()).expect("what was encoded");
-                prop_assert_eq!(adopter.adopt(&state, now - started), Ok(()));
+                prop_assert_eq!(adopter.adopt(&state, view, now - started), Ok(()));
             }
             if index >= adopted_after {
                 prop_assert_eq!(adopter.update(view, now - started, WALL), None);
@@ -797,6 +880,39 @@ proptest! {
             }
             now += seconds(*pause);
         }
+    }
+
+    /// Whatever two nodes saw before: when both see the same for long enough and have told each other, their rings
+    /// agree.
+    #[test]
+    fn rosters_of_any_past_agree_in_the_end(
+        histories in (any_history(), any_history()),
+        down in prop::collection::vec(any::<bool>(), OTHERS as usize),
+    ) {
+        let others = (3..).zip(&down).map(|(node, is_down)| {
+            let liveness = if *is_down { Liveness::Down } else { Liveness::Alive };
+            active(node, formed(5).1).is(liveness)
+        });
+        let seen = &all_but(2, formed(5).1, &others.collect::<Vec<_>>());
+        let mut rosters = [formed(5).0, formed(5).0];
+        for (roster, history) in rosters.iter_mut().zip([&histories.0, &histories.1]) {
+            let mut now = seconds(1);
+            for (view, pause) in history {
+                roster.update(view, now, WALL);
+                now += seconds(*pause);
+            }
+            roster.update(seen, seconds(1_000), WALL);
+            roster.update(seen, seconds(1_100), WALL);
+        }
+        let [one, other] = &mut rosters;
+        let now = seconds(1_200);
+        tell(one, other, seen, now);
+        tell(other, one, seen, now);
+        for roster in &mut rosters {
+            roster.update(seen, now, WALL);
+        }
+        let [one, other] = [&rosters[0], &rosters[1]].map(in_ring);
+        prop_assert_eq!(one, other);
     }
 
     /// The laws of damping, after each step of any history.
@@ -847,7 +963,7 @@ proptest! {
         }
         if let Ok(state) = RosterState::decode(&bytes) {
             let mut roster = roster(1, 1);
-            if roster.adopt(&state, seconds(1)).is_ok() {
+            if roster.adopt(&state, &view(&[]), seconds(1)).is_ok() {
                 prop_assert!(roster.ring().is_some());
             }
         }
