@@ -15,7 +15,7 @@ use super::{
     backoff::Backoff,
     pace::Pace,
     records::{self, NotRecords},
-    slots::{Copies, Slots},
+    slots::{Copies, Slots, stand},
 };
 use crate::{
     clock::Clock,
@@ -23,8 +23,8 @@ use crate::{
     replica::Replica,
     ring::{
         RingMember,
-        slot::{Configuration, SlotState},
-        table::{Question, Reply},
+        slot::SlotState,
+        table::{Question, Reply, Stand},
     },
     slot_set::SlotSet,
     telemetry::Metrics,
@@ -94,7 +94,8 @@ struct Heard {
 /// Slots to be copied from one source, together.
 struct Batch {
     source: RingMember,
-    slots: BTreeMap<Slot, Configuration>,
+    /// Where the source was in each before anything was copied.
+    slots: BTreeMap<Slot, Stand>,
     is_awaited: bool,
 }
 
@@ -335,7 +336,7 @@ impl SlotHandoff {
             self.metrics.slot_pages.inc();
             self.metrics.slot_records.inc_by(records.len() as u64);
             self.metrics.slot_bytes.inc_by(bytes as u64);
-            let root_of = |slot: Slot| Some(slots.get(&slot)?.id().root);
+            let root_of = |slot: Slot| Some(slots.get(&slot)?.configuration.id().root);
             let merged = self.replica.merge(root_of, records, self.clock.now());
             if !merged.refused.is_empty() {
                 let records = merged.refused.len() as u64;
@@ -379,22 +380,22 @@ impl SlotHandoff {
         }
     }
 
-    /// Asks once more about slots that have been copied, and counts the answers.
+    /// Asks once more about slots that have been copied, and counts the answers of a source that is where it was. One
+    /// that has become full meanwhile was not when the first pages were read, which may lack what made it full.
     async fn count(
         &self,
         source: RingMember,
         set: &SlotSet,
-        slots: &BTreeMap<Slot, Configuration>,
+        slots: &BTreeMap<Slot, Stand>,
     ) -> Result<(), CopyError> {
-        let stayed = |slot: Slot, configuration: Option<&Configuration>| {
-            configuration.is_some() && configuration == slots.get(&slot)
-        };
         let questions: Vec<Question> = {
             let table = self.slots.table();
-            let here = set.iter().filter(|slot| {
-                let state = table.state(*slot);
-                stayed(*slot, state.map(SlotState::configuration))
-            });
+            let stayed = |slot: Slot| {
+                let state = table.state(slot);
+                let before = slots.get(&slot).map(|before| &before.configuration);
+                before.is_some() && before == state.map(SlotState::configuration)
+            };
+            let here = set.iter().filter(|slot| stayed(*slot));
             here.filter_map(|slot| table.pull(slot)).collect()
         };
         if questions.is_empty() {
@@ -402,8 +403,8 @@ impl SlotHandoff {
         }
         let mut replies = self.exchange(source, questions).await?;
         replies.retain(|reply| {
-            let grant = reply.grant.as_ref();
-            stayed(reply.slot, grant.map(|grant| &grant.configuration))
+            let now = reply.grant.as_ref().map(stand);
+            now.is_some() && now.as_ref() == slots.get(&reply.slot)
         });
         self.slots.count_copied(source, &replies);
         Ok(())
@@ -420,3 +421,6 @@ enum CopyError {
     #[error("{records} records are stamped too far ahead of the local clock")]
     Drifted { records: u64 },
 }
+
+#[cfg(test)]
+mod tests;

@@ -18,7 +18,7 @@ use crate::{
     ring::{
         Ring, RingMember,
         orders::Orders,
-        slot::Configuration,
+        slot::Grant,
         table::{Question, Reply, SlotCounts, SlotTable, Stand},
     },
     slot_set::SlotSet,
@@ -28,7 +28,7 @@ use crate::{
 };
 
 /// What has to be copied from whom, and the configuration in which the source answered before.
-pub(super) type Copies = BTreeMap<RingMember, BTreeMap<Slot, Configuration>>;
+pub(super) type Copies = BTreeMap<RingMember, BTreeMap<Slot, Stand>>;
 
 /// The slots of one node.
 pub struct Slots {
@@ -322,8 +322,7 @@ impl Slots {
             if grant.is_full {
                 from_full.insert(slot);
             }
-            let configuration = grant.configuration.clone();
-            copies.entry(peer).or_default().insert(slot, configuration);
+            copies.entry(peer).or_default().insert(slot, stand(grant));
         }
         copies
     }
@@ -377,10 +376,14 @@ fn stands(
         .flat_map(|(peer, replies)| replies.iter().map(|reply| (*peer, reply)));
     all.filter_map(|(peer, reply)| {
         let grant = reply.grant.as_ref()?;
-        let stand = Stand {
-            configuration: grant.configuration.clone(),
-            is_full: grant.is_full,
-        };
-        Some((peer, reply, stand))
+        Some((peer, reply, stand(grant)))
     })
+}
+
+/// Where whoever granted this is in the slot.
+pub(super) fn stand(grant: &Grant) -> Stand {
+    Stand {
+        configuration: grant.configuration.clone(),
+        is_full: grant.is_full,
+    }
 }
