@@ -11,6 +11,7 @@ use rand::{RngExt as _, SeedableRng as _, rngs::SmallRng};
 use shard_cache::{
     api::{Condition, cache::CacheApi},
     node::{Drained, Node},
+    ring::RingMember,
 };
 use shard_cache_membership::{agent::AgentError, identity::NodeId};
 use xxhash_rust::xxh3::xxh3_64_with_seed;
@@ -289,6 +290,22 @@ impl Cluster {
     pub fn has_ring_without(&self, index: u16) -> bool {
         let mut others = self.running_nodes().into_iter();
         others.any(|(other, node)| other != index && node.ring().is_some())
+    }
+
+    /// Whether every ring names this node in its present life.
+    #[must_use]
+    pub fn is_in_every_ring(&self, index: u16) -> bool {
+        let Some(member) = self.node(index).map(|node| RingMember {
+            node_id: NodeId::of_name(&node::name(index)),
+            boot_id: node.boot_id(),
+        }) else {
+            return false;
+        };
+        let mut rings = self
+            .running_nodes()
+            .into_iter()
+            .filter_map(|(_, it)| it.ring());
+        rings.all(|ring| ring.members().contains(&member))
     }
 
     /// Why not all members run in one ring of all of them, with the lives that they have now and all slots settled; `None`

@@ -180,13 +180,15 @@ impl Hand {
         }
         self.begin(name, &[node]);
         let lives = self.cluster.lives();
+        let was_seen = self.cluster.is_in_every_ring(node);
         let drained = self.cluster.leave(node).await;
         let world = self.cluster.world();
         world.note(|| format!("node-{node} has left: {drained:?}"));
         while !self.settle(UNHEARD_TIMEOUT).await {
-            // If nobody heard of it, or if who heard may have lost its memory since, it has only vanished for the
-            // others, and has to come back. Else they have to go on without it.
-            let is_heard = drained == Some(Drained::Clean);
+            // If nobody heard of it, or if who heard may have lost its memory since, or if they may not know of the
+            // life that left, it has only vanished for the others, and has to come back. Else they have to go on
+            // without it.
+            let is_heard = was_seen && drained == Some(Drained::Clean);
             if !is_heard || self.cluster.has_lost_memory_since(&lives) {
                 self.add(node);
                 self.settle(SETTLE_TIMEOUT).await;
