@@ -10,8 +10,8 @@
 //!
 //! A request goes down once and comes up once; nothing below calls back up.
 //!
-//! Pure values, without I/O, tasks or clocks: [`version`], [`key`], [`operation`], [`trace`], [`store`], [`ring`], the tallies of
-//! [`coordinator::quorum`], the hints of [`handoff`]. The asynchronous shell around them: [`coordinator`], [`transport`],
+//! Pure values, without I/O, tasks or clocks: [`version`], [`offsets`], [`key`], [`operation`], [`trace`], [`store`], [`ring`], the
+//! tallies of [`coordinator::quorum`], the hints of [`handoff`]. The asynchronous shell around them: [`coordinator`], [`transport`],
 //! [`handoff`], [`api`], [`http`]. [`node`] is the only file that knows every part.
 //!
 //! Seams: [`clock`] (time, randomness), [`workers`] (tasks), [`transport::PeerTransport`] (peers),
@@ -26,6 +26,7 @@ pub mod handoff;
 pub mod http;
 pub mod key;
 pub mod node;
+pub mod offsets;
 pub mod operation;
 pub mod overload;
 pub mod replica;

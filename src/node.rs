@@ -3,6 +3,7 @@
 
 mod addresses;
 mod admin;
+mod clocks;
 mod departure;
 mod desk;
 mod drain;
@@ -58,6 +59,7 @@ use crate::{
         rounds::SlotHandoff,
         slots::{OnLoss, Slots},
     },
+    offsets::PeerClocks,
     overload::{
         Admission,
         system::{CpuSource, SystemCpu},
@@ -169,6 +171,7 @@ struct Core {
     boot: Arc<AtomicU64>,
     clock: Arc<dyn Clock>,
     hybrid: Arc<HybridClock>,
+    clocks: Arc<PeerClocks>,
     metrics: Arc<Metrics>,
     store: Arc<Store>,
     ring: RingCell,
@@ -313,6 +316,7 @@ impl Node {
             coordinator: Arc::clone(&coordinator),
             transport: Arc::clone(&core.transport) as Arc<dyn PeerTransport>,
             clock: Arc::clone(&clock),
+            clocks: Arc::clone(&core.clocks),
             metrics: Arc::clone(&core.metrics),
             boot: Arc::clone(&core.boot),
             draining: Arc::clone(&draining),
@@ -560,6 +564,7 @@ impl Core {
         } = seams;
         let boot = Arc::new(AtomicU64::new(own.boot_id.0));
         let hybrid = Arc::new(HybridClock::new());
+        let clocks = Arc::new(PeerClocks::new());
         let store = Arc::new(Store::new(store::Limits {
             capacity_entries: config.server.cache.capacity,
             memory_bytes: usize::try_from(config.memory_limit_bytes()).unwrap_or(usize::MAX),
@@ -606,6 +611,7 @@ impl Core {
                 workers: Arc::clone(&workers),
                 dialer,
                 hybrid: Arc::clone(&hybrid),
+                clocks: Arc::clone(&clocks),
                 replica: Arc::clone(&replica),
                 completions: Arc::clone(&ledger) as Arc<dyn transport::Completions>,
                 metrics: Arc::clone(&metrics),
@@ -616,6 +622,7 @@ impl Core {
             boot,
             clock,
             hybrid,
+            clocks,
             metrics,
             store,
             ring,
@@ -648,6 +655,7 @@ impl Core {
             ledger: Arc::clone(&self.ledger),
             clock: Arc::clone(&self.clock),
             hybrid: Arc::clone(&self.hybrid),
+            clocks: Arc::clone(&self.clocks),
             view: membership.view(),
             metrics: Arc::clone(&self.metrics),
         };
@@ -694,6 +702,8 @@ impl Core {
             Arc::clone(&self.clock),
         );
         spawn("expiry", Box::pin(expiry));
+        let watch = clocks::watch(Arc::clone(&self.clocks), Arc::clone(&self.clock));
+        spawn("clock watch", Box::pin(watch));
     }
 }
 

@@ -56,7 +56,7 @@ pub enum ClientError {
     /// The node could not serve the request. Surely not applied; another node or a later attempt may succeed.
     #[error("unavailable: {message} (Unavailable)")]
     Unavailable {
-        /// `no_quorum`, `joining` or `draining`; empty when the node gave none.
+        /// `no_quorum`, `joining`, `draining` or `clock`; empty when the node gave none.
         reason: String,
         /// The node's words.
         message: String,

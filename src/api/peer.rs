@@ -236,6 +236,7 @@ impl PeerParts {
             .get(Direction::Received)
             .inc_by(batch.operations.len() as u64);
         let now = self.clock.now();
+        let asks_for_clock = batch.operations.is_empty();
         let mut replies = Vec::with_capacity(batch.operations.len());
         let mut reply_bytes = 0;
         for operation in batch.operations {
@@ -259,17 +260,19 @@ impl PeerParts {
                 reply_bytes = 0;
             }
         }
-        if !replies.is_empty() {
+        if asks_for_clock || !replies.is_empty() {
             ready.push_back(self.reply_batch(replies));
         }
     }
 
     fn reply_batch(&self, replies: Vec<peer::Reply>) -> peer::ReplyBatch {
         self.metrics.link_batches.get(Direction::Sent).inc();
+        let wall_millis = self.clock.wall_millis();
         peer::ReplyBatch {
             sender: self.desk.boot(),
-            clock: self.present_clock(),
+            clock: self.hybrid.now(wall_millis).raw(),
             replies,
+            wall_millis,
         }
     }
 }

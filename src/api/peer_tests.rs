@@ -156,3 +156,28 @@ async fn a_delivery_is_taken_but_for_what_is_stamped_too_far_ahead_which_the_ans
     let is_held = |(key, _): &(Key, Record)| matches!(store.peek(key, NOW_MILLIS), Lookup::Hit(_));
     assert_eq!(batch.each_ref().map(is_held), [true, false, true, false]);
 }
+
+#[test]
+fn an_empty_batch_is_answered_with_the_clock_alone() {
+    let ring = ring();
+    let store = Arc::new(Store::new(Limits {
+        capacity_entries: 100,
+        memory_bytes: 1 << 20,
+        tombstone_bytes: 1 << 20,
+        tombstone_life_millis: 1 << 40,
+        slots: 16,
+    }));
+    let api = api(&store, &ring);
+    // Also one that is too far ahead for anything else.
+    for clock in [0, u64::MAX] {
+        let batch = peer::Batch {
+            clock,
+            ..Default::default()
+        };
+        let mut ready = VecDeque::new();
+        api.parts.answer(batch, &mut ready);
+        assert_eq!(ready.len(), 1);
+        assert!(ready[0].replies.is_empty());
+        assert_eq!(ready[0].wall_millis, NOW_MILLIS);
+    }
+}

@@ -5,7 +5,7 @@
 //! |---|---|---|---|
 //! | not a legal request | `INVALID_ARGUMENT` | 400; 413 for a value over the limit | no |
 //! | shed for load | `RESOURCE_EXHAUSTED`, `grpc-retry-pushback-ms` | 429, `Retry-After` | no |
-//! | `no_quorum`, `joining`, `draining`, nothing sent | `UNAVAILABLE` | 503, `Retry-After` | no |
+//! | `no_quorum`, `joining`, `draining`, `clock`, nothing sent | `UNAVAILABLE` | 503, `Retry-After` | no |
 //! | a read found too few owners | `UNAVAILABLE` | 503, `Retry-After` | reads change nothing |
 //! | a write was sent, too few owners can still store it | `UNKNOWN` | 502 | perhaps |
 //! | the deadline came first | `DEADLINE_EXCEEDED` | 504 | a write perhaps |
@@ -24,6 +24,7 @@ use tonic_types::{ErrorDetails, StatusExt as _};
 use super::convert::Invalid;
 use crate::{
     coordinator::{Read, ReadError, Unavailable, WriteError, Written},
+    offsets::{ClockOff, OFFSET_MAX_MILLIS},
     overload::{Overloaded, RETRY_PUSHBACK},
     telemetry::{self, labels::Label as _},
 };
@@ -183,6 +184,20 @@ impl Refusal {
         }
     }
 
+    const fn clock_off(&self) -> Option<ClockOff> {
+        match *self {
+            Self::Unavailable(Unavailable::Clock(off))
+            | Self::Write(WriteError::Unavailable(Unavailable::Clock(off)))
+            | Self::Read(ReadError::Unavailable(Unavailable::Clock(off))) => Some(off),
+            Self::Invalid(_)
+            | Self::Overloaded(_)
+            | Self::Expired
+            | Self::Write(_)
+            | Self::Read(_)
+            | Self::Unavailable(_) => None,
+        }
+    }
+
     const fn tally(&self) -> Option<Tally> {
         match *self {
             Self::Write(
@@ -232,6 +247,13 @@ impl From<Refusal> for Status {
         if let Some(Tally { name, done, needed }) = refusal.tally() {
             numbers.insert(name.to_owned(), done.to_string());
             numbers.insert("needed".to_owned(), needed.to_string());
+        }
+        if let Some(ClockOff { ahead_millis }) = refusal.clock_off() {
+            numbers.insert("ahead_millis".to_owned(), ahead_millis.to_string());
+            numbers.insert(
+                "offset_max_millis".to_owned(),
+                OFFSET_MAX_MILLIS.to_string(),
+            );
         }
         let mut details = ErrorDetails::with_error_info(refusal.reason(), DOMAIN, numbers);
         if let Refusal::Invalid(invalid) = &refusal {
@@ -316,6 +338,12 @@ mod tests {
                 Code::Unavailable,
                 503,
                 "draining",
+            ),
+            (
+                Unavailable::Clock(ClockOff { ahead_millis: 612 }).into(),
+                Code::Unavailable,
+                503,
+                "clock",
             ),
             (
                 ReadError::NoQuorum {
@@ -407,6 +435,21 @@ mod tests {
         let info = status.get_details_error_info().expect("error info");
         assert_eq!(info.metadata["stored"], "1");
         assert_eq!(info.metadata["needed"], "2");
+    }
+
+    #[test]
+    fn a_clock_that_is_off_is_told_with_the_limit() {
+        let off = Unavailable::Clock(ClockOff { ahead_millis: -612 });
+        for refusal in [
+            Refusal::from(off),
+            WriteError::from(off).into(),
+            ReadError::from(off).into(),
+        ] {
+            let status = Status::from(refusal);
+            let info = status.get_details_error_info().expect("error info");
+            assert_eq!(info.metadata["ahead_millis"], "-612");
+            assert_eq!(info.metadata["offset_max_millis"], "400");
+        }
     }
 
     #[test]

@@ -47,6 +47,7 @@ use crate::{
     },
     handoff::RingCell,
     key::{Key, Slot},
+    offsets::PeerClocks,
     ring::{
         Ring,
         slot::{Configuration, Quorums},
@@ -92,6 +93,8 @@ pub struct Surroundings {
     pub clock: Arc<dyn Clock>,
     /// Hybrid time.
     pub hybrid: Arc<HybridClock>,
+    /// Whether this node's wall clock agrees with those of its peers.
+    pub clocks: Arc<PeerClocks>,
     /// Names of members, for explanations.
     pub view: watch::Receiver<Arc<View>>,
     /// Counters.
@@ -108,6 +111,7 @@ pub struct Coordinator {
     ledger: Arc<Ledger>,
     clock: Arc<dyn Clock>,
     hybrid: Arc<HybridClock>,
+    clocks: Arc<PeerClocks>,
     view: watch::Receiver<Arc<View>>,
     metrics: Arc<Metrics>,
     hedges: HedgeBudget,
@@ -148,6 +152,7 @@ impl Coordinator {
             ledger,
             clock,
             hybrid,
+            clocks,
             view,
             metrics,
         } = surroundings;
@@ -160,6 +165,7 @@ impl Coordinator {
             ledger,
             clock,
             hybrid,
+            clocks,
             view,
             metrics,
             hedges: HedgeBudget::new(policy.hedge_ratio),
@@ -176,12 +182,15 @@ impl Coordinator {
     /// again while the node leaves.
     ///
     /// # Errors
-    /// [`Unavailable::Draining`] when the node is leaving.
+    /// [`Unavailable::Draining`] when the node is leaving, [`Unavailable::Clock`] when its clock is off.
     pub fn check_admitting(&self) -> Result<(), Unavailable> {
         if self.draining.load(Ordering::SeqCst) {
             return Err(Unavailable::Draining);
         }
-        Ok(())
+        match self.clocks.refusing() {
+            None => Ok(()),
+            Some(off) => Err(Unavailable::Clock(off)),
+        }
     }
 
     /// Share of the slots, 0 to 1, for which no quorum of owners can be reached, as far as the breakers know. Cheap

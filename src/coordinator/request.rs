@@ -7,6 +7,7 @@ use thiserror::Error;
 use crate::{
     clock::Monotonic,
     key::{Key, Slot},
+    offsets::ClockOff,
     store::Value,
     telemetry::traces::Scope,
     version::Version,
@@ -205,6 +206,9 @@ pub enum Unavailable {
     /// The node is leaving.
     #[error("draining: this node is leaving the cluster")]
     Draining,
+    /// The node's clock is off: it would stamp writes and judge expiry wrongly.
+    #[error("clock: {0}")]
+    Clock(ClockOff),
 }
 
 impl Unavailable {
@@ -216,6 +220,7 @@ impl Unavailable {
             Self::Overloaded => "overloaded",
             Self::Joining => "joining",
             Self::Draining => "draining",
+            Self::Clock(_) => "clock",
         }
     }
 }

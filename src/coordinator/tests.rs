@@ -14,6 +14,7 @@ use super::*;
 use crate::{
     clock::{BoxFuture, SystemClock},
     handoff::{HintLimits, OwedHints},
+    offsets::Sample,
     operation::{Answer, Failure, Operation},
     replica::Replica,
     ring::{
@@ -142,6 +143,7 @@ struct World {
     hints: Arc<OwedHints>,
     ledger: Arc<Ledger>,
     clock: Arc<SystemClock>,
+    clocks: Arc<PeerClocks>,
 }
 
 const QUORUMS: Quorums = Quorums {
@@ -227,6 +229,7 @@ impl World {
             hedge_after: Some(Duration::from_millis(5)),
             hedge_ratio: 1.0,
         };
+        let clocks = Arc::new(PeerClocks::new());
         let surroundings = Surroundings {
             boot: Arc::clone(&boots[0]),
             ring: rings[0].clone(),
@@ -234,6 +237,7 @@ impl World {
             ledger: Arc::clone(&ledger),
             clock: seam,
             hybrid: Arc::clone(&hybrids[0]),
+            clocks: Arc::clone(&clocks),
             view,
             metrics,
         };
@@ -246,6 +250,7 @@ impl World {
             hints,
             ledger,
             clock,
+            clocks,
         };
         (0..3).for_each(|node| world.use_ring(node, ring([11, 12, 13])));
         world
@@ -614,6 +619,29 @@ async fn a_request_that_was_taken_is_finished_although_the_node_begins_to_leave(
     assert_eq!(
         world.coordinator.check_admitting(),
         Err(Unavailable::Draining)
+    );
+}
+
+#[tokio::test]
+async fn a_node_whose_clock_is_off_takes_no_requests() {
+    let world = World::new();
+    let mut now = world.clock.monotonic();
+    let off = Sample {
+        ahead_millis: -612,
+        doubt_millis: 0,
+    };
+    for _ in 0..=5 {
+        world.clocks.observe(NODES[1], off, now);
+        world.clocks.judge(now);
+        now += Duration::from_secs(1);
+    }
+    let refused = world.coordinator.check_admitting().unwrap_err();
+    assert_eq!(
+        (refused.reason(), refused.to_string().as_str()),
+        (
+            "clock",
+            "clock: this node's clock is 612 ms behind most of its peers, more than the 400 ms allowed"
+        )
     );
 }
 

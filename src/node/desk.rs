@@ -27,6 +27,7 @@ use crate::{
     handoff::{OwedHints, RingCell, slots::Slots},
     key::Key,
     node::{departure::Departure, keeper::KeeperDesk},
+    offsets::PeerClocks,
     overload::Admission,
     ring::{Ring, RingMember},
     store::Store,
@@ -64,6 +65,7 @@ pub(super) struct Desk {
     pub(super) coordinator: Arc<Coordinator>,
     pub(super) transport: Arc<dyn PeerTransport>,
     pub(super) clock: Arc<dyn Clock>,
+    pub(super) clocks: Arc<PeerClocks>,
     pub(super) metrics: Arc<Metrics>,
     pub(super) boot: Arc<AtomicU64>,
     pub(super) draining: Arc<AtomicBool>,
@@ -98,11 +100,12 @@ impl Desk {
             );
             return (Condition::Joining, reason, false);
         };
+        let clock_off = self.clocks.refusing();
         if standing.phase == Phase::Joining {
             return (
                 Condition::Joining,
                 "copying this node's slots before it enters the ring".into(),
-                true,
+                clock_off.is_none(),
             );
         }
         let (present, absent): (Vec<RingMember>, Vec<RingMember>) = ring
@@ -128,7 +131,7 @@ impl Desk {
             )),
         };
         // Slots that move are served meanwhile; they are told of where something else is wrong, too.
-        if absent.is_empty() && unlinked.is_empty() {
+        if absent.is_empty() && unlinked.is_empty() && clock_off.is_none() {
             return (Condition::Ok, String::new(), true);
         }
         let unserved = self.coordinator.unserved_ratio(&ring);
@@ -137,16 +140,16 @@ impl Desk {
         } else {
             String::new()
         };
-        let reasons: Vec<String> = [("absent", absent), ("no link to", unlinked)]
+        let clock = clock_off.map(|off| format!("clock: {off}"));
+        let members = [("absent", absent), ("no link to", unlinked)]
             .into_iter()
             .filter(|(_, members)| !members.is_empty())
-            .map(|(what, members)| format!("{what}: {}", members.join(", ")))
-            .chain(moving)
-            .collect();
+            .map(|(what, members)| format!("{what}: {}", members.join(", ")));
+        let reasons: Vec<String> = clock.into_iter().chain(members).chain(moving).collect();
         (
             Condition::Degraded,
             format!("{}{share}", reasons.join("; ")),
-            unserved < 1.0,
+            unserved < 1.0 && clock_off.is_none(),
         )
     }
 
@@ -448,6 +451,8 @@ impl ClusterQueries for Desk {
             slots_lost_waiting: self.slots.losses_waiting() as u64,
             ring_changes: self.keeper.standing.borrow().ring_changes,
             hints,
+            clock_offset_seconds: self.clocks.median_ahead_millis() as f64 / 1000.0,
+            clock_refusing: u64::from(self.clocks.refusing().is_some()),
             cpu_utilization_ratio: self.admission.cpu_utilization(),
             cpu_shed_pressure_ratio: self.admission.cpu_pressure(),
             process: ProcessFigures::read(),

@@ -238,6 +238,7 @@ impl Snapshot {
         self.describe_members(&mut set);
         self.describe_gossip(&mut set);
         self.describe_hints(&mut set);
+        self.describe_clock(&mut set);
         self.describe_load(&mut set);
         set.float(
             "uptime_seconds",
@@ -372,6 +373,19 @@ impl Snapshot {
             "hints_oldest_age_seconds",
             "Age of the oldest hint owed",
             ages.collect(),
+        );
+    }
+
+    fn describe_clock(&self, set: &mut Constants) {
+        set.float(
+            "clock_offset_seconds",
+            "How far this node's clock is ahead of its peers', as a median; 0 while none is heard",
+            self.clock_offset_seconds,
+        );
+        set.gauge(
+            "clock_refusing",
+            "Whether clients' requests are refused because this node's clock is off its peers'",
+            self.clock_refusing,
         );
     }
 

@@ -58,6 +58,10 @@ pub struct Snapshot {
     pub gossip_received_bytes: u64,
     /// Hints owed, per peer; sorted by peer, one entry for each known peer.
     pub hints: Vec<PeerHints>,
+    /// How far this node's clock is ahead of its peers', as a median, in seconds; 0 while none is heard.
+    pub clock_offset_seconds: f64,
+    /// 1 while this node refuses clients' requests because its clock is off, else 0.
+    pub clock_refusing: u64,
     /// The CPU utilisation that shedding goes by, 0 to 1.
     pub cpu_utilization_ratio: f64,
     /// How much is shed for it, 0 to 1.

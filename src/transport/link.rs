@@ -8,6 +8,8 @@
 //! The breaker: without a connection it is open and operations are refused at once; with one whose oldest operation has
 //! been unanswered for longer than the stall timeout, callers are told so that they can ask somebody else, and the peer
 //! is asked last until it answers again.
+//!
+//! A peer that has not been heard for a while is sent an empty batch, so that its clock is known.
 
 use std::{collections::VecDeque, task::Waker, time::Duration};
 
@@ -26,6 +28,9 @@ const BATCH_OPERATIONS_MAX: usize = 1024;
 const OPERATION_OVERHEAD_BYTES: usize = 96;
 /// Weight of a new measurement in the smoothed round trip, as a divisor (RFC 6298 uses the same 1/8).
 const SMOOTHING: u32 = 8;
+
+/// A peer that was not heard for so long is asked for its clock.
+const QUIET_MAX: Duration = Duration::from_secs(2);
 
 /// Limits of a link.
 #[derive(Clone, Copy, Debug)]
@@ -53,6 +58,18 @@ struct State {
     in_flight: VecDeque<InFlight>,
     writer: Option<Waker>,
     round_trip: Duration,
+    /// When the peer was last heard on this connection.
+    heard: Option<Monotonic>,
+    probe: Probe,
+}
+
+/// Whether the peer is being asked for its clock.
+#[derive(Clone, Copy, Default)]
+enum Probe {
+    #[default]
+    None,
+    Wanted,
+    Sent(Monotonic),
 }
 
 struct Queued {
@@ -70,7 +87,7 @@ struct InFlight {
 
 /// What the writer should do.
 pub(super) enum Drained {
-    /// Send these.
+    /// Send these; none, to ask for the peer's clock.
     Batch(Vec<Operation>),
     /// Nothing is queued; the waker was kept.
     Empty,
@@ -166,6 +183,10 @@ impl Link {
             return Drained::Closed;
         }
         if state.queue.is_empty() {
+            if let Probe::Wanted = state.probe {
+                state.probe = Probe::Sent(now);
+                return Drained::Batch(Vec::new());
+            }
             match &mut state.writer {
                 Some(writer) => writer.clone_from(waker),
                 None => state.writer = Some(waker.clone()),
@@ -195,13 +216,15 @@ impl Link {
         Drained::Batch(batch)
     }
 
-    /// Takes answers of the peer, in order, and hands each to `complete`.
+    /// Takes answers of the peer, in order, and hands each to `complete`. No answers are those to an empty batch. Returns
+    /// how long it took at most since the last of what is answered was sent, if anything is.
     pub(super) fn answered(
         &self,
         answers: impl IntoIterator<Item = (u64, Answer)>,
         now: Monotonic,
         mut complete: impl FnMut(u64, Answer),
-    ) -> Result<(), OutOfOrder> {
+    ) -> Result<Option<Duration>, OutOfOrder> {
+        let mut quickest: Option<Duration> = None;
         for (token, answer) in answers {
             let mut state = lock(&self.state);
             let expected = state
@@ -211,7 +234,10 @@ impl Link {
             match expected {
                 Some((expected, at)) if expected == token => {
                     state.in_flight.pop_front();
-                    state.measure(now.saturating_sub(at));
+                    let taken = now.saturating_sub(at);
+                    state.measure(taken);
+                    state.heard = Some(now);
+                    quickest = Some(quickest.map_or(taken, |quickest| quickest.min(taken)));
                 }
                 Some((expected, _)) => {
                     return Err(OutOfOrder {
@@ -229,7 +255,36 @@ impl Link {
             drop(state);
             complete(token, answer);
         }
-        Ok(())
+        Ok(quickest.or_else(|| self.probed(now)))
+    }
+
+    /// The answer to an empty batch has come. Returns how long it took; `None` if none was sent.
+    fn probed(&self, now: Monotonic) -> Option<Duration> {
+        let mut state = lock(&self.state);
+        let Probe::Sent(at) = state.probe else {
+            return None;
+        };
+        state.probe = Probe::None;
+        state.heard = Some(now);
+        Some(now.saturating_sub(at))
+    }
+
+    /// Has an empty batch sent if the peer was not heard for a while and nothing is under way that it will answer.
+    pub(super) fn probe_if_quiet(&self, now: Monotonic) {
+        let mut state = lock(&self.state);
+        let is_quiet = state
+            .heard
+            .is_none_or(|heard| now.saturating_sub(heard) >= QUIET_MAX);
+        let is_idle = state.queue.is_empty() && state.in_flight.is_empty();
+        if !(state.connected && is_quiet && is_idle && matches!(state.probe, Probe::None)) {
+            return;
+        }
+        state.probe = Probe::Wanted;
+        let writer = state.writer.take();
+        drop(state);
+        if let Some(writer) = writer {
+            writer.wake();
+        }
     }
 
     /// Looks whether the peer is late. Returns the tokens that have become late since the last look.
@@ -291,6 +346,8 @@ impl State {
         self.connected = false;
         self.stalled = false;
         self.queued_bytes = 0;
+        self.heard = None;
+        self.probe = Probe::None;
         let sent = self
             .in_flight
             .drain(..)

@@ -28,6 +28,7 @@ use tonic::{Code, Status};
 
 use crate::{
     clock::{BoxFuture, Clock},
+    offsets::{PeerClocks, Sample},
     operation::Operation,
     replica::Replica,
     ring::table::Reply,
@@ -98,6 +99,8 @@ pub struct Surroundings {
     pub dialer: Arc<dyn Dialer>,
     /// The hybrid clock that batches carry.
     pub hybrid: Arc<HybridClock>,
+    /// What is known of the peers' wall clocks.
+    pub clocks: Arc<PeerClocks>,
     /// Answers operations for the node itself.
     pub replica: Arc<Replica>,
     /// Where answers go.
@@ -112,6 +115,7 @@ struct Shared {
     workers: Arc<dyn Workers>,
     dialer: Arc<dyn Dialer>,
     hybrid: Arc<HybridClock>,
+    clocks: Arc<PeerClocks>,
     replica: Arc<Replica>,
     completions: Arc<dyn Completions>,
     metrics: Arc<Metrics>,
@@ -119,6 +123,7 @@ struct Shared {
 }
 
 struct PeerLink {
+    node_id: NodeId,
     link: Link,
     target: PeerTarget,
     /// Cuts a reconnect pause short.
@@ -136,6 +141,7 @@ impl StreamTransport {
             workers,
             dialer,
             hybrid,
+            clocks,
             replica,
             completions,
             metrics,
@@ -147,6 +153,7 @@ impl StreamTransport {
                 workers,
                 dialer,
                 hybrid,
+                clocks,
                 replica,
                 completions,
                 metrics,
@@ -156,7 +163,7 @@ impl StreamTransport {
         }
     }
 
-    /// Looks for stalled links, for as long as the node runs.
+    /// Looks for stalled and for quiet links, for as long as the node runs.
     pub async fn monitor(self: Arc<Self>) {
         loop {
             self.shared.clock.sleep(MONITOR_INTERVAL).await;
@@ -170,6 +177,7 @@ impl StreamTransport {
                 for token in peer.link.tick(now) {
                     self.shared.completions.stall(token);
                 }
+                peer.link.probe_if_quiet(now);
             }
         }
     }
@@ -202,6 +210,7 @@ impl PeerTransport for StreamTransport {
                 continue;
             }
             let peer = Arc::new(PeerLink {
+                node_id: *node_id,
                 link: Link::new(LinkLimits {
                     queue_bytes_max: self.shared.config.queue_bytes_max,
                     stall_timeout: self.shared.config.stall_timeout,
@@ -470,10 +479,16 @@ impl Shared {
             .into_iter()
             .map(wire::decode_answer)
             .collect::<Result<Vec<_>, _>>()?;
-        peer.link
+        let round_trip = peer
+            .link
             .answered(answers, now.monotonic, |token, answer| {
                 self.completions.complete(token, answer);
             })?;
+        // Zero stands for "unknown" on the wire.
+        if let Some(round_trip) = round_trip.filter(|_| batch.wall_millis > 0) {
+            let sample = Sample::of_reply(batch.wall_millis, now, round_trip);
+            self.clocks.observe(peer.node_id, sample, now.monotonic);
+        }
         Ok(())
     }
 

@@ -259,3 +259,56 @@ fn a_batch_is_bounded_in_bytes_and_in_number() {
         "one that is too large goes alone"
     );
 }
+
+#[test]
+fn a_quiet_peer_is_asked_for_its_clock_and_one_that_is_heard_is_not() {
+    let (link, session) = up();
+    let asks = |now| {
+        link.probe_if_quiet(at(now));
+        matches!(
+            link.drain(session, Waker::noop(), at(now)),
+            Drained::Batch(batch) if batch.is_empty()
+        )
+    };
+    assert!(asks(5), "it was never heard");
+    assert!(!asks(3_000), "it is being asked");
+    assert_eq!(link.answered([], at(3_005), |_, _| {}), Ok(Some(at(3_000))));
+    assert_eq!(link.answered([], at(3_006), |_, _| {}), Ok(None));
+    assert!(!asks(5_004));
+    assert!(asks(5_005));
+    link.answered([], at(5_006), |_, _| {}).unwrap();
+    link.submit(operation(1, 1), at(6_000)).unwrap();
+    link.submit(operation(2, 1), at(6_000)).unwrap();
+    assert_eq!(drained(&link, session, at(6_000)), [1, 2]);
+    assert!(!asks(9_000), "it has something to answer");
+    let answers = [(1, DONE), (2, DONE)];
+    assert_eq!(
+        link.answered(answers, at(9_010), |_, _| {}),
+        Ok(Some(at(3_010)))
+    );
+    assert!(!asks(11_000) && asks(11_010));
+}
+
+#[test]
+fn a_new_connection_is_asked_for_the_clock_at_once() {
+    let (link, session) = up();
+    link.probe_if_quiet(at(0));
+    assert!(matches!(
+        link.drain(session, Waker::noop(), at(0)),
+        Drained::Batch(_)
+    ));
+    link.close(session);
+    link.probe_if_quiet(at(1));
+    let (session, _) = link.open();
+    link.accept(session);
+    let wakes = Arc::new(Wakes::default());
+    let waker = Waker::from(Arc::clone(&wakes));
+    assert!(matches!(link.drain(session, &waker, at(2)), Drained::Empty));
+    link.probe_if_quiet(at(2));
+    assert_eq!(wakes.0.load(Ordering::Relaxed), 1);
+    assert!(matches!(
+        link.drain(session, &waker, at(3)),
+        Drained::Batch(_)
+    ));
+    assert_eq!(link.answered([], at(5), |_, _| {}), Ok(Some(at(2))));
+}
