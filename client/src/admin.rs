@@ -1,8 +1,9 @@
 //! What operators do with nodes.
 
 use shard_cache_proto::cluster::{
-    AcceptLossesRequest, AcceptLossesResponse, DrainProgress, DrainRequest, ForgetRequest,
-    ForgetResponse, SafeToStopRequest, SafeToStopResponse,
+    AcceptLossesRequest, AcceptLossesResponse, DrainProgress, DrainRequest, DropHintsRequest,
+    DropHintsResponse, ForgetRequest, ForgetResponse, ListHintsRequest, ListHintsResponse,
+    SafeToStopRequest, SafeToStopResponse,
 };
 use tonic::Streaming;
 
@@ -11,6 +12,15 @@ use crate::{
     deadline::{bounded, request},
     error::ClientError,
 };
+
+/// Whose hints are meant.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum HintTarget<'a> {
+    /// Those of the member of this name or id.
+    Node(&'a str),
+    /// Everybody's.
+    All,
+}
 
 impl Client {
     /// Whether the node may stop, or be lost, without the loss of anything acknowledged, and why not.
@@ -60,6 +70,39 @@ impl Client {
     pub async fn accept_losses(&self) -> Result<AcceptLossesResponse, ClientError> {
         let mut admin = self.admin.clone();
         let call = admin.accept_losses(request(AcceptLossesRequest {}, self.timeout));
+        self.name(bounded(self.timeout, call).await)
+    }
+
+    /// What the node owes to others because they did not answer.
+    ///
+    /// # Errors
+    /// See [`ClientError`].
+    pub async fn list_hints(&self) -> Result<ListHintsResponse, ClientError> {
+        let mut admin = self.admin.clone();
+        let call = admin.list_hints(request(ListHintsRequest {}, self.timeout));
+        self.name(bounded(self.timeout, call).await)
+    }
+
+    /// Drops what the node owes to one member, or to all. The node carries it out for callers on its own machine only.
+    ///
+    /// # Errors
+    /// See [`ClientError`].
+    pub async fn drop_hints(
+        &self,
+        target: HintTarget<'_>,
+    ) -> Result<DropHintsResponse, ClientError> {
+        let mut admin = self.admin.clone();
+        let message = match target {
+            HintTarget::Node(node) => DropHintsRequest {
+                node: node.to_owned(),
+                all: false,
+            },
+            HintTarget::All => DropHintsRequest {
+                node: String::new(),
+                all: true,
+            },
+        };
+        let call = admin.drop_hints(request(message, self.timeout));
         self.name(bounded(self.timeout, call).await)
     }
 }

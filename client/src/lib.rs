@@ -24,7 +24,7 @@ mod endpoint;
 mod error;
 mod request;
 
-pub use admin::DrainProgresses;
+pub use admin::{DrainProgresses, HintTarget};
 pub use client::{Client, ClientOptions};
 pub use error::{ClientError, Outcome};
 pub use request::{

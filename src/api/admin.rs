@@ -5,8 +5,9 @@ use std::{net::SocketAddr, pin::Pin, sync::Arc};
 use futures_core::Stream;
 use futures_util::stream;
 use shard_cache_proto::cluster::{
-    AcceptLossesRequest, AcceptLossesResponse, DrainProgress, DrainRequest, ForgetRequest,
-    ForgetResponse, SafeToStopRequest, SafeToStopResponse, admin_server::Admin,
+    AcceptLossesRequest, AcceptLossesResponse, DrainProgress, DrainRequest, DropHintsRequest,
+    DropHintsResponse, ForgetRequest, ForgetResponse, ListHintsRequest, ListHintsResponse,
+    SafeToStopRequest, SafeToStopResponse, admin_server::Admin,
 };
 use tokio::sync::watch;
 use tonic::{Code, Request, Response, Status};
@@ -27,6 +28,60 @@ pub trait AdminActions: Send + Sync + 'static {
 
     /// Lets slots be declared lost that are so now, where that waits for an operator, and tells the others.
     fn accept_losses(&self) -> BoxFuture<AcceptLossesResponse>;
+
+    /// What the node owes to others.
+    fn list_hints(&self) -> ListHintsResponse;
+
+    /// Drops what the node owes to one member, or to all.
+    ///
+    /// # Errors
+    /// [`DropRefusal`]: nothing was dropped.
+    fn drop_hints(&self, target: HintTarget) -> Result<DropHintsResponse, DropRefusal>;
+}
+
+/// Whose hints are meant.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum HintTarget {
+    /// Those of the member of this name or id.
+    Node(String),
+    /// Everybody's.
+    All,
+}
+
+/// Why no hints were dropped.
+#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
+pub enum DropRefusal {
+    /// No member has this name or id, and nobody of this name is owed anything.
+    #[error("no member is called `{node}`: `node hints list` shows who is owed something")]
+    NoMember {
+        /// As it was asked for.
+        node: String,
+    },
+    /// It was not said whose are meant, or said twice.
+    #[error("either a member has to be named, or all")]
+    NoTarget,
+}
+
+impl From<DropRefusal> for Status {
+    fn from(refusal: DropRefusal) -> Self {
+        let code = match refusal {
+            DropRefusal::NoMember { .. } => Code::NotFound,
+            DropRefusal::NoTarget => Code::InvalidArgument,
+        };
+        Self::new(code, refusal.to_string())
+    }
+}
+
+impl TryFrom<DropHintsRequest> for HintTarget {
+    type Error = DropRefusal;
+
+    fn try_from(request: DropHintsRequest) -> Result<Self, DropRefusal> {
+        match (request.node.is_empty(), request.all) {
+            (false, false) => Ok(Self::Node(request.node)),
+            (true, true) => Ok(Self::All),
+            (true, false) | (false, true) => Err(DropRefusal::NoTarget),
+        }
+    }
 }
 
 /// Why a member was not forgotten. Nothing was changed.
@@ -129,6 +184,22 @@ impl Admin for AdminApi {
         expect_local(request.remote_addr())?;
         Ok(Response::new(self.actions.accept_losses().await))
     }
+
+    async fn list_hints(
+        &self,
+        _request: Request<ListHintsRequest>,
+    ) -> Result<Response<ListHintsResponse>, Status> {
+        Ok(Response::new(self.actions.list_hints()))
+    }
+
+    async fn drop_hints(
+        &self,
+        request: Request<DropHintsRequest>,
+    ) -> Result<Response<DropHintsResponse>, Status> {
+        expect_local(request.remote_addr())?;
+        let target = HintTarget::try_from(request.into_inner())?;
+        Ok(Response::new(self.actions.drop_hints(target)?))
+    }
 }
 
 /// The next news of a drain, and who waits for those after it: nobody, once it is over.
@@ -159,6 +230,18 @@ fn expect_local(caller: Option<SocketAddr>) -> Result<(), Status> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn whose_hints_are_dropped_has_to_be_said_once() {
+        let meant = |node: &str, all| {
+            let node = node.to_owned();
+            HintTarget::try_from(DropHintsRequest { node, all })
+        };
+        assert_eq!(meant("n1", false), Ok(HintTarget::Node("n1".to_owned())));
+        assert_eq!(meant("", true), Ok(HintTarget::All));
+        assert_eq!(meant("", false), Err(DropRefusal::NoTarget));
+        assert_eq!(meant("n1", true), Err(DropRefusal::NoTarget));
+    }
 
     #[test]
     fn only_loopback_callers_may_change_anything() {

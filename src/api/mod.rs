@@ -20,7 +20,7 @@ pub mod serve;
 pub mod status;
 mod traced;
 
-pub use admin::{AdminActions, ForgetRefusal};
+pub use admin::{AdminActions, DropRefusal, ForgetRefusal, HintTarget};
 pub use cluster::{ClusterQueries, Condition, NodeHealth};
 pub use convert::{Invalid, Limits};
 pub use edge::Edge;

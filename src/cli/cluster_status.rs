@@ -198,12 +198,12 @@ fn hit_percent(report: &NodeReport) -> String {
     format!("{:.1}", report.hits_total as f64 * 100.0 / reads as f64)
 }
 
-fn bytes(bytes: u64) -> String {
+pub(super) fn bytes(bytes: u64) -> String {
     bytesize::ByteSize(bytes).display().iec().to_string()
 }
 
 /// The two largest units.
-fn uptime(seconds: u64) -> String {
+pub(super) fn uptime(seconds: u64) -> String {
     let text = humantime::format_duration(Duration::from_secs(seconds)).to_string();
     text.split(' ').take(2).collect()
 }

@@ -13,6 +13,7 @@ mod del;
 mod exit;
 mod get;
 mod healthcheck;
+mod hints;
 mod local;
 mod node;
 mod orders;

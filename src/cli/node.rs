@@ -12,6 +12,7 @@ use shard_cache_client::{
 use super::{
     connection::{ConnectionArguments, block_on},
     exit::{Exit, Failure},
+    hints::{self, HintsCommand},
     output::{self, Format, OutputArguments},
 };
 use crate::{
@@ -22,11 +23,13 @@ use crate::{
 /// Between two questions whether a node is safe to stop.
 const POLL_INTERVAL: Duration = Duration::from_millis(200);
 
-/// One node: may it stop, and have it leave.
+/// One node: may it stop, have it leave, and what it owes.
 #[derive(Debug, Subcommand)]
 pub(super) enum NodeCommand {
     SafeToStop(SafeToStopArguments),
     Drain(DrainArguments),
+    #[command(subcommand)]
+    Hints(HintsCommand),
 }
 
 /// Say whether the asked node may stop, or be lost, without the loss of anything acknowledged: exits with 0 if so, with 3
@@ -63,6 +66,7 @@ impl NodeCommand {
         match self {
             Self::SafeToStop(arguments) => arguments.output.format,
             Self::Drain(arguments) => arguments.output.format,
+            Self::Hints(command) => command.format(),
         }
     }
 }
@@ -71,6 +75,7 @@ pub(super) fn run(command: &NodeCommand) -> Result<Exit, Failure> {
     match command {
         NodeCommand::SafeToStop(arguments) => safe_to_stop(arguments),
         NodeCommand::Drain(arguments) => drain(arguments),
+        NodeCommand::Hints(command) => hints::run(command),
     }
 }
 

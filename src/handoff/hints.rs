@@ -222,6 +222,16 @@ impl HintStore {
         queue.len()
     }
 
+    /// Drops all hints of a target that still lacks them: an operator wants it.
+    pub fn discard(&mut self, target: NodeId) -> Vec<DroppedHint> {
+        let mut dropped = Vec::new();
+        while let Some(lost) = self.drop_oldest(target) {
+            dropped.push(lost);
+        }
+        self.dropped.operator += dropped.len() as u64;
+        dropped
+    }
+
     /// Drops the hints for these keys; returns how many there were.
     pub fn forget(&mut self, is_void: impl Fn(&Key) -> bool) -> usize {
         let mut count = 0;
@@ -269,6 +279,7 @@ impl HintStore {
         let targets = self.targets.iter().map(|(&target, queue)| TargetHints {
             target,
             pending: queue.len(),
+            refused: queue.refused(),
             bytes: queue.bytes,
             oldest_age_millis: queue
                 .oldest()

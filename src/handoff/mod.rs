@@ -143,6 +143,15 @@ impl OwedHints {
             .inc_by(dropped as u64);
     }
 
+    /// An operator wants nothing to be owed to the target any more, although it lacks it.
+    pub fn discard(&self, target: NodeId) {
+        let dropped = lock(&self.store).discard(target);
+        self.metrics
+            .hints_dropped
+            .get(HintDropReason::Operator)
+            .inc_by(dropped.len() as u64);
+    }
+
     /// Hints for these keys are void: their slot has another root.
     pub fn forget(&self, is_void: impl Fn(&Key) -> bool) {
         let dropped = lock(&self.store).forget(is_void);

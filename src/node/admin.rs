@@ -16,8 +16,9 @@ use super::{
     safety::{self, Own},
 };
 use crate::{
-    api::{AdminActions, ClusterQueries as _, ForgetRefusal},
+    api::{AdminActions, ClusterQueries as _, DropRefusal, ForgetRefusal, HintTarget},
     clock::BoxFuture,
+    handoff::TargetHints,
     ring::RingMember,
 };
 
@@ -77,6 +78,42 @@ impl AdminActions for Desk {
             pb::AcceptLossesResponse { told, untold }
         })
     }
+
+    fn list_hints(&self) -> pb::ListHintsResponse {
+        pb::ListHintsResponse {
+            node: self.facts.name.clone(),
+            targets: self.owed(|_| true),
+        }
+    }
+
+    fn drop_hints(&self, target: HintTarget) -> Result<pb::DropHintsResponse, DropRefusal> {
+        let dropped = match target {
+            HintTarget::All => self.owed(|_| true),
+            HintTarget::Node(node) => {
+                let is_meant = |node_id| is_called(node_id, &node);
+                let owed = self.owed(is_meant);
+                let is_member = || {
+                    let view = self.view();
+                    view.members.iter().any(|member| is_meant(member.node_id))
+                };
+                if owed.is_empty() && !is_member() {
+                    return Err(DropRefusal::NoMember { node });
+                }
+                owed
+            }
+        };
+        for owed in &dropped {
+            let pb::TargetHints { node, pending, .. } = owed;
+            tracing::warn!(target_node = %node, pending, "an operator has hints dropped");
+            self.hints.discard(NodeId(owed.node_id));
+        }
+        Ok(pb::DropHintsResponse { dropped })
+    }
+}
+
+/// Whether a member is meant by a name or an id.
+fn is_called(node_id: NodeId, node: &str) -> bool {
+    node_id == NodeId::of_name(node) || node_id.to_string() == node
 }
 
 impl Desk {
@@ -103,10 +140,21 @@ impl Desk {
         }
     }
 
+    /// What is owed to some members, by name.
+    fn owed(&self, is_meant: impl Fn(NodeId) -> bool) -> Vec<pb::TargetHints> {
+        let view = self.view();
+        let targets = self.hints.stats().targets.into_iter();
+        let mut owed: Vec<_> = targets
+            .filter(|owed| is_meant(owed.target))
+            .map(|owed| shown(&view, owed))
+            .collect();
+        owed.sort_by(|a, b| a.node.cmp(&b.node));
+        owed
+    }
+
     /// The member of this name or id, in the life to forget: the one that the ring names, or that was seen last.
     fn find(&self, view: &View, node: &str) -> Result<(RingMember, pb::Member), ForgetRefusal> {
-        let by_name = NodeId::of_name(node);
-        let is_meant = |node_id: NodeId| node_id == by_name || node_id.to_string() == node;
+        let is_meant = |node_id| is_called(node_id, node);
         let seen = view.members.iter().find(|member| is_meant(member.node_id));
         if let Some(seen) = seen.filter(|seen| seen.liveness != Liveness::Down) {
             return Err(ForgetRefusal::NotDown {
@@ -167,5 +215,16 @@ impl Desk {
             }
             (told, untold)
         })
+    }
+}
+
+fn shown(view: &View, owed: TargetHints) -> pb::TargetHints {
+    pb::TargetHints {
+        node: name_of(view, owed.target),
+        node_id: owed.target.0,
+        pending: owed.pending as u64,
+        refused: owed.refused as u64,
+        bytes: owed.bytes as u64,
+        oldest_age_millis: owed.oldest_age_millis,
     }
 }

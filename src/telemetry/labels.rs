@@ -272,6 +272,8 @@ labels! {
         Superseded = "superseded",
         /// Its target left for good.
         PeerGone = "peer_gone",
+        /// An operator wanted it.
+        Operator = "operator",
     }
 
     /// Why something between nodes has to be tried again.

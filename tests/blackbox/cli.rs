@@ -310,7 +310,7 @@ pub(crate) struct Ended {
 }
 
 impl Ended {
-    fn json(&self) -> Value {
+    pub(crate) fn json(&self) -> Value {
         assert!(!self.stdout.is_empty(), "{self:?}");
         parse(&self.stdout)
     }

@@ -76,6 +76,92 @@ async fn a_forgotten_node_leaves_the_ring_at_once_and_comes_back_empty() {
 }
 
 #[tokio::test]
+async fn what_is_owed_to_a_stopped_node_is_listed_and_dropped() {
+    let mut cluster = Cluster::start(3, Options::default(), Room::shared().await).await;
+    let at = endpoints(&cluster);
+    let none = run(&["node", "hints", "list", "--endpoint", &at[0]]).await;
+    assert_eq!(
+        (none.code, none.stdout.as_str()),
+        (0, "n1 owes nothing\n"),
+        "{none:?}"
+    );
+    cluster[2].kill9();
+    cluster.wait_until_down(&[0], "n3").await;
+    let client = cluster.client(0).await;
+    for number in 0..20 {
+        let key = format!("key-{number}");
+        let written = client
+            .set(&key, "v".into(), Ttl::Never, &CallOptions::default())
+            .await;
+        written.expect("two of three are there");
+    }
+    let owed = until("they are owed", PATIENCE, async || {
+        let listed = run(&["node", "hints", "list", "-o", "json", "--endpoint", &at[0]]).await;
+        assert_eq!(listed.code, 0, "{listed:?}");
+        let listed = listed.json();
+        match listed[0]["pending"].as_u64() {
+            Some(20) => Ok(listed),
+            _ => Err(listed.to_string()),
+        }
+    })
+    .await;
+    assert_eq!(owed.as_array().map(Vec::len), Some(1), "{owed}");
+    assert_eq!(
+        (&owed[0]["node"], &owed[0]["refused"]),
+        (&"n3".into(), &0.into())
+    );
+    assert!(owed[0]["bytes"].as_u64() >= Some(20 * 256), "{owed}");
+    let table = run(&["node", "hints", "list", "--endpoint", &at[0]]).await;
+    assert!(
+        ["TARGET", "n3", "20"]
+            .iter()
+            .all(|text| table.stdout.contains(text)),
+        "{table:?}"
+    );
+
+    for (target, code) in [(vec![], 2), (vec!["n3", "--all"], 2), (vec!["n9"], 1)] {
+        let refused =
+            run(&[&["node", "hints", "drop", "--endpoint", &at[0]], &*target].concat()).await;
+        assert_eq!(refused.code, code, "{target:?}: {refused:?}");
+    }
+    // It is owed nothing, and nothing else is touched.
+    let other = run(&["node", "hints", "drop", "n2", "--endpoint", &at[0]]).await;
+    assert_eq!(other.code, 0, "{other:?}");
+    let dropped = run(&[
+        "node",
+        "hints",
+        "drop",
+        "n3",
+        "-o",
+        "jsonl",
+        "--endpoint",
+        &at[0],
+    ])
+    .await;
+    assert_eq!(
+        (dropped.code, &dropped.json()["pending"]),
+        (0, &20.into()),
+        "{dropped:?}"
+    );
+    let count = cluster
+        .sum(
+            &[0],
+            "shardcache_hints_dropped_total",
+            &[("reason", "operator")],
+        )
+        .await;
+    assert_eq!(count, 20);
+    let all = run(&["node", "hints", "drop", "--all", "--endpoint", &at[0]]).await;
+    assert_eq!(
+        (all.code, all.stdout.as_str()),
+        (0, "nothing was owed, nothing is dropped\n"),
+        "{all:?}"
+    );
+    let none = run(&["node", "hints", "list", "-o", "jsonl", "--endpoint", &at[0]]).await;
+    assert_eq!((none.code, none.stdout.as_str()), (0, ""), "{none:?}");
+}
+
+#[tokio::test]
 async fn lost_slots_wait_for_an_operator_where_that_is_configured() {
     let options = Options::default()
         .setting("cluster.on_loss", "manual")

@@ -74,6 +74,8 @@ pub struct HintDrops {
     pub superseded: u64,
     /// The target left for good.
     pub target_gone: u64,
+    /// An operator wanted it.
+    pub operator: u64,
 }
 
 /// What one target is owed.
@@ -83,6 +85,8 @@ pub struct TargetHints {
     pub target: NodeId,
     /// Number of hints.
     pub pending: usize,
+    /// Those of them that it has refused.
+    pub refused: usize,
     /// Their bytes.
     pub bytes: usize,
     /// Age of the oldest, in milliseconds.

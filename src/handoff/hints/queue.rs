@@ -50,6 +50,10 @@ impl Queue {
         self.places.len()
     }
 
+    pub(super) fn refused(&self) -> usize {
+        self.refused.len()
+    }
+
     pub(super) fn oldest(&self) -> Option<Place> {
         let lanes = [&self.fresh, &self.refused].into_iter();
         lanes

@@ -602,3 +602,19 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn an_operator_drops_what_one_target_is_owed_and_nothing_else() {
+    let mut store = HintStore::new(LIMITS);
+    for name in [1, 2, 3] {
+        store.add(TARGET, key(name), record(1, 10), 0);
+    }
+    store.refused(TARGET, &[key(2)]);
+    store.add(OTHER, key(9), record(1, 10), 0);
+    assert_eq!(store.stats(0).targets[0].refused, 1);
+    assert_eq!(lost(&store.discard(TARGET)), [(1, 1), (1, 2), (1, 3)]);
+    assert_eq!(store.discard(TARGET), []);
+    let stats = store.stats(0);
+    assert_eq!((stats.dropped.operator, stats.targets.len()), (3, 1));
+    assert_eq!(owed(&store, OTHER, 0), [(9, 1)]);
+}
