@@ -6,6 +6,9 @@
 //! keys were first owed; a write never fails because of hints. What is dropped is reported with its
 //! key, so that the caller can have the slot repaired.
 //!
+//! A record that has expired while it waited is still owed, as a ghost without its value: the target has to learn that
+//! anything older is dead.
+//!
 //! Invariants: neither cap is ever exceeded; a key is owed once per target; a hint is removed only
 //! by a confirmation of its version or a newer one, or counted as dropped or moved, so that at any
 //! time `written = pending + delivered + moved + dropped`; the age of a hint counts from the first
@@ -14,9 +17,14 @@
 
 use std::collections::BTreeMap;
 
+use bytes::Bytes;
 use shard_cache_membership::identity::NodeId;
 
-use crate::{key::Key, store::Record, version::Version};
+use crate::{
+    key::Key,
+    store::{Body, Record, Value},
+    version::{DRIFT_MAX_MILLIS, Version},
+};
 
 mod outcome;
 mod queue;
@@ -143,7 +151,7 @@ impl HintStore {
     /// Hints of one lane for a target, at most `bytes_max` of keys and values, but at least one if
     /// any is owed: fresh ones oldest first, refused ones in turn. They stay owed until
     /// [`delivered`](Self::delivered) confirms them: asking again before gives the same ones again.
-    /// Hints past the window are left out.
+    /// Hints past the window are left out; of what has expired only a ghost is left.
     #[must_use]
     pub fn take_batch(
         &self,
@@ -159,14 +167,13 @@ impl HintStore {
         queue
             .in_turn(lane)
             .filter(|(place, _)| !self.is_past(place.0, now_millis))
-            .map(|(_, hint)| hint)
-            .take_while(|hint| {
+            .map(|(_, hint)| (hint.key.clone(), alive_or_ghost(&hint.record, now_millis)))
+            .take_while(|(key, record)| {
                 let first = bytes == 0;
                 // One more than its bytes, so that an empty record counts as something.
-                bytes = bytes.saturating_add(payload(&hint.key, &hint.record).max(1));
+                bytes = bytes.saturating_add(payload(key, record).max(1));
                 first || bytes <= bytes_max
             })
-            .map(|hint| (hint.key.clone(), hint.record.clone()))
             .collect()
     }
 
@@ -362,6 +369,27 @@ impl HintStore {
         {
             self.targets.remove(&target);
         }
+    }
+}
+
+/// The record, or its ghost once it has expired by every clock that is within the bound.
+fn alive_or_ghost(record: &Record, now_millis: u64) -> Record {
+    let (Some(expires_at), Body::Value(value)) = (record.expires_at, &record.body) else {
+        return record.clone();
+    };
+    if !record.is_expired(now_millis.saturating_sub(DRIFT_MAX_MILLIS)) {
+        return record.clone();
+    }
+    // Whoever takes a record has a hybrid clock at or past its stamp from then on. So a ghost that expires there is never
+    // served as an empty value, also where a wall clock is behind or is set back.
+    let version = record.version;
+    Record {
+        version,
+        expires_at: Some(expires_at.min(version.stamp.millis())),
+        body: Body::Value(Value {
+            bytes: Bytes::new(),
+            form: value.form,
+        }),
     }
 }
 

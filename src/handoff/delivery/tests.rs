@@ -6,7 +6,11 @@ use shard_cache_membership::{
 };
 
 use super::*;
-use crate::handoff::test_peers::{FORMER, OTHER, OWN, PEER, World, key, record, ring_of, shown};
+use crate::{
+    handoff::test_peers::{EPOCH, FORMER, OTHER, OWN, PEER, World, key, record, ring_of, shown},
+    store::Lookup,
+    version::{Stamp, Version},
+};
 
 const NONE: Duration = Duration::ZERO;
 const HALF_A_MINUTE: Duration = Duration::from_secs(30);
@@ -167,6 +171,35 @@ async fn a_node_that_refuses_what_it_owes_to_itself_does_not_try_in_haste_either
     )
     .await;
     assert!(world.peers.holds(OWN, "ahead") && world.owed_to(OWN) == 0);
+}
+
+#[tokio::test]
+async fn what_has_expired_while_it_waited_ends_what_is_older_and_is_never_served() {
+    let world = World::new();
+    let mut delivery = delivery(&world);
+    let older = Record {
+        version: Version::new(Stamp::new(EPOCH - 1, 0), 7),
+        ..record(NONE)
+    };
+    world.peers.store(PEER).merge(&key("k"), older, EPOCH);
+    let second = Duration::from_secs(1);
+    let expiring = Record {
+        expires_at: Some(EPOCH + 1_000),
+        ..record(NONE)
+    };
+    world.hints.owe(PEER, &key("k"), &expiring);
+    world.peers.set_broken(&[PEER]);
+    run_until(&mut delivery, 10 * second).await;
+    assert!(world.peers.holds(PEER, "k"), "the older one");
+    world.peers.set_broken(&[]);
+    // Its clock has not come to the expiry, and the value is not what it would serve.
+    world.peers.set_clocks(-9_900);
+    run_until(&mut delivery, 16 * second).await;
+    assert_eq!(world.owed_to(PEER), 0);
+    for now_millis in [EPOCH, EPOCH + 500, EPOCH + 20_000] {
+        let held = world.peers.store(PEER).peek(&key("k"), now_millis);
+        assert!(matches!(held, Lookup::Miss { .. }), "{held:?}");
+    }
 }
 
 fn left() -> Member {

@@ -1,11 +1,7 @@
-use bytes::Bytes;
 use proptest::prelude::*;
 
 use super::*;
-use crate::{
-    store::{Body, Form, Value},
-    version::Stamp,
-};
+use crate::{store::Form, version::Stamp};
 
 const TARGET: NodeId = NodeId(1);
 const OTHER: NodeId = NodeId(2);
@@ -617,4 +613,53 @@ fn an_operator_drops_what_one_target_is_owed_and_nothing_else() {
     let stats = store.stats(0);
     assert_eq!((stats.dropped.operator, stats.targets.len()), (3, 1));
     assert_eq!(owed(&store, OTHER, 0), [(9, 1)]);
+}
+
+#[test]
+fn what_has_expired_is_owed_as_a_ghost_until_the_window_ends() {
+    let window_millis = 10_000;
+    let mut store = HintStore::new(HintLimits {
+        window_millis,
+        ..LIMITS
+    });
+    let (stamped, expires_at) = (1_000, 2_000);
+    let expiring = Record {
+        version: Version::new(Stamp::new(stamped, 3), 7),
+        expires_at: Some(expires_at),
+        ..record(0, 100)
+    };
+    store.add(TARGET, key(1), expiring.clone(), stamped);
+    let only = |now_millis| {
+        let batch = store.take_batch(TARGET, Lane::Fresh, usize::MAX, now_millis);
+        assert_eq!(batch.len(), 1);
+        batch[0].1.clone()
+    };
+    let last = expires_at + DRIFT_MAX_MILLIS;
+    assert_eq!(only(last - 1), expiring, "some clock may be behind");
+    for now_millis in [last, stamped + window_millis] {
+        let ghost = only(now_millis);
+        assert_eq!(ghost.version, expiring.version);
+        assert_eq!(ghost.payload_bytes(), 0);
+        assert!(matches!(ghost.body, Body::Value(_)));
+        assert!(ghost.is_expired(ghost.version.stamp.millis()), "{ghost:?}");
+    }
+    assert_eq!(store.expire(stamped + window_millis), []);
+    assert_eq!(lost(&store.expire(stamped + window_millis + 1)), [(1, 1)]);
+}
+
+#[test]
+fn ghosts_and_tombstones_take_no_room_of_values_in_a_batch() {
+    let mut store = HintStore::new(HintLimits {
+        window_millis: 1 << 40,
+        ..LIMITS
+    });
+    for name in 0..8 {
+        let expiring = Record {
+            expires_at: Some(1),
+            ..record(1, 100)
+        };
+        store.add(TARGET, key(name), expiring, 0);
+    }
+    let count = |now_millis| store.take_batch(TARGET, Lane::Fresh, 101, now_millis).len();
+    assert_eq!((count(0), count(1 + DRIFT_MAX_MILLIS)), (1, 8));
 }
