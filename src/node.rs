@@ -54,7 +54,7 @@ use crate::{
     config::{self, Config, GossipProfile, LimitsConfig},
     coordinator::{self, Coordinator, Degrade, Ledger, Policy},
     handoff::{
-        HintLimits, HintStats, OwedHints, RingCell,
+        HintLimits, HintStats, OwedHints, RepairMarks, RingCell,
         delivery::{DeliveryParts, HintDelivery},
         rounds::SlotHandoff,
         slots::{OnLoss, Slots},
@@ -177,6 +177,7 @@ struct Core {
     ring: RingCell,
     slots: Arc<Slots>,
     hints: Arc<OwedHints>,
+    marks: RepairMarks,
     ledger: Arc<Ledger>,
     replica: Arc<Replica>,
     transport: Arc<StreamTransport>,
@@ -313,6 +314,7 @@ impl Node {
             slots: Arc::clone(&core.slots),
             store: Arc::clone(&core.store),
             hints: Arc::clone(&core.hints),
+            marks: core.marks.clone(),
             coordinator: Arc::clone(&coordinator),
             transport: Arc::clone(&core.transport) as Arc<dyn PeerTransport>,
             clock: Arc::clone(&clock),
@@ -580,6 +582,7 @@ impl Core {
         };
         let hints = Arc::new(OwedHints::new(
             hint_limits,
+            config.cluster.slots,
             Arc::clone(&clock),
             Arc::clone(&metrics),
         ));
@@ -628,6 +631,7 @@ impl Core {
             ring,
             slots,
             hints,
+            marks: RepairMarks::default(),
             ledger,
             replica,
             transport,
@@ -666,6 +670,7 @@ impl Core {
         let parts = DeliveryParts {
             own: self.own.node_id,
             hints: Arc::clone(&self.hints),
+            marks: self.marks.clone(),
             replica: Arc::clone(&self.replica),
             transport: Arc::clone(&self.transport) as Arc<dyn PeerTransport>,
             ring: Arc::clone(&self.ring.ring),

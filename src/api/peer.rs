@@ -41,6 +41,9 @@ pub trait PeerDesk: Send + Sync + 'static {
     /// This node's own report, an encoded `shardcache.v1.NodeReport`.
     fn encoded_report(&self) -> Bytes;
 
+    /// A peer has dropped hints for keys of these slots: this node has to repair them.
+    fn mark_for_repair(&self, slots: &SlotSet);
+
     /// The node's present boot id.
     fn boot(&self) -> u64;
 }
@@ -180,6 +183,10 @@ impl peer_server::Peer for PeerApi {
             .metrics
             .hlc_rejected
             .inc_by(merged.refused.len() as u64);
+        // After the records: what was in them need not be repaired.
+        parts
+            .desk
+            .mark_for_repair(&SlotSet::from_bytes(&request.repair));
         let refused = merged.refused_places();
         let refused: Vec<u32> = refused
             .filter_map(|place| u32::try_from(place).ok())

@@ -4,8 +4,8 @@ use shard_cache_membership::identity::{BootId, NodeId};
 use super::*;
 use crate::{
     clock::Monotonic,
-    handoff::{HintLimits, OwedHints, RingCell, slots::OnLoss, test_peers::gates_of},
-    key::Key,
+    handoff::{HintLimits, OwedHints, RepairMarks, RingCell, slots::OnLoss, test_peers::gates_of},
+    key::{Key, Slot},
     ring::{
         Bootstrap, Ring, RingMember, Shape, slot::Quorums, table::SlotTable, zone::ZonedMember,
     },
@@ -39,7 +39,10 @@ impl Clock for StillClock {
 }
 
 /// A node that knows nobody.
-struct Alone;
+#[derive(Default)]
+struct Alone {
+    marks: RepairMarks,
+}
 
 impl PeerDesk for Alone {
     fn push_pull(&self, offer: PushPull) -> BoxFuture<Result<PushPull, String>> {
@@ -48,6 +51,10 @@ impl PeerDesk for Alone {
 
     fn encoded_report(&self) -> Bytes {
         Bytes::new()
+    }
+
+    fn mark_for_repair(&self, slots: &SlotSet) {
+        self.marks.add(slots);
     }
 
     fn boot(&self) -> u64 {
@@ -72,6 +79,10 @@ fn ring() -> Ring {
 }
 
 fn api(store: &Arc<Store>, ring: &Ring) -> PeerApi {
+    api_at(Alone::default(), store, ring)
+}
+
+fn api_at(desk: Alone, store: &Arc<Store>, ring: &Ring) -> PeerApi {
     let hybrid = Arc::new(HybridClock::new());
     let own = RingMember {
         node_id: NODE,
@@ -85,6 +96,7 @@ fn api(store: &Arc<Store>, ring: &Ring) -> PeerApi {
             total_bytes_max: 1 << 20,
             window_millis: 1 << 40,
         },
+        ring.shape().slots,
         Arc::new(StillClock),
         Arc::clone(&metrics),
     );
@@ -101,7 +113,7 @@ fn api(store: &Arc<Store>, ring: &Ring) -> PeerApi {
         parts: Arc::new(PeerParts {
             replica: Arc::new(replica),
             slots: Arc::new(slots),
-            desk: Arc::new(Alone),
+            desk: Arc::new(desk),
             clock: Arc::new(StillClock),
             hybrid,
             metrics,
@@ -180,4 +192,28 @@ fn an_empty_batch_is_answered_with_the_clock_alone() {
         assert!(ready[0].replies.is_empty());
         assert_eq!(ready[0].wall_millis, NOW_MILLIS);
     }
+}
+
+#[tokio::test]
+async fn slots_that_a_peer_no_longer_owes_records_of_are_marked_for_repair() {
+    let ring = ring();
+    let store = Arc::new(Store::new(Limits {
+        capacity_entries: 100,
+        memory_bytes: 1 << 20,
+        tombstone_bytes: 1 << 20,
+        tombstone_life_millis: 1 << 40,
+        slots: 16,
+    }));
+    let desk = Alone::default();
+    let marks = desk.marks.clone();
+    let api = api_at(desk, &store, &ring);
+    let slots: SlotSet = [3, 9].into_iter().map(Slot).collect();
+    let request = peer::DeliverRequest {
+        records: records::encode(&[]).unwrap(),
+        repair: slots.to_bytes().into(),
+        ..Default::default()
+    };
+    let answer = api.deliver(Request::new(request)).await.unwrap();
+    assert!(answer.get_ref().refused.is_empty());
+    assert_eq!(marks.take(), slots);
 }

@@ -205,6 +205,7 @@ impl World {
         };
         let hints = Arc::new(OwedHints::new(
             hint_limits,
+            SHAPE.slots,
             Arc::clone(&seam),
             Arc::clone(&metrics),
         ));

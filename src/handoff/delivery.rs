@@ -4,6 +4,9 @@
 //! What cannot be delivered stays owed and is tried again after a pause that grows ([`RETRY_PAUSE_MAX`]). A call that
 //! fails holds up its target; records that the target refuses hold up only each other, and are not sent with those that
 //! it has taken.
+//!
+//! When a target has all that is still owed to it, but for what it refuses, it is told of the slots for which hints were
+//! dropped, so that it repairs them.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -19,13 +22,14 @@ use tokio::sync::watch;
 use crate::{
     clock::Clock,
     handoff::{
-        Lane, OwedHints,
+        Lane, OwedHints, RepairMarks,
         backoff::Backoff,
         records::{self, NotRecords},
     },
     key::Key,
     replica::Replica,
     ring::{Ring, gates::GateCell},
+    slot_set::SlotSet,
     store::Record,
     telemetry::{Metrics, RetryReason},
     transport::{CallError, Delivery, PeerTransport, Reach},
@@ -43,12 +47,17 @@ const BATCH_PAUSE: Duration = Duration::from_millis(5);
 /// clock is corrected waits no longer than this.
 pub const RETRY_PAUSE_MAX: Duration = Duration::from_secs(5);
 
+/// Of a delivery without records.
+const NO_ROOT: u64 = 0;
+
 /// The parts of a node that hint delivery works with.
 pub struct DeliveryParts {
     /// This node. A coordinator may owe a record to its own node, which was not an owner yet when the write was sent.
     pub own: NodeId,
     /// What is owed.
     pub hints: Arc<OwedHints>,
+    /// Where slots go that this node itself has to repair.
+    pub marks: RepairMarks,
     /// Where this node's own records go.
     pub replica: Arc<Replica>,
     /// How the others are reached.
@@ -131,12 +140,14 @@ impl HintDelivery {
         let Some(ring) = self.parts.ring.load_full() else {
             return Step::Idle;
         };
-        let targets = self.parts.hints.targets();
-        self.paces
-            .retain(|target, _| targets.binary_search(target).is_ok());
+        self.forget_strangers(&ring);
+        let DeliveryParts { hints, .. } = &self.parts;
+        let targets: BTreeSet<_> = hints.targets().into_iter().chain(hints.marked()).collect();
+        self.paces.retain(|target, _| targets.contains(target));
         let mut step = Step::Idle;
         for target in targets {
             let is_busy = if self.has_left(target, &ring) {
+                self.parts.hints.take_marks(target);
                 self.parts.hints.hand_over(target, &ring, HAND_OVER_MAX) > 0
             } else {
                 self.deliver(target).await
@@ -155,13 +166,25 @@ impl HintDelivery {
         view.member(target).is_some_and(|member| member.has_left()) && !is_in_ring()
     }
 
+    /// Marks of targets that nobody knows any more would be kept for ever.
+    fn forget_strangers(&self, ring: &Ring) {
+        let view = self.parts.view.borrow();
+        let hints = &self.parts.hints;
+        for target in hints.marked() {
+            let is_in_ring = ring.members().iter().any(|member| member.node_id == target);
+            if view.member(target).is_none() && !is_in_ring {
+                hints.take_marks(target);
+            }
+        }
+    }
+
     /// Whether something was delivered. What was not stays owed.
     async fn deliver(&mut self, target: NodeId) -> bool {
         if self.parts.transport.reach(target) != Reach::Up {
             return false;
         }
         let Some((lane, mut batch)) = self.next_batch(target) else {
-            return false;
+            return self.tell_marks(target).await;
         };
         // A delivery is of one root. Before this node has a configuration nothing is owed, and of a root that is gone all was
         // forgotten.
@@ -175,7 +198,7 @@ impl HintDelivery {
         let delivered = if target == self.parts.own {
             Ok(self.keep(&batch, root))
         } else {
-            self.send(target, &batch, root).await
+            self.send(target, &batch, root, SlotSet::new()).await
         };
         match delivered {
             Ok(refused) => {
@@ -186,12 +209,47 @@ impl HintDelivery {
                 tracing::debug!(%target, %error, "hints stay owed");
                 let retries = &self.parts.metrics.hints_retried;
                 retries.get(RetryReason::Failed).inc_by(sent as u64);
-                let now = self.parts.clock.monotonic();
-                let pace = self.paces.entry(target).or_default();
-                pace.calls.fail(now, &mut self.rng);
+                self.back_off(target);
                 false
             }
         }
+    }
+
+    fn back_off(&mut self, target: NodeId) {
+        let now = self.parts.clock.monotonic();
+        let pace = self.paces.entry(target).or_default();
+        pace.calls.fail(now, &mut self.rng);
+    }
+
+    /// Tells a target that has all fresh hints of the slots that it has to repair. Returns whether it was told.
+    async fn tell_marks(&mut self, target: NodeId) -> bool {
+        let DeliveryParts { hints, clock, .. } = &self.parts;
+        let now = clock.monotonic();
+        let may_call = self
+            .paces
+            .get(&target)
+            .is_none_or(|pace| pace.calls.is_due(now));
+        if !may_call {
+            return false;
+        }
+        let marks = hints.take_marks(target);
+        if marks.is_empty() {
+            return false;
+        }
+        if target == self.parts.own {
+            self.parts.marks.add(&marks);
+            return true;
+        }
+        let told = self.send(target, &[], NO_ROOT, marks.clone()).await;
+        let Err(error) = told else {
+            let slots = marks.len();
+            tracing::info!(%target, slots, "told of slots to repair: hints for them were dropped");
+            return true;
+        };
+        tracing::debug!(%target, %error, "slots to repair stay marked");
+        self.parts.hints.give_back(target, &marks);
+        self.back_off(target);
+        false
     }
 
     /// What may be tried now. What was refused goes first: it is older, and once it is taken there is no end of it.
@@ -221,9 +279,14 @@ impl HintDelivery {
         target: NodeId,
         batch: &[(Key, Record)],
         root: u64,
+        repair: SlotSet,
     ) -> Result<BTreeSet<usize>, NotDelivered> {
         let records = records::encode(batch)?;
-        let delivery = Delivery { root, records };
+        let delivery = Delivery {
+            root,
+            records,
+            repair,
+        };
         let receipt = self.parts.transport.deliver(target, delivery).await?;
         let refused = receipt.refused.into_iter();
         let places = refused.filter_map(|place| usize::try_from(place).ok());

@@ -3,6 +3,7 @@
 //! - `hints`: who is owed what, bounded. Pure.
 //! - `cell`: the ring and the slots that requests go by.
 //! - `delivery`: hands hints over when their target is back, or to the present owners when it has left.
+//! - `marks`: slots of this node that others have dropped hints for.
 //! - `backoff`: pauses between attempts that fail. Pure.
 //! - `pace`: how fast slots are copied. Pure.
 //! - `pull`: the bulk copy of a joining node.
@@ -14,6 +15,7 @@ mod backoff;
 mod cell;
 pub mod delivery;
 mod hints;
+mod marks;
 mod pace;
 pub mod pull;
 pub mod records;
@@ -22,7 +24,7 @@ pub mod slots;
 #[cfg(all(test, not(feature = "race")))]
 pub(crate) mod test_peers;
 
-use std::sync::Arc;
+use std::{collections::BTreeMap, sync::Arc};
 
 use bytes::Bytes;
 use shard_cache_membership::identity::NodeId;
@@ -32,11 +34,13 @@ pub use hints::{
     AddOutcome, DroppedHint, Fate, HINT_OVERHEAD_BYTES, HintDrops, HintLimits, HintStats,
     HintStore, Lane, MovedHint, TargetHints,
 };
+pub use marks::RepairMarks;
 
 use crate::{
     clock::Clock,
     key::Key,
     ring::Ring,
+    slot_set::SlotSet,
     store::{Body, Record, Value},
     sync::{Mutex, lock},
     telemetry::{HintDropReason, Metrics, RetryReason},
@@ -45,18 +49,31 @@ use crate::{
 
 /// The hints of one node, shared by those who owe and the one who delivers. The lock is held for one map operation or
 /// one bounded batch.
+///
+/// What is dropped although its target still lacks it leaves a mark: the target has to repair the slot. Of each target
+/// that is a set of slots, however much was dropped.
 pub struct OwedHints {
     store: Mutex<HintStore>,
+    /// Taken after the other lock, if both are. No target without marks.
+    marks: Mutex<BTreeMap<NodeId, SlotSet>>,
+    slots: u16,
     clock: Arc<dyn Clock>,
     metrics: Arc<Metrics>,
 }
 
 impl OwedHints {
-    /// No hints yet.
+    /// No hints yet, in a cluster of so many slots.
     #[must_use]
-    pub fn new(limits: HintLimits, clock: Arc<dyn Clock>, metrics: Arc<Metrics>) -> Self {
+    pub fn new(
+        limits: HintLimits,
+        slots: u16,
+        clock: Arc<dyn Clock>,
+        metrics: Arc<Metrics>,
+    ) -> Self {
         Self {
             store: Mutex::new(HintStore::new(limits)),
+            marks: Mutex::default(),
+            slots,
             clock,
             metrics,
         }
@@ -81,6 +98,43 @@ impl OwedHints {
                 drops.get(HintDropReason::Superseded).inc();
             }
             Fate::Added | Fate::Replaced | Fate::Overflowed => {}
+        }
+        self.mark(dropped);
+    }
+
+    fn mark(&self, dropped: &[DroppedHint]) {
+        if dropped.is_empty() {
+            return;
+        }
+        let mut marks = lock(&self.marks);
+        for DroppedHint { target, key } in dropped {
+            marks
+                .entry(*target)
+                .or_default()
+                .insert(key.slot(self.slots));
+        }
+    }
+
+    /// Targets that have slots to repair, in order of their ids.
+    pub fn marked(&self) -> Vec<NodeId> {
+        lock(&self.marks).keys().copied().collect()
+    }
+
+    /// The slots that a target has to repair, because hints for keys of them were dropped.
+    pub fn marks(&self, target: NodeId) -> SlotSet {
+        lock(&self.marks).get(&target).cloned().unwrap_or_default()
+    }
+
+    /// The same, to tell the target: they are forgotten here unless they are [given back](Self::give_back).
+    pub fn take_marks(&self, target: NodeId) -> SlotSet {
+        lock(&self.marks).remove(&target).unwrap_or_default()
+    }
+
+    /// The target could not be told of these. Others may have been marked meanwhile.
+    pub fn give_back(&self, target: NodeId, slots: &SlotSet) {
+        if !slots.is_empty() {
+            let mut marks = lock(&self.marks);
+            marks.entry(target).or_default().extend(slots.iter());
         }
     }
 
@@ -117,6 +171,7 @@ impl OwedHints {
             .hints_dropped
             .get(HintDropReason::Expired)
             .inc_by(dropped.len() as u64);
+        self.mark(&dropped);
     }
 
     /// The target has left for good: at most so many of its hints, the oldest first, are owed to the present owners of
@@ -150,6 +205,7 @@ impl OwedHints {
             .hints_dropped
             .get(HintDropReason::Operator)
             .inc_by(dropped.len() as u64);
+        self.mark(&dropped);
     }
 
     /// Hints for these keys are void: their slot has another root.
@@ -166,6 +222,7 @@ impl OwedHints {
         for target in self.targets() {
             self.forgive(target);
         }
+        lock(&self.marks).clear();
     }
 
     /// Figures for metrics and status.

@@ -32,6 +32,7 @@ use crate::{
         table::{Reply, SlotTable},
         zone::ZonedMember,
     },
+    slot_set::SlotSet,
     store::{Body, Form, Limits, Lookup, Record, Store, Value},
     sync::lock,
     telemetry::Metrics,
@@ -151,6 +152,7 @@ pub(super) struct Peers {
     broken: Mutex<BTreeSet<NodeId>>,
     delivered: Mutex<Vec<(Monotonic, NodeId, Vec<String>)>>,
     asked: Mutex<Vec<(Monotonic, NodeId, u64)>>,
+    repairs: Mutex<Vec<(NodeId, SlotSet)>>,
 }
 
 impl Peers {
@@ -204,6 +206,11 @@ impl Peers {
             .filter(|(_, keys)| keys.iter().any(|key| key == name))
             .map(|(at, _)| at)
             .collect()
+    }
+
+    /// The slots that peers were told to repair.
+    pub(super) fn repairs(&self) -> Vec<(NodeId, SlotSet)> {
+        lock(&self.repairs).clone()
     }
 
     /// When a peer was asked for pages.
@@ -273,7 +280,12 @@ impl PeerTransport for Peers {
         let keys = batch
             .iter()
             .map(|(key, _)| String::from_utf8_lossy(key.bytes()).into_owned());
-        lock(&self.delivered).push((self.clock.monotonic(), peer, keys.collect()));
+        if !batch.is_empty() {
+            lock(&self.delivered).push((self.clock.monotonic(), peer, keys.collect()));
+        }
+        if !delivery.repair.is_empty() {
+            lock(&self.repairs).push((peer, delivery.repair.clone()));
+        }
         if lock(&self.broken).contains(&peer) {
             return self.answer(peer, Receipt::default());
         }
@@ -325,6 +337,7 @@ impl World {
         };
         let hints = OwedHints::new(
             limits,
+            16,
             Arc::clone(&clock) as Arc<dyn Clock>,
             Arc::clone(&metrics),
         );
@@ -354,6 +367,7 @@ impl World {
             broken: Mutex::default(),
             delivered: Mutex::default(),
             asked: Mutex::default(),
+            repairs: Mutex::default(),
         };
         let active = |node| shown(node, Liveness::Alive, Phase::Active);
         let view = View {

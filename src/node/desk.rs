@@ -24,13 +24,13 @@ use crate::{
     api::{ClusterQueries, Condition, NodeHealth, peer::PeerDesk},
     clock::{BoxFuture, Clock, Monotonic},
     coordinator::Coordinator,
-    handoff::{OwedHints, RingCell, slots::Slots},
+    handoff::{OwedHints, RepairMarks, RingCell, slots::Slots},
     key::Key,
     node::{departure::Departure, keeper::KeeperDesk},
     offsets::PeerClocks,
     overload::Admission,
     ring::{Ring, RingMember},
-    store::Store,
+    store::{SlotSet, Store},
     telemetry::{
         Lookup, Metrics, Op, OperationOutcome, PeerHints, Snapshot, process::ProcessFigures,
     },
@@ -62,6 +62,7 @@ pub(super) struct Desk {
     pub(super) slots: Arc<Slots>,
     pub(super) store: Arc<Store>,
     pub(super) hints: Arc<OwedHints>,
+    pub(super) marks: RepairMarks,
     pub(super) coordinator: Arc<Coordinator>,
     pub(super) transport: Arc<dyn PeerTransport>,
     pub(super) clock: Arc<dyn Clock>,
@@ -424,6 +425,7 @@ impl ClusterQueries for Desk {
                     pending_bytes: target.map_or(0, |target| target.bytes as u64),
                     oldest_age_seconds: target
                         .map_or(0.0, |target| target.oldest_age_millis as f64 / 1000.0),
+                    marked_slots: self.hints.marks(member.node_id).len() as u64,
                 }
             })
             .collect();
@@ -474,6 +476,10 @@ impl PeerDesk for Desk {
 
     fn encoded_report(&self) -> Bytes {
         ClusterQueries::report(self).encode_to_vec().into()
+    }
+
+    fn mark_for_repair(&self, slots: &SlotSet) {
+        self.marks.add(slots);
     }
 
     fn boot(&self) -> u64 {

@@ -365,6 +365,15 @@ impl Snapshot {
             "Bytes of the hints owed",
             bytes.collect(),
         );
+        let marked = self
+            .hints
+            .iter()
+            .map(|hints| (peer(hints), hints.marked_slots));
+        set.gauges(
+            "hints_marked_slots",
+            "Slots that the peer has to be told to repair, because hints for them were dropped",
+            marked.collect(),
+        );
         let ages = self
             .hints
             .iter()

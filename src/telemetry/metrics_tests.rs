@@ -17,6 +17,7 @@ fn snapshot() -> Snapshot {
             pending: 4,
             pending_bytes: 4096,
             oldest_age_seconds: 1.5,
+            marked_slots: 3,
         }],
         ..Snapshot::default()
     }

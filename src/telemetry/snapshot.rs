@@ -81,4 +81,6 @@ pub struct PeerHints {
     pub pending_bytes: u64,
     /// Age of the oldest, in seconds; 0 without any.
     pub oldest_age_seconds: f64,
+    /// Slots that it still has to be told to repair, because hints for them were dropped.
+    pub marked_slots: u64,
 }

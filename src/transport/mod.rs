@@ -175,6 +175,8 @@ pub struct Delivery {
     pub root: u64,
     /// The records, in the encoding of the handoff module.
     pub records: Bytes,
+    /// Slots that the peer has to repair: records of them are no longer owed although it lacks them.
+    pub repair: SlotSet,
 }
 
 /// What a peer says to a [`Delivery`].

@@ -357,6 +357,7 @@ impl PeerTransport for StreamTransport {
                 clock: shared.hybrid.now(shared.clock.wall_millis()).raw(),
                 root: delivery.root,
                 records: delivery.records,
+                repair: Bytes::from(delivery.repair.to_bytes()),
             };
             let response = shared
                 .call(target.address, |connection| connection.deliver(request))

@@ -7,7 +7,10 @@ use shard_cache_membership::{
 
 use super::*;
 use crate::{
-    handoff::test_peers::{EPOCH, FORMER, OTHER, OWN, PEER, World, key, record, ring_of, shown},
+    handoff::HintLimits,
+    handoff::test_peers::{
+        EPOCH, FORMER, LeapClock, OTHER, OWN, PEER, World, key, record, ring_of, shown,
+    },
     store::Lookup,
     version::{Stamp, Version},
 };
@@ -19,6 +22,7 @@ fn delivery(world: &World) -> HintDelivery {
     let parts = DeliveryParts {
         own: OWN,
         hints: Arc::clone(&world.hints),
+        marks: RepairMarks::default(),
         replica: Arc::clone(&world.replica),
         transport: Arc::clone(&world.peers) as Arc<dyn PeerTransport>,
         ring: Arc::clone(&world.ring),
@@ -200,6 +204,112 @@ async fn what_has_expired_while_it_waited_ends_what_is_older_and_is_never_served
         let held = world.peers.store(PEER).peek(&key("k"), now_millis);
         assert!(matches!(held, Lookup::Miss { .. }), "{held:?}");
     }
+}
+
+fn slots_of(names: &[&str]) -> SlotSet {
+    names.iter().map(|name| key(name).slot(16)).collect()
+}
+
+#[tokio::test]
+async fn a_target_is_told_of_the_slots_for_which_hints_were_dropped_once_it_has_the_others() {
+    let world = World::new();
+    let mut delivery = delivery(&world);
+    world.hints.owe(PEER, &key("dropped"), &record(NONE));
+    world.hints.owe(OTHER, &key("other"), &record(NONE));
+    world.hints.discard(PEER);
+    let marks = slots_of(&["dropped"]);
+    assert_eq!(world.hints.marks(PEER), marks);
+    assert_eq!(world.hints.marked(), [PEER]);
+    world.hints.owe(PEER, &key("owed"), &record(NONE));
+    world.hints.owe(PEER, &key("ahead"), &record(HALF_A_MINUTE));
+    delivery.turn().await;
+    assert!(world.peers.holds(PEER, "owed"));
+    assert_eq!(world.peers.repairs(), []);
+    run_until(&mut delivery, Duration::from_secs(2)).await;
+    // What it refuses does not hold that up.
+    assert_eq!(world.owed_to(PEER), 1);
+    assert_eq!(world.peers.repairs(), [(PEER, marks)]);
+    assert!(world.hints.marked().is_empty());
+}
+
+#[tokio::test]
+async fn marks_are_kept_until_the_target_could_be_told_and_add_up() {
+    let world = World::new();
+    let mut delivery = delivery(&world);
+    world.peers.set_broken(&[PEER]);
+    world.hints.owe(PEER, &key("a"), &record(NONE));
+    world.hints.discard(PEER);
+    run_until(&mut delivery, HALF_A_MINUTE).await;
+    let attempts = world.peers.repairs().len();
+    assert!(
+        (5..=attempts_within(HALF_A_MINUTE)).contains(&attempts),
+        "{attempts}"
+    );
+    assert_eq!(world.hints.marks(PEER), slots_of(&["a"]));
+    world.hints.owe(PEER, &key("b"), &record(NONE));
+    world.hints.discard(PEER);
+    world.peers.set_broken(&[]);
+    run_until(
+        &mut delivery,
+        HALF_A_MINUTE + RETRY_PAUSE_MAX + 2 * IDLE_PAUSE,
+    )
+    .await;
+    let told = world.peers.repairs().last().cloned();
+    assert_eq!(told, Some((PEER, slots_of(&["a", "b"]))));
+    assert!(world.hints.marked().is_empty());
+}
+
+#[tokio::test]
+async fn a_node_marks_its_own_slots_without_a_call() {
+    let world = World::new();
+    let mut delivery = delivery(&world);
+    world.hints.owe(OWN, &key("a"), &record(NONE));
+    world.hints.discard(OWN);
+    run_until(&mut delivery, Duration::from_secs(1)).await;
+    assert_eq!(delivery.parts.marks.take(), slots_of(&["a"]));
+    assert_eq!(world.peers.repairs(), []);
+    assert!(world.hints.marked().is_empty());
+}
+
+#[tokio::test]
+async fn marks_of_a_member_that_has_left_or_that_nobody_knows_are_forgotten() {
+    let world = World::new();
+    let mut delivery = delivery(&world);
+    let stranger = NodeId(77);
+    for target in [FORMER, stranger] {
+        world.hints.owe(target, &key("a"), &record(NONE));
+        world.hints.discard(target);
+    }
+    world.peers.set_broken(&[FORMER]);
+    run_until(&mut delivery, Duration::from_secs(1)).await;
+    assert_eq!(world.hints.marked(), [FORMER]);
+    world.show_former(left());
+    run_until(&mut delivery, Duration::from_secs(2)).await;
+    assert!(world.hints.marked().is_empty());
+}
+
+#[test]
+fn whatever_is_dropped_although_it_is_lacked_leaves_a_mark() {
+    let clock = Arc::new(LeapClock::default());
+    let limits = HintLimits {
+        target_bytes_max: 1_000,
+        total_bytes_max: 1_000,
+        window_millis: 1_000,
+    };
+    let metrics = Arc::new(Metrics::new());
+    let seam = Arc::clone(&clock) as Arc<dyn Clock>;
+    let hints = OwedHints::new(limits, 16, seam, metrics);
+    // Each takes a quarter.
+    let names = ["a", "b", "c", "d", "e"];
+    for name in names {
+        hints.owe(PEER, &key(name), &record(NONE));
+    }
+    assert_eq!(hints.marks(PEER), slots_of(&["a", "b"]));
+    drop(clock.sleep(Duration::from_secs(2)));
+    hints.expire();
+    assert_eq!(hints.marks(PEER), slots_of(&names));
+    hints.clear();
+    assert!(hints.marks(PEER).is_empty());
 }
 
 fn left() -> Member {

@@ -53,7 +53,7 @@ impl Keeps {
             window_millis: 1 << 40,
         };
         let clock = Arc::new(LeapClock::default());
-        let hints = OwedHints::new(limits, clock, Arc::clone(&metrics));
+        let hints = OwedHints::new(limits, SLOTS, clock, Arc::clone(&metrics));
         let cell = RingCell::new(SLOTS);
         let replica = Replica::new(
             Arc::clone(&store),
