@@ -1,6 +1,9 @@
 //! Hinted handoff: hands hints over when their target is back, in bounded batches, one at a time per target; those of a
 //! target that has left go to the present owners.
 //!
+//! Each target has a rate of its own, low when it comes back, that grows while its answers come quickly and falls when they
+//! do not (`pace`).
+//!
 //! What cannot be delivered stays owed and is tried again after a pause that grows ([`RETRY_PAUSE_MAX`]). A call that
 //! fails holds up its target; records that the target refuses hold up only each other, and are not sent with those that
 //! it has taken.
@@ -20,10 +23,11 @@ use shard_cache_membership::{identity::NodeId, view::View};
 use tokio::sync::watch;
 
 use crate::{
-    clock::Clock,
+    clock::{Clock, Monotonic},
     handoff::{
         Lane, OwedHints, RepairMarks,
         backoff::Backoff,
+        pace::Ramp,
         records::{self, NotRecords},
     },
     key::Key,
@@ -39,6 +43,8 @@ use crate::{
 const BATCH_BYTES_MAX: usize = 256 * 1024;
 /// Hints that go from a target that has left to the present owners in one step.
 const HAND_OVER_MAX: usize = 1024;
+/// What a record takes besides its key and value, roughly.
+const RECORD_OVERHEAD_BYTES: usize = 32;
 /// Pause when nothing can be delivered.
 const IDLE_PAUSE: Duration = Duration::from_millis(100);
 /// Pause between two batches, so that a returning node is not flooded.
@@ -83,8 +89,10 @@ pub struct HintDelivery {
 }
 
 /// When a target may be tried again.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 struct Pace {
+    /// After what it has taken.
+    rate: Ramp,
     /// At all.
     calls: Backoff,
     /// With what it has refused.
@@ -94,17 +102,31 @@ struct Pace {
 impl Default for Pace {
     fn default() -> Self {
         Self {
+            rate: Ramp::default(),
             calls: Backoff::new(RETRY_PAUSE_MAX),
             refused: Backoff::new(RETRY_PAUSE_MAX),
         }
     }
 }
 
-/// What a step came to.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+/// What a step came to, by how soon the next one has to follow.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 enum Step {
     Busy,
+    /// Nothing before this moment.
+    Until(Monotonic),
     Idle,
+}
+
+/// What may be sent to a target.
+enum Next {
+    Batch(Lane, Vec<(Key, Record)>),
+    /// Nothing before this moment.
+    Later(Monotonic),
+    /// It is not to be called yet.
+    Held,
+    /// No batch.
+    Nothing,
 }
 
 impl HintDelivery {
@@ -129,6 +151,10 @@ impl HintDelivery {
     async fn turn(&mut self) {
         let pause = match self.step().await {
             Step::Busy => BATCH_PAUSE,
+            Step::Until(due) => {
+                let wait = due.saturating_sub(self.parts.clock.monotonic());
+                wait.clamp(BATCH_PAUSE, IDLE_PAUSE)
+            }
             Step::Idle => IDLE_PAUSE,
         };
         self.parts.clock.sleep(pause).await;
@@ -146,15 +172,16 @@ impl HintDelivery {
         self.paces.retain(|target, _| targets.contains(target));
         let mut step = Step::Idle;
         for target in targets {
-            let is_busy = if self.has_left(target, &ring) {
+            let came_to = if self.has_left(target, &ring) {
                 self.parts.hints.take_marks(target);
-                self.parts.hints.hand_over(target, &ring, HAND_OVER_MAX) > 0
+                match self.parts.hints.hand_over(target, &ring, HAND_OVER_MAX) {
+                    0 => Step::Idle,
+                    _ => Step::Busy,
+                }
             } else {
                 self.deliver(target).await
             };
-            if is_busy {
-                step = Step::Busy;
-            }
+            step = step.min(came_to);
         }
         step
     }
@@ -178,23 +205,27 @@ impl HintDelivery {
         }
     }
 
-    /// Whether something was delivered. What was not stays owed.
-    async fn deliver(&mut self, target: NodeId) -> bool {
+    /// Busy if something was delivered. What was not stays owed.
+    async fn deliver(&mut self, target: NodeId) -> Step {
         if self.parts.transport.reach(target) != Reach::Up {
-            return false;
+            return Step::Idle;
         }
-        let Some((lane, mut batch)) = self.next_batch(target) else {
-            return self.tell_marks(target).await;
+        let (lane, mut batch) = match self.next_batch(target) {
+            Next::Batch(lane, batch) => (lane, batch),
+            Next::Later(due) => return Step::Until(due),
+            Next::Held => return Step::Idle,
+            Next::Nothing => return self.tell_marks(target).await,
         };
         // A delivery is of one root. Before this node has a configuration nothing is owed, and of a root that is gone all was
         // forgotten.
         let gates = self.parts.gates.load();
         let root_of = |key: &Key| gates.root(gates.slot(key));
         let Some(root) = batch.iter().find_map(|(key, _)| root_of(key)) else {
-            return false;
+            return Step::Idle;
         };
         batch.retain(|(key, _)| root_of(key) == Some(root));
         let sent = batch.len();
+        let begun = self.parts.clock.monotonic();
         let delivered = if target == self.parts.own {
             Ok(self.keep(&batch, root))
         } else {
@@ -202,75 +233,103 @@ impl HintDelivery {
         };
         match delivered {
             Ok(refused) => {
+                self.pay(target, &batch, begun);
                 self.settle(target, lane, batch, &refused);
-                refused.len() < sent
+                if refused.len() < sent {
+                    Step::Busy
+                } else {
+                    Step::Idle
+                }
             }
             Err(error) => {
                 tracing::debug!(%target, %error, "hints stay owed");
                 let retries = &self.parts.metrics.hints_retried;
                 retries.get(RetryReason::Failed).inc_by(sent as u64);
-                self.back_off(target);
-                false
+                self.back_off(target, &error);
+                Step::Idle
             }
         }
     }
 
-    fn back_off(&mut self, target: NodeId) {
+    /// A batch was taken that was sent then.
+    fn pay(&mut self, target: NodeId, batch: &[(Key, Record)], begun: Monotonic) {
+        let DeliveryParts { clock, metrics, .. } = &self.parts;
+        let bytes = batch.iter().map(|(key, record)| {
+            let overhead = RECORD_OVERHEAD_BYTES;
+            key.bytes().len() + record.payload_bytes() + overhead
+        });
+        let bytes = bytes.sum();
+        metrics.hints_replayed_bytes.inc_by(bytes as u64);
+        let now = clock.monotonic();
+        let pace = self.paces.entry(target).or_default();
+        if pace.rate.pay(bytes, now.saturating_sub(begun), now) {
+            metrics.hints_slowed.inc();
+        }
+    }
+
+    fn back_off(&mut self, target: NodeId, error: &NotDelivered) {
         let now = self.parts.clock.monotonic();
         let pace = self.paces.entry(target).or_default();
         pace.calls.fail(now, &mut self.rng);
+        match error {
+            NotDelivered::Call(CallError::Overloaded { .. }) => {
+                pace.rate.slow_down(now);
+                self.parts.metrics.hints_slowed.inc();
+            }
+            NotDelivered::Call(
+                CallError::NoAddress
+                | CallError::Unreachable { .. }
+                | CallError::Refused { .. }
+                | CallError::Malformed { .. },
+            )
+            | NotDelivered::Unencodable(_) => pace.rate.start_over(),
+        }
     }
 
-    /// Tells a target that has all fresh hints of the slots that it has to repair. Returns whether it was told.
-    async fn tell_marks(&mut self, target: NodeId) -> bool {
-        let DeliveryParts { hints, clock, .. } = &self.parts;
-        let now = clock.monotonic();
-        let may_call = self
-            .paces
-            .get(&target)
-            .is_none_or(|pace| pace.calls.is_due(now));
-        if !may_call {
-            return false;
-        }
-        let marks = hints.take_marks(target);
+    /// Tells a target that has all fresh hints of the slots that it has to repair. Busy if it was told.
+    async fn tell_marks(&mut self, target: NodeId) -> Step {
+        let marks = self.parts.hints.take_marks(target);
         if marks.is_empty() {
-            return false;
+            return Step::Idle;
         }
         if target == self.parts.own {
             self.parts.marks.add(&marks);
-            return true;
+            return Step::Busy;
         }
         let told = self.send(target, &[], NO_ROOT, marks.clone()).await;
         let Err(error) = told else {
             let slots = marks.len();
             tracing::info!(%target, slots, "told of slots to repair: hints for them were dropped");
-            return true;
+            return Step::Busy;
         };
         tracing::debug!(%target, %error, "slots to repair stay marked");
         self.parts.hints.give_back(target, &marks);
-        self.back_off(target);
-        false
+        self.back_off(target, &error);
+        Step::Idle
     }
 
     /// What may be tried now. What was refused goes first: it is older, and once it is taken there is no end of it.
-    fn next_batch(&mut self, target: NodeId) -> Option<(Lane, Vec<(Key, Record)>)> {
+    fn next_batch(&mut self, target: NodeId) -> Next {
         let DeliveryParts { hints, clock, .. } = &self.parts;
         let now = clock.monotonic();
         let batch_of = |lane| {
             let batch = hints.batch(target, lane, BATCH_BYTES_MAX);
-            (!batch.is_empty()).then_some((lane, batch))
+            (!batch.is_empty()).then_some(Next::Batch(lane, batch))
         };
         let pace = self.paces.entry(target).or_default();
         if !pace.calls.is_due(now) {
-            return None;
+            return Next::Held;
+        }
+        if pace.rate.due() > now {
+            return Next::Later(pace.rate.due());
         }
         if pace.refused.is_due(now) {
             if let Some(refused) = batch_of(Lane::Refused) {
-                return Some(refused);
+                return refused;
             }
             pace.refused.succeed();
         }
-        batch_of(Lane::Fresh)
+        batch_of(Lane::Fresh).unwrap_or(Next::Nothing)
     }
 
     /// The places of what the target has refused.

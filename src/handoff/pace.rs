@@ -1,10 +1,13 @@
-//! How fast slots are copied: below a rate, and slower while copying slows the source or this node down. Pure: time is a
-//! parameter.
+//! How fast slots are copied and hints delivered: below a rate, and slower while that slows the other node or this one
+//! down. Pure: time is a parameter.
 //!
-//! What others feel of a copy is not asked of them; it shows in the time that a page takes. When a page takes more than
-//! twice as long per byte as the quickest of late, and 20 ms more than that, somebody else needs the processor or the
-//! network, and the rate is halved; otherwise it recovers step by step. Delay as the sign that background work is in the
-//! way is the idea of LEDBAT (RFC 6817, section 2).
+//! What others feel of background work is not asked of them; it shows in the time that a page or a batch takes. When one
+//! takes more than twice as long per byte as the quickest of late, and 20 ms more than that, somebody else needs the
+//! processor or the network, and the rate is halved; otherwise it recovers step by step. Delay as the sign that background
+//! work is in the way is the idea of LEDBAT (RFC 6817, section 2).
+//!
+//! A copy begins at its highest rate, because a node waits for it; a delivery begins slowly, because its target has just
+//! come back ([`Ramp`]).
 
 use std::time::Duration;
 
@@ -17,6 +20,15 @@ const JITTER_MAX: Duration = Duration::from_millis(20);
 /// How long the quickest page is remembered: networks and neighbours change.
 const QUICKEST_AGE_MAX: Duration = Duration::from_secs(30);
 
+/// Bytes per second of the first deliveries to a target.
+const RAMP_START: u64 = 1024 * 1024;
+/// Deliveries are never slower: hints have to go.
+const RAMP_MIN: u64 = RAMP_START / 16;
+/// Deliveries are never quicker.
+const RAMP_MAX: u64 = 32 * RAMP_START;
+/// A rate that limits, and that nobody minds, grows by a quarter so often.
+const RAMP_INTERVAL: Duration = Duration::from_secs(1);
+
 /// The pace of one node's copies.
 #[derive(Clone, Debug)]
 pub(super) struct Pace {
@@ -25,8 +37,7 @@ pub(super) struct Pace {
     rate: u64,
     /// When the bytes so far are paid for.
     due: Monotonic,
-    /// Nanoseconds per KiB of the quickest page of late, and when that was.
-    quickest: Option<(u64, Monotonic)>,
+    delay: Delay,
 }
 
 impl Pace {
@@ -37,25 +48,111 @@ impl Pace {
             rate_max,
             rate: rate_max,
             due: Duration::ZERO,
-            quickest: None,
+            delay: Delay::default(),
         }
     }
 
     /// A page of so many bytes has come, after so long. Returns how long to wait before the next one.
     pub(super) fn pay(&mut self, bytes: usize, took: Duration, now: Monotonic) -> Duration {
-        self.judge(bytes, took, now);
-        let nanos = (bytes as u64).saturating_mul(1_000_000_000) / self.rate;
-        // The time that the page took counts; rest that was not needed is not saved up.
-        let from = self.due.max(now.saturating_sub(took));
-        self.due = from + Duration::from_nanos(nanos);
+        match self.delay.judge(bytes, took, now) {
+            Sign::Pressed => {
+                self.rate = (self.rate / 2).max((self.rate_max / SLOWEST_SHARE).max(1));
+            }
+            Sign::Clear => self.rate = (self.rate + self.rate_max / 16).min(self.rate_max),
+        }
+        self.due = paid(self.due, bytes, self.rate, took, now);
         self.due.saturating_sub(now)
     }
+}
 
-    fn judge(&mut self, bytes: usize, took: Duration, now: Monotonic) {
+/// When bytes are paid for. The time that they took counts; rest that was not needed is not saved up.
+fn paid(due: Monotonic, bytes: usize, rate: u64, took: Duration, now: Monotonic) -> Monotonic {
+    let nanos = (bytes as u64).saturating_mul(1_000_000_000) / rate;
+    due.max(now.saturating_sub(took)) + Duration::from_nanos(nanos)
+}
+
+/// The pace of hints to one target: slowly at first, and faster for as long as nobody minds.
+#[derive(Clone, Debug)]
+pub(super) struct Ramp {
+    /// Bytes per second.
+    rate: u64,
+    due: Monotonic,
+    /// When the rate has last changed, or was first used.
+    changed: Option<Monotonic>,
+    delay: Delay,
+}
+
+impl Default for Ramp {
+    fn default() -> Self {
+        Self {
+            rate: RAMP_START,
+            due: Duration::ZERO,
+            changed: None,
+            delay: Delay::default(),
+        }
+    }
+}
+
+impl Ramp {
+    /// When the next batch may be sent.
+    pub(super) const fn due(&self) -> Monotonic {
+        self.due
+    }
+
+    /// A batch of so many bytes was taken, after so long. Returns whether that was too long.
+    pub(super) fn pay(&mut self, bytes: usize, took: Duration, now: Monotonic) -> bool {
+        let is_pressed = match self.delay.judge(bytes, took, now) {
+            Sign::Pressed => true,
+            Sign::Clear => false,
+        };
+        if is_pressed {
+            self.slow_down(now);
+        }
+        self.due = paid(self.due, bytes, self.rate, took, now);
+        let changed = *self.changed.get_or_insert(now);
+        // A rate that is not used up has not been tried.
+        let is_tried = self.due > now && now.saturating_sub(changed) >= RAMP_INTERVAL;
+        if is_tried && !is_pressed {
+            self.rate = (self.rate + self.rate / 4).min(RAMP_MAX);
+            self.changed = Some(now);
+        }
+        is_pressed
+    }
+
+    /// The target minds: it was too slow, or has refused a batch for load.
+    pub(super) fn slow_down(&mut self, now: Monotonic) {
+        self.rate = (self.rate / 2).max(RAMP_MIN);
+        self.changed = Some(now);
+    }
+
+    /// The target could not be called: when it is back, it begins slowly again.
+    pub(super) fn start_over(&mut self) {
+        self.rate = self.rate.min(RAMP_START);
+        self.changed = None;
+    }
+}
+
+/// What the time says that something took.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Sign {
+    /// Nothing is in anybody's way.
+    Clear,
+    /// Somebody else needs the processor or the network.
+    Pressed,
+}
+
+/// How long pages and batches take.
+#[derive(Clone, Debug, Default)]
+struct Delay {
+    /// Nanoseconds per KiB of the quickest of late, and when that was.
+    quickest: Option<(u64, Monotonic)>,
+}
+
+impl Delay {
+    fn judge(&mut self, bytes: usize, took: Duration, now: Monotonic) -> Sign {
         let kib = bytes as u64 / 1024;
         if kib == 0 {
-            self.recover();
-            return;
+            return Sign::Clear;
         }
         let nanos = |time: Duration| u64::try_from(time.as_nanos()).unwrap_or(u64::MAX);
         let per_kib = nanos(took) / kib;
@@ -66,18 +163,14 @@ impl Pace {
             Some((quickest, _))
                 if nanos(took) > (quickest * kib).saturating_mul(2) + nanos(JITTER_MAX) =>
             {
-                self.rate = (self.rate / 2).max((self.rate_max / SLOWEST_SHARE).max(1));
+                Sign::Pressed
             }
-            Some((quickest, _)) if per_kib > quickest => self.recover(),
+            Some((quickest, _)) if per_kib > quickest => Sign::Clear,
             Some(_) | None => {
                 self.quickest = Some((per_kib, now));
-                self.recover();
+                Sign::Clear
             }
         }
-    }
-
-    fn recover(&mut self) {
-        self.rate = (self.rate + self.rate_max / 16).min(self.rate_max);
     }
 }
 
@@ -117,6 +210,71 @@ mod tests {
         assert!(pressed > 0);
         let after = copy(&mut pace, 3 * second, 8 * second, QUICK) / 5;
         assert!(after * 10 > quiet * 7, "{quiet} {after}");
+    }
+
+    const BATCH: usize = 256 * 1024;
+
+    /// Delivers batches until the time is up; returns the bytes.
+    fn deliver(ramp: &mut Ramp, now: &mut Monotonic, lasts: Duration, took: Duration) -> u64 {
+        let (until, mut bytes) = (*now + lasts, 0);
+        while *now < until {
+            *now = ramp.due().max(*now) + took;
+            bytes += BATCH as u64;
+            ramp.pay(BATCH, took, *now);
+        }
+        bytes
+    }
+
+    #[test]
+    fn a_delivery_begins_slowly_and_grows_by_a_quarter_each_second_up_to_its_bound() {
+        let (mut ramp, mut now) = (Ramp::default(), Duration::from_secs(9));
+        let second = Duration::from_secs(1);
+        let first = deliver(&mut ramp, &mut now, second, QUICK);
+        assert!(first.abs_diff(RAMP_START) <= 2 * BATCH as u64, "{first}");
+        let mut before = 0;
+        for _ in 0..12 {
+            before = deliver(&mut ramp, &mut now, second, QUICK).max(before);
+        }
+        // 1.25 to the 12th is 14.5.
+        assert!(
+            before > 8 * RAMP_START && before < 16 * RAMP_START,
+            "{before}"
+        );
+        for _ in 0..20 {
+            deliver(&mut ramp, &mut now, second, QUICK);
+        }
+        let last = deliver(&mut ramp, &mut now, second, QUICK);
+        assert!(last <= RAMP_MAX + BATCH as u64, "{last}");
+        assert!(last > RAMP_MAX / 10 * 9, "{last}");
+    }
+
+    #[test]
+    fn a_delivery_that_is_minded_halves_down_to_its_bound_and_grows_again() {
+        let (mut ramp, mut now) = (Ramp::default(), Duration::ZERO);
+        deliver(&mut ramp, &mut now, Duration::from_secs(10), QUICK);
+        let before = ramp.rate;
+        assert!(ramp.pay(BATCH, 6 * QUICK, now));
+        assert_eq!(ramp.rate, before / 2);
+        ramp.slow_down(now);
+        assert_eq!(ramp.rate, before / 4);
+        (0..20).for_each(|_| ramp.slow_down(now));
+        assert_eq!(ramp.rate, RAMP_MIN);
+        deliver(&mut ramp, &mut now, Duration::from_secs(20), QUICK);
+        assert!(ramp.rate > 4 * RAMP_MIN, "{}", ramp.rate);
+    }
+
+    #[test]
+    fn a_rate_that_is_not_used_up_does_not_grow_and_a_target_that_was_away_begins_anew() {
+        let mut ramp = Ramp::default();
+        for second in 0..100 {
+            ramp.pay(100, QUICK, Duration::from_secs(second));
+        }
+        assert_eq!(ramp.rate, RAMP_START);
+        let mut now = Duration::from_secs(100);
+        deliver(&mut ramp, &mut now, Duration::from_secs(10), QUICK);
+        assert!(ramp.rate > 2 * RAMP_START);
+        ramp.start_over();
+        assert_eq!(ramp.rate, RAMP_START);
     }
 
     #[test]

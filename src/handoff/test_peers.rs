@@ -153,6 +153,10 @@ pub(super) struct Peers {
     delivered: Mutex<Vec<(Monotonic, NodeId, Vec<String>)>>,
     asked: Mutex<Vec<(Monotonic, NodeId, u64)>>,
     repairs: Mutex<Vec<(NodeId, SlotSet)>>,
+    /// Peers that refuse every delivery for load.
+    overloaded: Mutex<BTreeSet<NodeId>>,
+    /// How long a delivery takes, in nanoseconds.
+    delay: AtomicU64,
 }
 
 impl Peers {
@@ -176,6 +180,15 @@ impl Peers {
 
     pub(super) fn set_broken(&self, peers: &[NodeId]) {
         *lock(&self.broken) = peers.iter().copied().collect();
+    }
+
+    pub(super) fn set_overloaded(&self, peers: &[NodeId]) {
+        *lock(&self.overloaded) = peers.iter().copied().collect();
+    }
+
+    /// Sets how long a delivery takes.
+    pub(super) fn set_delay(&self, delay: Duration) {
+        self.delay.store(delay.as_nanos() as u64, Ordering::SeqCst);
     }
 
     fn answer<T>(&self, peer: NodeId, answer: T) -> BoxFuture<Result<T, CallError>>
@@ -286,8 +299,14 @@ impl PeerTransport for Peers {
         if !delivery.repair.is_empty() {
             lock(&self.repairs).push((peer, delivery.repair.clone()));
         }
+        let delay = Duration::from_nanos(self.delay.load(Ordering::SeqCst));
+        drop(self.clock.sleep(delay));
         if lock(&self.broken).contains(&peer) {
             return self.answer(peer, Receipt::default());
+        }
+        if lock(&self.overloaded).contains(&peer) {
+            let reason = "too much to do".to_owned();
+            return Box::pin(std::future::ready(Err(CallError::Overloaded { reason })));
         }
         let root_of = |_slot| Some(delivery.root);
         let merged = self.replicas[&peer].merge(root_of, batch, self.now_at(peer));
@@ -368,6 +387,8 @@ impl World {
             delivered: Mutex::default(),
             asked: Mutex::default(),
             repairs: Mutex::default(),
+            overloaded: Mutex::default(),
+            delay: AtomicU64::new(0),
         };
         let active = |node| shown(node, Liveness::Alive, Phase::Active);
         let view = View {

@@ -63,6 +63,10 @@ pub struct Metrics {
     pub hints_moved: Counter,
     /// Hints that stay owed after an attempt to deliver them.
     pub hints_retried: Handles<RetryReason, Counter>,
+    /// Bytes of the hints delivered, as they travel.
+    pub hints_replayed_bytes: Counter,
+    /// Deliveries after which the rate to their target was halved.
+    pub hints_slowed: Counter,
     /// Hints dropped.
     pub hints_dropped: Handles<HintDropReason, Counter>,
     /// Remote clocks refused for being too far ahead.
@@ -143,6 +147,14 @@ impl Metrics {
             hints_retried: set.counters(
                 "hints_retried",
                 "Hints that stay owed after an attempt to deliver them",
+            ),
+            hints_replayed_bytes: set.counter(
+                "hints_replayed_bytes",
+                "Bytes of hints delivered, refused ones included",
+            ),
+            hints_slowed: set.counter(
+                "hints_slowed",
+                "Deliveries that were late or refused for load, so that the rate was halved",
             ),
             hints_dropped: set.counters("hints_dropped", "Hints dropped"),
             hlc_rejected: set.counter("hlc_rejected", "Remote clocks refused for being ahead"),

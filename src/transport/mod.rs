@@ -205,6 +205,12 @@ pub enum CallError {
         /// What the peer said.
         reason: String,
     },
+    /// The peer has too much to do. It may be asked again later.
+    #[error("the peer is overloaded: {reason}")]
+    Overloaded {
+        /// What the peer said.
+        reason: String,
+    },
     /// The answer made no sense.
     #[error("the peer's answer could not be read: {reason}")]
     Malformed {

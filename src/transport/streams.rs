@@ -526,6 +526,9 @@ pub(super) fn call_error(status: Status) -> CallError {
                 reason: status.message().to_owned(),
             }
         }
+        Code::ResourceExhausted => CallError::Overloaded {
+            reason: status.message().to_owned(),
+        },
         code => CallError::Unreachable {
             reason: format!("{code:?}: {}", status.message()),
         },

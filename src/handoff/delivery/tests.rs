@@ -11,7 +11,7 @@ use crate::{
     handoff::test_peers::{
         EPOCH, FORMER, LeapClock, OTHER, OWN, PEER, World, key, record, ring_of, shown,
     },
-    store::Lookup,
+    store::{Body, Form, Lookup, Value},
     version::{Stamp, Version},
 };
 
@@ -204,6 +204,73 @@ async fn what_has_expired_while_it_waited_ends_what_is_older_and_is_never_served
         let held = world.peers.store(PEER).peek(&key("k"), now_millis);
         assert!(matches!(held, Lookup::Miss { .. }), "{held:?}");
     }
+}
+
+/// A target that is owed some MiB in records of 64 KiB.
+fn owe_mib(world: &World, target: NodeId, mib: usize) {
+    for index in 0..16 * mib {
+        let bytes = vec![0; 64 * 1024].into();
+        let large = Record {
+            body: Body::Value(Value {
+                bytes,
+                form: Form::Bytes,
+            }),
+            ..record(NONE)
+        };
+        world.hints.owe(target, &key(&index.to_string()), &large);
+    }
+}
+
+fn delivered_bytes(world: &World) -> u64 {
+    world.metrics.hints_replayed_bytes.get()
+}
+
+const MIB: u64 = 1024 * 1024;
+
+#[tokio::test]
+async fn a_target_that_comes_back_gets_little_at_first_and_more_each_second() {
+    let world = World::new();
+    let mut delivery = delivery(&world);
+    owe_mib(&world, PEER, 12);
+    world.peers.set_delay(Duration::from_millis(5));
+    run_until(&mut delivery, Duration::from_secs(1)).await;
+    let first = delivered_bytes(&world);
+    assert!((MIB / 2..=3 * MIB / 2).contains(&first), "{first}");
+    run_until(&mut delivery, Duration::from_secs(4)).await;
+    let early = delivered_bytes(&world);
+    run_until(&mut delivery, Duration::from_secs(7)).await;
+    assert_eq!(world.owed_to(PEER), 0);
+    assert!(delivered_bytes(&world) - early > early, "{early}");
+    assert_eq!(world.metrics.hints_slowed.get(), 0);
+    // What is owed to others did not wait for it.
+    world.hints.owe(OTHER, &key("other"), &record(NONE));
+    delivery.turn().await;
+    assert!(world.peers.holds(OTHER, "other"));
+}
+
+#[tokio::test]
+async fn a_target_that_is_late_or_refuses_for_load_gets_less() {
+    let world = World::new();
+    let mut delivery = delivery(&world);
+    owe_mib(&world, PEER, 15);
+    world.peers.set_delay(Duration::from_millis(5));
+    run_until(&mut delivery, Duration::from_secs(4)).await;
+    let early = delivered_bytes(&world);
+    world.peers.set_delay(Duration::from_millis(200));
+    run_until(&mut delivery, Duration::from_secs(8)).await;
+    let late = delivered_bytes(&world) - early;
+    assert!(late * 2 < early, "{early} {late}");
+    let slowed = world.metrics.hints_slowed.get();
+    assert!(slowed > 1);
+    world.peers.set_overloaded(&[PEER]);
+    let before = delivered_bytes(&world);
+    run_until(&mut delivery, Duration::from_secs(12)).await;
+    assert_eq!(delivered_bytes(&world), before);
+    assert!(world.metrics.hints_slowed.get() > slowed);
+    world.peers.set_overloaded(&[]);
+    world.peers.set_delay(Duration::from_millis(5));
+    run_until(&mut delivery, Duration::from_secs(120)).await;
+    assert_eq!(world.owed_to(PEER), 0);
 }
 
 fn slots_of(names: &[&str]) -> SlotSet {
