@@ -19,7 +19,7 @@ use tokio_util::sync::CancellationToken;
 use super::push_pull::{Intake, Offer, OrderNews, PushPulls, Taken};
 use crate::{
     api::ForgetRefusal,
-    clock::Clock,
+    clock::{Clock, Monotonic},
     handoff::{
         OwedHints, RingCell,
         pull::{Pull, PullPlan},
@@ -40,6 +40,11 @@ use crate::{
 
 /// The roster is looked at this often even if nothing happens, so that ages in the offered state stay fresh.
 const TICK: Duration = Duration::from_millis(500);
+/// Between two exchanges with everybody who is there, while the ring has members that are away and others could stand in
+/// their place.
+const CHOICE_INTERVAL: Duration = Duration::from_secs(1);
+/// How long nothing may be left of a ring before it is given up.
+const VOID_WAIT: Duration = Duration::from_secs(2);
 /// How long slots may be declared lost after an operator has accepted that, where it has to be accepted.
 const LOSS_ACCEPTANCE: Duration = Duration::from_secs(60);
 
@@ -100,6 +105,10 @@ pub(super) struct Keeper {
     taken: Taken,
     push_pulls: PushPulls,
     pull: PullState,
+    /// Since when nothing has been left of the ring that this node has been told of.
+    void_since: Option<Monotonic>,
+    /// When the others were last told of members that are away.
+    choice_told: Monotonic,
     /// Ends the pull under way when another one takes its place.
     pull_superseded: CancellationToken,
     pulled_tx: mpsc::Sender<u64>,
@@ -163,6 +172,8 @@ impl Keeper {
             taken,
             push_pulls,
             pull: PullState::NotStarted,
+            void_since: None,
+            choice_told: Monotonic::default(),
             pull_superseded: CancellationToken::new(),
             pulled_tx,
             pulled_rx,
@@ -227,8 +238,43 @@ impl Keeper {
             }
             None => {}
         }
-        self.publish(&view).await;
+        self.abandon_if_void(&view);
+        self.publish().await;
+        self.tell_choice(&view);
         self.enter(&view, attempt).await;
+    }
+
+    /// Other nodes may have chosen other members that are away, until they are told: each learns when they are overdue for
+    /// both, which is not at the same time.
+    fn tell_choice(&mut self, view: &View) {
+        let now = self.parts.clock.monotonic();
+        if self.roster.has_chosen() && now >= self.choice_told + CHOICE_INTERVAL {
+            self.choice_told = now;
+            self.tell_all(view);
+        }
+    }
+
+    /// When all members of a ring have restarted before any of them had its slots, there is nobody left to copy from: they
+    /// go back to looking for a ring, and form a first one.
+    fn abandon_if_void(&mut self, view: &View) {
+        let has_nothing =
+            |ring: Arc<Ring>| self.parts.slots.counts().unknown == usize::from(ring.shape().slots);
+        let is_void = self.phase() == Phase::Joining
+            && self.roster.is_void(view)
+            && self.roster.ring().is_some_and(has_nothing);
+        if !is_void {
+            self.void_since = None;
+            return;
+        }
+        let now = self.parts.clock.monotonic();
+        let since = *self.void_since.get_or_insert(now);
+        if now.saturating_sub(since) >= VOID_WAIT {
+            self.void_since = None;
+            tracing::warn!(
+                "all members of the ring have lost their memory: looking for another ring"
+            );
+            self.roster.abandon();
+        }
     }
 
     /// Exchanges states with everybody who is there.
@@ -256,7 +302,7 @@ impl Keeper {
     }
 
     /// Publishes the ring and what others may adopt.
-    async fn publish(&mut self, view: &View) {
+    async fn publish(&mut self) {
         let state = self.roster.state(self.parts.clock.monotonic());
         let encoded = state.map(|state| state.encode()).unwrap_or_default();
         self.offer.ring.store(Arc::new(encoded.into()));
@@ -288,9 +334,6 @@ impl Keeper {
         self.parts.ring.changed.notify_waiters();
         self.standing
             .send_modify(|standing| standing.ring_changes += 1);
-        if self.roster.has_chosen() {
-            self.tell_all(view);
-        }
         self.announce(self.phase()).await;
     }
 

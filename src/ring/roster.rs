@@ -18,7 +18,7 @@ use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
 use shard_cache_membership::{
     identity::{BootId, NodeId},
-    record::NodeRecord,
+    record::{NodeRecord, Phase},
     view::{Member, View},
 };
 use thiserror::Error;
@@ -246,6 +246,27 @@ impl Roster {
         self.following().is_some_and(Following::has_chosen)
     }
 
+    /// Whether nothing is left of the ring: we and all others that it names are in another life by now or have been
+    /// forgotten, and nobody who is there is in a ring.
+    #[must_use]
+    pub fn is_void(&self, view: &View) -> bool {
+        let is_over = |member: &RingMember| {
+            let is_replaced = |life: BootId| life != member.boot_id;
+            self.forgotten.contains(member)
+                || (member.node_id == self.own.node_id && is_replaced(self.own.boot_id))
+                || view
+                    .member(member.node_id)
+                    .is_some_and(|seen| is_replaced(seen.boot_id))
+        };
+        let members = |following: &Following| following.ring.members().iter().all(is_over);
+        self.following().is_some_and(members) && holders(view, self.own.node_id).next().is_none()
+    }
+
+    /// Gives the ring up and looks for another one, in the same life.
+    pub fn abandon(&mut self) {
+        self.standing = Standing::Seeking(Seeking::default());
+    }
+
     /// Starts over without a ring and with a new boot id, because the store was discarded.
     pub fn reboot(&mut self, boot_id: BootId) {
         let own = RingMember {
@@ -284,13 +305,14 @@ fn zoned(member: &Member) -> Option<ZonedMember> {
     })
 }
 
-/// Present members but us that announce a ring, with its bootstrap, in rising node id.
+/// Present members but us that are in a ring, with its bootstrap, in rising node id. Who is joining has only been told of
+/// one: that may be all that is left of it.
 fn holders(view: &View, own: NodeId) -> impl Iterator<Item = (Bootstrap, NodeId)> {
     view.present()
         .filter(move |member| member.node_id != own)
         .filter_map(|member| {
-            let bootstrap = Bootstrap::from_bytes(&current_record(member)?.attachment)?;
-            Some((bootstrap, member.node_id))
+            let record = current_record(member).filter(|record| record.phase != Phase::Joining)?;
+            Some((Bootstrap::from_bytes(&record.attachment)?, member.node_id))
         })
 }
 

@@ -514,6 +514,48 @@ fn rosters_that_lost_members_in_different_order_agree_once_they_have_told_each_o
     }
 }
 
+#[test]
+fn a_ring_of_which_nothing_is_left_is_void_and_another_is_formed() {
+    let (first, bootstrap) = formed(2);
+    let state = first.state(seconds(1)).expect("a ring");
+    let reborn = |node: u64, other: Seen| {
+        let own = joining(node).booted(10 * node);
+        view(&[own.says(Phase::Joining, Some(bootstrap)), other])
+    };
+    let mut roster = roster(1, 1);
+    roster.reboot(BootId(10));
+    roster
+        .adopt(&state, &view(&[]), seconds(2))
+        .expect("the same shape");
+    // The other one still lives, or may.
+    for other in [
+        active(2, bootstrap),
+        active(2, bootstrap).is(Liveness::Down),
+    ] {
+        let seen = reborn(1, other);
+        roster.update(&seen, seconds(3), WALL);
+        assert!(!roster.is_void(&seen));
+    }
+    // It has restarted as well, and is in the ring again already.
+    let back = active(2, bootstrap).booted(20);
+    let back = back.says(Phase::Active, Some(bootstrap));
+    assert!(!roster.is_void(&reborn(1, back)));
+    // It has been told of the ring, too, and of nothing else.
+    let seen = reborn(
+        1,
+        joining(2).booted(20).says(Phase::Joining, Some(bootstrap)),
+    );
+    assert!(roster.is_void(&seen));
+    roster.abandon();
+    assert_eq!(roster.update(&seen, seconds(4), WALL), None);
+    let effect = roster.update(&seen, seconds(4) + WAIT, WALL);
+    assert!(
+        matches!(effect, Some(RosterEffect::Formed { .. })),
+        "{effect:?}"
+    );
+    assert_eq!(in_ring(&roster), [(1, 10), (2, 20)]);
+}
+
 /// One node tells the other what it knows of the members.
 fn tell(one: &Roster, other: &mut Roster, seen: &View, now: Monotonic) {
     let state = one.state(now).expect("a ring");
