@@ -29,6 +29,7 @@ pub mod node;
 pub mod offsets;
 pub mod operation;
 pub mod overload;
+pub mod repair;
 pub mod replica;
 pub mod ring;
 pub mod slot_set;

@@ -51,7 +51,7 @@ use traces::Traces;
 use crate::{
     api::{self, ClusterQueries, Edge, Limits, Reflection, ServingSwitch, peer::PeerParts},
     clock::{Clock, Entropy, SystemClock},
-    config::{self, Config, GossipProfile, LimitsConfig},
+    config::{self, Config, GossipProfile, LimitsConfig, RepairConfig},
     coordinator::{self, Coordinator, Degrade, Ledger, Policy},
     handoff::{
         HintLimits, HintStats, OwedHints, RepairMarks, RingCell,
@@ -65,6 +65,7 @@ use crate::{
         system::{CpuSource, SystemCpu},
         watch::CpuWatch,
     },
+    repair::{Repair, RepairParts},
     replica::Replica,
     ring::{
         Ring, RingMember, Shape,
@@ -183,6 +184,7 @@ struct Core {
     transport: Arc<StreamTransport>,
     workers: Arc<dyn Workers>,
     handoff_bytes_per_second_max: u64,
+    repair: RepairConfig,
 }
 
 /// The tasks of a node that has been built and does not run yet.
@@ -191,6 +193,7 @@ pub struct Loops {
     targets: mpsc::Receiver<SocketAddr>,
     delivery: HintDelivery,
     handoff_rng: StdRng,
+    repair_rng: StdRng,
     rivals: RivalWatch,
 }
 
@@ -269,8 +272,9 @@ impl Node {
             boot_id: new_boot(&mut boots),
         };
         let rng_seed = seams.entropy.stream("gossip").next_u64();
-        let [delivery_rng, pull_rng, handoff_rng] = ["hint delivery", "bulk pull", "slot handoff"]
-            .map(|concern| seams.entropy.stream(concern));
+        let [delivery_rng, pull_rng, handoff_rng, repair_rng] =
+            ["hint delivery", "bulk pull", "slot handoff", "repair"]
+                .map(|concern| seams.entropy.stream(concern));
         let (clock, metrics) = (Arc::clone(&seams.clock), Arc::new(Metrics::new()));
         let traces = Traces::start(config, &name, seams.entropy, &clock, &metrics);
         let core = Core::build(config, own, seams, metrics, &traces);
@@ -357,6 +361,7 @@ impl Node {
             targets,
             delivery,
             handoff_rng,
+            repair_rng,
             rivals,
         };
         Ok((node, loops))
@@ -369,10 +374,13 @@ impl Node {
             targets,
             delivery,
             handoff_rng,
+            repair_rng,
             rivals,
         } = loops;
         self.core
             .start_workers(&self.membership, delivery, handoff_rng);
+        let repair = Repair::new(self.core.repair_parts(&self.membership), repair_rng);
+        self.core.workers.spawn("repair", Box::pin(repair.run()));
         self.core.workers.spawn("rivals", Box::pin(rivals.run()));
         self.core
             .workers
@@ -572,6 +580,7 @@ impl Core {
             memory_bytes: usize::try_from(config.memory_limit_bytes()).unwrap_or(usize::MAX),
             tombstone_bytes: config.tombstones.bytes_max,
             tombstone_life_millis: millis(config.tombstones.life),
+            ghosts: config.ghosts_max(),
             slots: config.cluster.slots,
         }));
         let ring = RingCell::new(config.cluster.slots);
@@ -637,6 +646,22 @@ impl Core {
             transport,
             workers,
             handoff_bytes_per_second_max: config.handoff.bytes_per_second_max as u64,
+            repair: config.repair,
+        }
+    }
+
+    fn repair_parts(&self, membership: &Handle) -> RepairParts {
+        RepairParts {
+            cell: self.ring.clone(),
+            store: Arc::clone(&self.store),
+            replica: Arc::clone(&self.replica),
+            transport: Arc::clone(&self.transport) as Arc<dyn PeerTransport>,
+            view: membership.view(),
+            marks: self.marks.clone(),
+            clock: Arc::clone(&self.clock),
+            metrics: Arc::clone(&self.metrics),
+            interval: self.repair.interval,
+            bytes_per_second_max: self.repair.bytes_per_second_max as u64,
         }
     }
 

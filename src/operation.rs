@@ -5,7 +5,7 @@ use crate::{
     clock::Monotonic,
     key::{Key, Slot},
     ring::{SlotConfiguration, slot::Vote},
-    store::Record,
+    store::{Absence, Record},
     trace::TraceParent,
     version::Version,
 };
@@ -141,8 +141,8 @@ pub enum ReadAnswer {
     },
     /// It holds nothing to serve.
     Miss {
-        /// A version that it knows to be gone.
-        version: Option<Version>,
+        /// What it knows of the key.
+        absence: Absence,
         /// How the answer counts.
         vote: Vote,
     },

@@ -8,10 +8,10 @@ use crate::{
     key::{Key, Slot},
     operation::{Answer, Failure, Held, Kind, Operation, ReadAnswer, Want, WriteAnswer},
     ring::{gates::GateCell, slot::Vote},
-    store::{Applied, Inventory, Lookup, Record, ScanPage, SlotSet, Store},
+    store::{Applied, Inventory, Lookup, Record, ScanPage, SlotSet, Store, Traces},
     telemetry::traces::{KeyValue, Tracer},
     trace::TraceParent,
-    version::HybridClock,
+    version::{DRIFT_MAX_MILLIS, HybridClock, Version},
 };
 
 /// One node's replica: its store behind the rules.
@@ -81,13 +81,13 @@ impl Replica {
             return Answer::Failed(Failure::Expired);
         }
         let asked = operation.configuration;
-        let now_millis = self.clock.now(wall_millis).millis();
         let vote = self.gates.vote(operation.slot, asked);
         let answer = match &operation.kind {
             Kind::Write { key, record } => {
                 if let Err(failure) = self.admit(record, wall_millis) {
                     return Answer::Failed(failure);
                 }
+                let now_millis = self.clock.now(wall_millis).millis();
                 let Some(vote) = vote else {
                     // Stored without counting when the data descends from the same root; never otherwise.
                     if self.gates.root(operation.slot) == Some(asked.root) {
@@ -102,6 +102,7 @@ impl Replica {
                 let Some(vote) = vote else {
                     return Answer::Failed(Failure::WrongConfig);
                 };
+                let now_millis = self.clock.now(wall_millis).millis();
                 Answer::Read(self.read(key, *want, now_millis, vote))
             }
         };
@@ -130,8 +131,27 @@ impl Replica {
         records: Vec<(Key, Record)>,
         now: Now,
     ) -> Merged {
+        self.merge_with(Store::merge, root_of, records, now)
+    }
+
+    /// The same with records of a slot that is handed over; see [`Store::take_over`].
+    pub fn take_over(
+        &self,
+        root_of: impl Fn(Slot) -> Option<u64>,
+        records: Vec<(Key, Record)>,
+        now: Now,
+    ) -> Merged {
+        self.merge_with(Store::take_over, root_of, records, now)
+    }
+
+    fn merge_with(
+        &self,
+        apply: impl Fn(&Store, &Key, Record, u64) -> Applied,
+        root_of: impl Fn(Slot) -> Option<u64>,
+        records: Vec<(Key, Record)>,
+        now: Now,
+    ) -> Merged {
         let gates = self.gates.load();
-        let now_millis = self.clock.now(now.wall_millis).millis();
         let mut merged = Merged::default();
         for (place, (key, record)) in records.into_iter().enumerate() {
             let slot = gates.slot(&key);
@@ -145,15 +165,47 @@ impl Replica {
                 continue;
             }
             let version = record.version;
-            self.store.merge(&key, record, now_millis);
+            // Past what was admitted: a ghost of it is one at once.
+            let now_millis = self.clock.now(now.wall_millis).millis();
+            let applied = apply(&self.store, &key, record, now_millis);
             if self.gates.root(slot) == root {
                 merged.taken += 1;
+                merged.stored += u64::from(matches!(applied, Applied::Stored { .. }));
             } else {
                 self.store.discard(&key, version);
                 merged.foreign.push(place);
             }
         }
         merged
+    }
+
+    /// Takes over what another node knows of values that are not there, of slots whose root is the same here. What is
+    /// stamped too far ahead of the local clock is left out.
+    pub fn take_traces(&self, root_of: impl Fn(Slot) -> Option<u64>, traces: &Traces, now: Now) {
+        if traces.is_empty() {
+            return;
+        }
+        let latest = now.wall_millis.saturating_add(DRIFT_MAX_MILLIS);
+        let is_sane = |version: Version| version.stamp.millis() <= latest;
+        let of_slots = |traces: &[(Slot, Version)]| -> Vec<(Slot, Version)> {
+            let sane = traces.iter().copied();
+            sane.filter(|(_, version)| is_sane(*version)).collect()
+        };
+        let sane = Traces {
+            ghosts: traces
+                .ghosts
+                .iter()
+                .copied()
+                .filter(|(_, version)| is_sane(*version))
+                .collect(),
+            floors: of_slots(&traces.floors),
+            marks: of_slots(&traces.marks),
+        };
+        let gates = self.gates.load();
+        self.store.take_traces(&sane, |slot| {
+            let root = root_of(slot);
+            root.is_some() && gates.root(slot) == root
+        });
     }
 
     /// A page of the records of some slots; see [`Store::scan`].
@@ -167,6 +219,14 @@ impl Replica {
     ) -> ScanPage {
         let now_millis = self.clock.now(now.wall_millis).millis();
         self.store.scan(slots, cursor, bytes_max, held, now_millis)
+    }
+
+    /// The digest of a slot of this root in which this node is a full owner.
+    #[must_use]
+    pub fn digest_of(&self, slot: Slot, root: u64) -> Option<u64> {
+        let gates = self.gates.load();
+        let is_comparable = gates.is_full(slot) && gates.root(slot) == Some(root);
+        is_comparable.then(|| self.store.slot_digest(slot))
     }
 
     /// What this node holds of some slots; see [`Store::held`].
@@ -183,7 +243,7 @@ impl Replica {
                 };
                 ReadAnswer::Holds { held, vote }
             }
-            Lookup::Miss { version } => ReadAnswer::Miss { version, vote },
+            Lookup::Miss(absence) => ReadAnswer::Miss { absence, vote },
         }
     }
 
@@ -200,6 +260,8 @@ impl Replica {
 pub struct Merged {
     /// Records taken over, or held in a newer version already.
     pub taken: u64,
+    /// Of these, records that were new.
+    pub stored: u64,
     /// Records refused because their stamp is too far ahead of the local clock, in their order.
     pub refused: Vec<Refused>,
     /// The places of records whose slot has another root at this node, or none yet.

@@ -285,11 +285,20 @@ impl Cluster {
         running.collect()
     }
 
-    /// Whether any other node than this one has a ring.
+    /// Whether any other node than this one is in a ring. One that has only been told of a ring, and lacks its slots, holds
+    /// nothing that would be left.
     #[must_use]
     pub fn has_ring_without(&self, index: u16) -> bool {
+        let is_in_ring = |(other, node): &(u16, Arc<Node>)| {
+            let own = RingMember {
+                node_id: NodeId::of_name(&node::name(*other)),
+                boot_id: node.boot_id(),
+            };
+            node.ring()
+                .is_some_and(|ring| ring.members().contains(&own))
+        };
         let mut others = self.running_nodes().into_iter();
-        others.any(|(other, node)| other != index && node.ring().is_some())
+        others.any(|other| other.0 != index && is_in_ring(&other))
     }
 
     /// Whether every ring names this node in its present life.
@@ -453,7 +462,10 @@ impl Cluster {
         let event = Event::Evictions {
             node: u32::from(index),
             boot_id: node.boot_id().0,
-            total: stats.evictions_capacity + stats.evictions_memory + stats.floors_raised,
+            total: stats.evictions_capacity
+                + stats.evictions_memory
+                + stats.floors_raised
+                + stats.ghosts_forgotten,
         };
         self.shared.recorder.mark(&self.shared.world, event);
     }

@@ -6,13 +6,7 @@ use rand::{RngExt as _, SeedableRng as _, rngs::SmallRng};
 use shard_cache::config::{Config, GossipProfile};
 
 pub use crate::fault_kind::FaultKind;
-use crate::{
-    history::{Invariant, Promises},
-    node,
-    plan::Given,
-    plant::Plant,
-    workload::KEY_BYTES_MAX,
-};
+use crate::{node, plan::Given, plant::Plant, workload::KEY_BYTES_MAX};
 
 /// Most operations per second: more would show little that is new, and take long.
 const RATE_MAX: u32 = 200;
@@ -21,34 +15,6 @@ const SEED_NODES: u16 = 3;
 const HOUR: Duration = Duration::from_secs(3600);
 /// What the configuration wants in a queue beside the largest entry, in bytes.
 const QUEUE_SLACK_BYTES: usize = 64 << 10;
-
-/// Which promises a history is judged by.
-#[derive(clap::ValueEnum, Clone, Copy, PartialEq, Eq, Debug, Default)]
-pub enum Judge {
-    /// What this release keeps of them.
-    #[default]
-    Release,
-    /// The same, and that owners agree in the end.
-    Agreement,
-    /// All of them.
-    Full,
-}
-
-impl Judge {
-    /// The promises.
-    #[must_use]
-    pub fn promises(self) -> Promises {
-        match self {
-            Self::Release => Promises::of_this_release(),
-            Self::Agreement => {
-                let mut promises = Promises::of_this_release();
-                promises.invariants.insert(Invariant::Convergence);
-                promises
-            }
-            Self::Full => Promises::full(),
-        }
-    }
-}
 
 /// What clients do, in percent.
 #[derive(Clone, Copy, Debug)]
@@ -122,6 +88,8 @@ pub struct Options {
     pub tombstone_life: Duration,
     /// Bytes that tombstones may take.
     pub tombstone_bytes_max: usize,
+    /// Versions that are kept of values that expired or were evicted.
+    pub ghosts_max: usize,
     /// Bytes queued for one peer.
     pub queue_bytes_max: usize,
     /// Client requests in flight at one node.
@@ -146,8 +114,6 @@ pub struct Options {
     pub drift_ppm: i64,
     /// What may go wrong.
     pub faults: BTreeSet<FaultKind>,
-    /// What the history is judged by.
-    pub judge: Judge,
     /// Mean time between the end of a fault and the next one.
     pub calm: Duration,
     /// A bug that all nodes have.
@@ -169,13 +135,14 @@ impl std::fmt::Display for Options {
             rate,
             keys,
             mix,
+            ghosts_max,
             ..
         } = self;
         let faults: Vec<_> = self.faults.iter().map(|kind| kind.name()).collect();
         write!(
             f,
-            "{nodes} nodes, N {replication_factor}, R {quorum}, W {write_quorum}, {slots} slots; {clients} clients, {rate} \
-             operations per second on {keys} keys (set {}, delete {} %); {duration:?} with {}",
+            "{nodes} nodes, N {replication_factor}, R {quorum}, W {write_quorum}, {slots} slots, {ghosts_max} ghosts; \
+             {clients} clients, {rate} operations per second on {keys} keys (set {}, delete {} %); {duration:?} with {}",
             mix.set,
             mix.delete,
             if faults.is_empty() {
@@ -255,6 +222,7 @@ impl Options {
                 [rng.random_range(0..4)],
             seeds: seeds(&mut rng, first_nodes_of_joined(nodes)),
             zones: zones(seed),
+            ghosts_max: ghosts(seed),
             profile: if rng.random_bool(0.2) {
                 GossipProfile::Local
             } else {
@@ -307,7 +275,6 @@ impl Options {
             skew_millis: rng.random_range(0..=80),
             drift_ppm: rng.random_range(0..=100),
             faults,
-            judge: Judge::default(),
             calm: Duration::from_millis(rng.random_range(1_000..=20_000)),
             plant: None,
             given: None,
@@ -367,6 +334,7 @@ impl Options {
         config.hints.window = self.hint_window;
         config.tombstones.life = self.tombstone_life;
         config.tombstones.bytes_max = self.tombstone_bytes_max;
+        config.server.cache.ghosts_max = Some(self.ghosts_max);
         config
     }
 }
@@ -413,6 +381,16 @@ fn zones(seed: u64) -> u16 {
         rng.random_range(2..=4)
     } else {
         0
+    }
+}
+
+/// Mostly more than are needed. Drawn by itself, too.
+fn ghosts(seed: u64) -> usize {
+    let mut rng = SmallRng::seed_from_u64(seed ^ 0x6768_6f73_7473_5f6f);
+    if rng.random_bool(0.1) {
+        rng.random_range(0..100)
+    } else {
+        65_536
     }
 }
 

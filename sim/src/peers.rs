@@ -47,6 +47,7 @@ enum Purpose {
     Deliver = 4,
     Report = 5,
     ExchangeSlots = 6,
+    CompareSlots = 7,
 }
 
 impl Purpose {
@@ -58,6 +59,7 @@ impl Purpose {
             4 => Some(Self::Deliver),
             5 => Some(Self::Report),
             6 => Some(Self::ExchangeSlots),
+            7 => Some(Self::CompareSlots),
             _ => None,
         }
     }
@@ -171,6 +173,13 @@ impl Connection for SimConnection {
         Box::pin(self.call(Purpose::ExchangeSlots, request))
     }
 
+    fn compare_slots(
+        self: Box<Self>,
+        request: peer::CompareSlotsRequest,
+    ) -> BoxFuture<Result<peer::CompareSlotsResponse, Status>> {
+        Box::pin(self.call(Purpose::CompareSlots, request))
+    }
+
     fn deliver(
         self: Box<Self>,
         request: peer::DeliverRequest,
@@ -230,13 +239,9 @@ async fn serve(duplex: Duplex, parts: Arc<PeerParts>, plant: Option<Plant>) {
             answer(&duplex, body, pull).await;
         }
         Some(Purpose::Deliver) => {
-            let deliver = async |request: Request<_>| match plant::wire::deliver(
-                plant,
-                &parts,
-                request.into_inner(),
-            ) {
-                Ok(request) => api.deliver(Request::new(request)).await,
-                Err(answer) => Ok(Response::new(answer)),
+            let deliver = async |request: Request<_>| {
+                let request = plant::wire::deliver(plant, request.into_inner());
+                api.deliver(Request::new(request)).await
             };
             answer(&duplex, body, deliver).await;
         }
@@ -250,6 +255,13 @@ async fn serve(duplex: Duplex, parts: Arc<PeerParts>, plant: Option<Plant>) {
                 })
             };
             answer(&duplex, body, exchange).await;
+        }
+        Some(Purpose::CompareSlots) => {
+            let compare = async |request| {
+                let response: Response<_> = api.compare_slots(request).await?;
+                Ok(response.map(|it| plant::wire::comparison(plant, it)))
+            };
+            answer(&duplex, body, compare).await;
         }
         Some(Purpose::Report) => answer(&duplex, body, |request| api.report(request)).await,
         None => {}

@@ -16,12 +16,14 @@ use crate::{
     history::{self, Clocks, Event, Floors, Header, Held, History, Invariant, OwnerCopy, Promises},
     laws::Laws,
     node,
-    options::{Judge, Options},
+    options::Options,
     recorder::Recorder,
     workload::{self, Ask, Client},
     world::{HostId, Nanos, World, clock::EPOCH_MILLIS, nanos},
 };
 
+/// With fewer ghosts than these some may be forgotten in a run.
+const GHOSTS_MIN: usize = 10_000;
 /// How long the first ring may take.
 const FORMATION_TIMEOUT: Duration = Duration::from_secs(60);
 /// How long after the last fault all nodes must be in one ring and say that all is well.
@@ -201,7 +203,7 @@ async fn converge(cluster: &Cluster, failures: &Failures) {
     for index in cluster.running() {
         cluster.note_end(index);
     }
-    let promises = cluster.options().judge.promises();
+    let promises = promises(cluster.options());
     if promises.hold(Invariant::Convergence) {
         world
             .sleep_until(healed + promises.data_agrees_within_ns)
@@ -283,9 +285,11 @@ fn note_copies(cluster: &Cluster) {
                         version: workload::version_of(record.version),
                     },
                 },
-                Lookup::Miss { version } => version.map_or(Held::Nothing, |version| Held::Gone {
-                    version: workload::version_of(version),
-                }),
+                Lookup::Miss(absence) => {
+                    absence.known().map_or(Held::Nothing, |version| Held::Gone {
+                        version: workload::version_of(version),
+                    })
+                }
             };
             cluster.recorder().copy(OwnerCopy {
                 at_ns,
@@ -344,7 +348,11 @@ fn promises(options: &Options) -> Promises {
     let operations = seconds * u64::from(options.rate);
     let with_faults = u64::from(!options.faults.is_empty() && seconds >= 60);
     let given = options.given.as_ref();
-    let mut promises = options.judge.promises();
+    let mut promises = Promises {
+        // Beyond the limit of ghosts older values may be taken for the newest.
+        gone_leaves_a_trace: options.ghosts_max >= GHOSTS_MIN,
+        ..Promises::full()
+    };
     if let Some(only) = given.and_then(|given| given.invariants.clone()) {
         promises.invariants = only;
     }
@@ -373,11 +381,6 @@ pub fn replay(options: &Options) -> String {
     if options.faults != Options::of_seed(seed, options.duration).faults {
         let faults: Vec<_> = options.faults.iter().map(|kind| kind.name()).collect();
         command.push_str(&format!(" --faults {}", faults.join(",")));
-    }
-    match options.judge {
-        Judge::Release => {}
-        Judge::Agreement => command.push_str(" --promises agreement"),
-        Judge::Full => command.push_str(" --promises full"),
     }
     if let Some(plant) = options.plant {
         command.push_str(&format!(" --plant {plant}"));

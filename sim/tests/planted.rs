@@ -10,8 +10,7 @@ use shard_cache_sim::{
 
 #[track_caller]
 fn expect_caught(plant: Plant, seed: u64, seconds: u64) {
-    let mut options = Options::of_seed(seed, Duration::from_secs(seconds));
-    options.judge = plant.judge();
+    let options = Options::of_seed(seed, Duration::from_secs(seconds));
     let shown = show(&options, plant);
     let invariant = plant.invariant();
     assert!(
@@ -22,22 +21,22 @@ fn expect_caught(plant: Plant, seed: u64, seconds: u64) {
 
 #[test]
 fn ack_before_store_breaks_durability() {
-    expect_caught(Plant::AckBeforeStore, 0, 10);
+    expect_caught(Plant::AckBeforeStore, 2, 10);
 }
 
 #[test]
 fn answers_under_any_configuration_break_durability() {
-    expect_caught(Plant::AnyConfiguration, 60, 20);
+    expect_caught(Plant::AnyConfiguration, 60, 10);
 }
 
 #[test]
 fn deletes_without_tombstones_break_no_resurrection() {
-    expect_caught(Plant::NoTombstone, 8, 10);
+    expect_caught(Plant::NoTombstone, 0, 10);
 }
 
 #[test]
 fn tombstones_purged_early_break_no_resurrection() {
-    expect_caught(Plant::TombstonePurgedEarly, 24, 10);
+    expect_caught(Plant::TombstonePurgedEarly, 0, 30);
 }
 
 #[test]
@@ -47,55 +46,65 @@ fn ignoring_newer_breaks_write_order() {
 
 #[test]
 fn counting_hints_breaks_durability() {
-    expect_caught(Plant::HintCounted, 46, 10);
+    expect_caught(Plant::HintCounted, 42, 10);
 }
 
 #[test]
-fn dropping_hints_breaks_convergence() {
-    expect_caught(Plant::HintsDropped, 34, 10);
+fn hints_that_never_expire_break_expiry() {
+    expect_caught(Plant::HintBeyondExpiry, 42, 10);
+}
+
+#[test]
+fn digests_that_never_differ_break_convergence() {
+    expect_caught(Plant::DigestSkipped, 15, 10);
+}
+
+#[test]
+fn ghosts_that_are_ignored_break_read_your_writes() {
+    expect_caught(Plant::GhostIgnored, 15, 10);
 }
 
 #[test]
 fn an_empty_pull_breaks_durability() {
-    expect_caught(Plant::EmptyPull, 2, 20);
+    expect_caught(Plant::EmptyPull, 42, 10);
 }
 
 #[test]
 fn a_life_begun_anew_breaks_expiry() {
-    expect_caught(Plant::ExpiryRestarted, 11, 10);
+    expect_caught(Plant::ExpiryRestarted, 15, 10);
 }
 
 #[test]
 fn reads_without_write_back_break_read_your_writes() {
-    expect_caught(Plant::NoWriteBack, 2, 30);
+    expect_caught(Plant::NoWriteBack, 54, 10);
 }
 
 #[test]
 fn silent_degrade_breaks_no_silent_degrade() {
-    expect_caught(Plant::SilentDegrade, 0, 10);
+    expect_caught(Plant::SilentDegrade, 1, 10);
 }
 
 #[test]
 fn a_failed_write_that_is_sent_breaks_failed_means_failed() {
-    expect_caught(Plant::FailedWriteSent, 3, 10);
+    expect_caught(Plant::FailedWriteSent, 2, 10);
 }
 
 #[test]
 fn answers_that_claim_to_be_full_break_durability() {
-    expect_caught(Plant::FullClaimed, 8, 30);
+    expect_caught(Plant::FullClaimed, 60, 10);
 }
 
 #[test]
 fn settling_early_breaks_full_covers() {
-    expect_caught(Plant::SettledEarly, 8, 30);
+    expect_caught(Plant::SettledEarly, 406, 30);
 }
 
 #[test]
 fn pulls_answered_under_another_configuration_break_full_covers() {
-    expect_caught(Plant::PullUnsealed, 60, 20);
+    expect_caught(Plant::PullUnsealed, 84, 10);
 }
 
 #[test]
 fn a_boot_id_that_outlives_its_memory_breaks_durability() {
-    expect_caught(Plant::BootKept, 68, 20);
+    expect_caught(Plant::BootKept, 165, 30);
 }

@@ -20,7 +20,9 @@ use super::serve::Incoming;
 use crate::{
     clock::{BoxFuture, Clock},
     handoff::{records, slots::Slots},
+    key::Slot,
     operation::{Answer, Failure},
+    repair::COMPARED_SLOTS_MAX,
     replica::Replica,
     store::{Inventory, SlotSet},
     telemetry::{Direction, Metrics},
@@ -147,6 +149,9 @@ impl peer_server::Peer for PeerApi {
             clock: parts.present_clock(),
             records,
             next_cursor: page.next_cursor,
+            ghosts: wire::encode_ghosts(&page.traces),
+            floors: wire::encode_slot_traces(&page.traces.floors),
+            marks: wire::encode_slot_traces(&page.traces.marks),
         }))
     }
 
@@ -166,6 +171,34 @@ impl peer_server::Peer for PeerApi {
             parts.present_clock(),
             &replies,
         )))
+    }
+
+    async fn compare_slots(
+        &self,
+        request: Request<peer::CompareSlotsRequest>,
+    ) -> Result<Response<peer::CompareSlotsResponse>, Status> {
+        let parts = &self.parts;
+        let request = request.into_inner();
+        parts.expect_boot(request.receiver)?;
+        parts.observe(request.clock);
+        let slots = request.slots.into_iter().take(COMPARED_SLOTS_MAX);
+        let slots = slots.filter_map(|slot| u16::try_from(slot).ok().map(Slot));
+        let roots = request.roots.into_iter().zip(request.digests);
+        let (mut differing, mut digests) = (Vec::new(), Vec::new());
+        for (slot, (root, digest)) in slots.zip(roots) {
+            if let Some(ours) = parts.replica.digest_of(slot, root)
+                && ours != digest
+            {
+                differing.push(u32::from(slot.0));
+                digests.push(ours);
+            }
+        }
+        Ok(Response::new(peer::CompareSlotsResponse {
+            sender: parts.desk.boot(),
+            clock: parts.present_clock(),
+            slots: differing,
+            digests,
+        }))
     }
 
     async fn deliver(

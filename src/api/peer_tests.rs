@@ -145,6 +145,7 @@ async fn a_delivery_is_taken_but_for_what_is_stamped_too_far_ahead_which_the_ans
         memory_bytes: 1 << 20,
         tombstone_bytes: 1 << 20,
         tombstone_life_millis: 1 << 40,
+        ghosts: 1_000,
         slots: 16,
     }));
     let ring = ring();
@@ -177,6 +178,7 @@ fn an_empty_batch_is_answered_with_the_clock_alone() {
         memory_bytes: 1 << 20,
         tombstone_bytes: 1 << 20,
         tombstone_life_millis: 1 << 40,
+        ghosts: 1_000,
         slots: 16,
     }));
     let api = api(&store, &ring);
@@ -202,6 +204,7 @@ async fn slots_that_a_peer_no_longer_owes_records_of_are_marked_for_repair() {
         memory_bytes: 1 << 20,
         tombstone_bytes: 1 << 20,
         tombstone_life_millis: 1 << 40,
+        ghosts: 1_000,
         slots: 16,
     }));
     let desk = Alone::default();

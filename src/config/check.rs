@@ -19,7 +19,7 @@ const SEEDS_MAX: usize = 128;
 /// Leaving takes this long even when nothing is in the way.
 const DRAIN_TIMEOUT_MIN: Duration = Duration::from_secs(5);
 /// Slowest copies of slots, in bytes per second.
-const HANDOFF_BYTES_PER_SECOND_MIN: usize = 64 * 1024;
+const COPY_BYTES_PER_SECOND_MIN: usize = 64 * 1024;
 /// Room in a peer queue beside the largest entry, in bytes.
 const QUEUE_SLACK_BYTES: usize = 64 * 1024;
 
@@ -148,18 +148,25 @@ fn sizes(config: &Config, broken: &mut Broken) {
             )
         },
     );
-    let handoff = config.handoff.bytes_per_second_max;
-    broken.unless(
-        handoff >= HANDOFF_BYTES_PER_SECOND_MIN,
-        "handoff.bytes_per_second_max",
-        || {
+    let rates = [
+        (
+            "handoff.bytes_per_second_max",
+            config.handoff.bytes_per_second_max,
+        ),
+        (
+            "repair.bytes_per_second_max",
+            config.repair.bytes_per_second_max,
+        ),
+    ];
+    for (path, rate) in rates {
+        broken.unless(rate >= COPY_BYTES_PER_SECOND_MIN, path, || {
             format!(
                 "{} is less than {}, with which a copy would never end",
-                size(handoff),
-                size(HANDOFF_BYTES_PER_SECOND_MIN)
+                size(rate),
+                size(COPY_BYTES_PER_SECOND_MIN)
             )
-        },
-    );
+        });
+    }
 }
 
 fn size(bytes: usize) -> String {
@@ -169,7 +176,7 @@ fn size(bytes: usize) -> String {
 fn durations(config: &Config, broken: &mut Broken) {
     let limits = &config.server.limits;
     let traces = &config.telemetry.traces;
-    let positive: [(&'static str, Duration); 11] = [
+    let positive: [(&'static str, Duration); 12] = [
         (
             "server.gossip.down_memory",
             config.server.gossip.down_memory,
@@ -191,6 +198,7 @@ fn durations(config: &Config, broken: &mut Broken) {
         ("client.hedging.timeout", config.client.hedging.timeout),
         ("hints.window", config.hints.window),
         ("tombstones.life", config.tombstones.life),
+        ("repair.interval", config.repair.interval),
         ("telemetry.traces.flush_interval", traces.flush_interval),
         ("telemetry.traces.export_timeout", traces.export_timeout),
     ];

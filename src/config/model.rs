@@ -15,6 +15,8 @@ use serde::{Deserialize, Serialize};
 use super::{machine, units};
 
 const KIB: usize = 1024;
+/// Ghosts that are kept at least, unless the configuration says otherwise.
+const GHOSTS_MIN: usize = 65_536;
 const MIB: usize = 1024 * KIB;
 const HOUR: Duration = Duration::from_secs(3600);
 
@@ -38,6 +40,8 @@ pub struct Config {
     pub tombstones: TombstonesConfig,
     /// Copies of slots that change owners.
     pub handoff: HandoffConfig,
+    /// Agreement of owners in the background.
+    pub repair: RepairConfig,
     /// Logs and traces.
     pub telemetry: TelemetryConfig,
 }
@@ -60,6 +64,15 @@ impl Config {
             .cache
             .max_memory
             .unwrap_or_else(|| machine::memory_bytes() / 2)
+    }
+
+    /// Ghosts that are kept: `server.cache.ghosts_max`, or twice as many as entries, but no less than 65536.
+    #[must_use]
+    pub fn ghosts_max(&self) -> usize {
+        let cache = &self.server.cache;
+        cache
+            .ghosts_max
+            .unwrap_or_else(|| cache.capacity.saturating_mul(2).max(GHOSTS_MIN))
     }
 
     /// Worker threads: `server.threads`, or one per core.
@@ -272,6 +285,8 @@ pub struct CacheConfig {
     /// [`Config::memory_limit_bytes`].
     #[serde(with = "units::optional_size")]
     pub max_memory: Option<u64>,
+    /// Versions that are kept of values that expired or were evicted, in number. Absent: ask [`Config::ghosts_max`].
+    pub ghosts_max: Option<usize>,
     /// Largest value, in bytes.
     #[serde(with = "units::size")]
     pub max_value_size: usize,
@@ -286,6 +301,7 @@ impl Default for CacheConfig {
             capacity: 10_000,
             default_ttl: HOUR,
             max_memory: None,
+            ghosts_max: None,
             max_value_size: MIB,
             max_key_size: KIB,
         }
@@ -542,6 +558,27 @@ impl Default for HandoffConfig {
     fn default() -> Self {
         Self {
             bytes_per_second_max: 32 * MIB,
+        }
+    }
+}
+
+/// `repair`: how owners are kept in agreement.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct RepairConfig {
+    /// Longest time between two comparisons of a node's slots with one other owner.
+    #[serde(with = "units::duration")]
+    pub interval: Duration,
+    /// Most bytes of keys and values that this node copies for repair in a second.
+    #[serde(with = "units::size")]
+    pub bytes_per_second_max: usize,
+}
+
+impl Default for RepairConfig {
+    fn default() -> Self {
+        Self {
+            interval: Duration::from_secs(60),
+            bytes_per_second_max: 8 * MIB,
         }
     }
 }

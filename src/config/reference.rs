@@ -186,6 +186,12 @@ pub(super) const ENTRIES: &[Entry] = &[
         "512MiB",
         "Bytes that entries may take. Not set: half of what the machine, or its cgroup, allows.",
     ),
+    absent(
+        "server.cache.ghosts_max",
+        "100000",
+        "Versions kept of values that expired or were evicted, about 100 bytes each, so that no older copy is taken for \
+         the newest. Not set: twice the capacity, at least 65536.",
+    ),
     entry(
         "server.cache.max_value_size",
         "Largest value. With max_key_size at most 8MiB.",
@@ -348,6 +354,20 @@ pub(super) const ENTRIES: &[Entry] = &[
         "handoff.bytes_per_second_max",
         "Most bytes of keys and values that this node copies in a second, at least 64KiB. Less while it slows others \
          down; slots that requests wait for are not held back.",
+    ),
+    entry(
+        "repair",
+        "Agreement of owners: they compare their slots and copy what they lack.",
+    ),
+    entry(
+        "repair.interval",
+        "Longest time between two comparisons with one other owner. Sooner after a heal, a change of the ring, or \
+         dropped hints.",
+    ),
+    entry(
+        "repair.bytes_per_second_max",
+        "Most bytes of keys and values that this node copies for repair in a second, at least 64KiB. Less while it slows \
+         others down.",
     ),
     entry("telemetry", "Logs and traces."),
     entry(

@@ -257,13 +257,13 @@ impl Ledger {
     /// must not decide for the others.
     fn within_drift(&self, answer: Answer) -> Answer {
         let version = match &answer {
-            Answer::Write(WriteAnswer::Newer { version, .. })
-            | Answer::Read(ReadAnswer::Miss {
-                version: Some(version),
-                ..
-            }) => *version,
-            Answer::Read(ReadAnswer::Holds { held, .. }) => held.version(),
-            Answer::Write(_) | Answer::Read(_) | Answer::Failed(_) => return answer,
+            Answer::Write(WriteAnswer::Newer { version, .. }) => Some(*version),
+            Answer::Read(ReadAnswer::Miss { absence, .. }) => absence.version(),
+            Answer::Read(ReadAnswer::Holds { held, .. }) => Some(held.version()),
+            Answer::Write(_) | Answer::Read(_) | Answer::Failed(_) => None,
+        };
+        let Some(version) = version else {
+            return answer;
         };
         let latest = self.clock.wall_millis().saturating_add(DRIFT_MAX_MILLIS);
         if version.stamp.millis() > latest {

@@ -7,7 +7,7 @@ use crate::{
     coordinator::request::OwnerAnswer,
     operation::{Failure, Held, ReadAnswer, WriteAnswer},
     ring::slot::Vote,
-    store::Record,
+    store::{Absence, Record},
     version::Version,
 };
 
@@ -278,6 +278,10 @@ pub enum Newest {
     Nothing,
     /// The key is gone as of this version.
     Gone(Version),
+    /// An owner had a value of this version and has not any more; nobody has one that is as new.
+    Ghost(Version),
+    /// The newest value may be out of date: owners that would know have lost the trace.
+    Unsure,
     /// A value.
     Value {
         /// The newest version.
@@ -294,8 +298,10 @@ impl Newest {
     #[must_use]
     pub const fn version(&self) -> Option<Version> {
         match self {
-            Self::Nothing => None,
-            Self::Gone(version) | Self::Value { version, .. } => Some(*version),
+            Self::Nothing | Self::Unsure => None,
+            Self::Gone(version) | Self::Ghost(version) | Self::Value { version, .. } => {
+                Some(*version)
+            }
         }
     }
 }
@@ -358,7 +364,9 @@ impl ReadTally {
     #[must_use]
     pub fn outcome(&self) -> ReadOutcome {
         let (good, prompt, late, unasked) = self.census();
-        if good >= self.need.required && self.stands() {
+        let is_enough = good >= self.need.required && self.stands();
+        // Who is not asked yet may know better than who has lost the trace.
+        if is_enough && (unasked + prompt == 0 || !self.is_unsure()) {
             return ReadOutcome::Answered;
         }
         let wanted = if good >= self.need.required {
@@ -373,6 +381,9 @@ impl ReadTally {
             return ReadOutcome::AskMore {
                 owners: unasked.min(wanted - prompt),
             };
+        }
+        if is_enough {
+            return ReadOutcome::Answered;
         }
         if prompt + late >= wanted {
             return ReadOutcome::Open;
@@ -414,6 +425,14 @@ impl ReadTally {
     /// The newest of the answers so far.
     #[must_use]
     pub fn newest(&self) -> Newest {
+        let newest = self.newest_known();
+        match newest.version() {
+            Some(version) if self.is_unsure_about(version) => Newest::Unsure,
+            Some(_) | None => newest,
+        }
+    }
+
+    fn newest_known(&self) -> Newest {
         let mut newest = Newest::Nothing;
         for (position, answer) in (0u8..).zip(&self.answers) {
             let candidate = match answer {
@@ -433,19 +452,57 @@ impl ReadTally {
                     record: None,
                     holder: position,
                 },
-                Some(ReadAnswer::Miss {
-                    version: Some(version),
-                    ..
-                }) => Newest::Gone(*version),
-                Some(ReadAnswer::Miss { version: None, .. } | ReadAnswer::Failed(_)) | None => {
-                    continue;
-                }
+                Some(ReadAnswer::Miss { absence, .. }) => match absence {
+                    Absence::Gone(version) => Newest::Gone(*version),
+                    Absence::Ghost(version) => Newest::Ghost(*version),
+                    Absence::Untraced | Absence::Unsure(_) => continue,
+                },
+                Some(ReadAnswer::Failed(_)) | None => continue,
             };
             if Self::outranks(&candidate, &newest) {
                 newest = candidate;
             }
         }
         newest
+    }
+
+    /// Whether an owner that has lost the trace might know something newer than the newest, so that another one should be
+    /// asked.
+    fn is_unsure(&self) -> bool {
+        let has_mark = |answer: &ReadAnswer| {
+            matches!(
+                answer,
+                ReadAnswer::Miss {
+                    absence: Absence::Unsure(_),
+                    ..
+                }
+            )
+        };
+        self.answers.iter().flatten().any(has_mark)
+            && self
+                .newest_known()
+                .version()
+                .is_some_and(|version| self.is_unsure_about(version))
+    }
+
+    /// Whether too few owners have a trace of the key for `version`, the newest of them, to be known as the newest: an
+    /// owner that had one up to above it has lost it, and the others are no quorum.
+    fn is_unsure_about(&self, version: Version) -> bool {
+        let mut unsure = false;
+        let mut sure = 0;
+        for answer in self.answers.iter().flatten() {
+            match answer {
+                ReadAnswer::Miss {
+                    absence: Absence::Unsure(mark),
+                    ..
+                } if *mark >= version => unsure = true,
+                ReadAnswer::Miss { .. } | ReadAnswer::Holds { .. } => sure += 1,
+                ReadAnswer::Failed(_) => {}
+            }
+        }
+        // A majority meets every write quorum, and so does a read quorum.
+        let enough = self.need.required.min(self.need.owners / 2 + 1);
+        unsure && sure < enough
     }
 
     /// Owners known to hold `version`, or to know that it is gone.
@@ -457,7 +514,7 @@ impl ReadTally {
             .flatten()
             .filter(|answer| match answer {
                 ReadAnswer::Holds { held, .. } => held.version() == version,
-                ReadAnswer::Miss { version: gone, .. } => *gone == Some(version),
+                ReadAnswer::Miss { absence, .. } => absence.known() == Some(version),
                 ReadAnswer::Failed(_) => false,
             })
             .count();
@@ -483,16 +540,18 @@ impl ReadTally {
         }
     }
 
-    /// Higher versions first; at equal versions, when in doubt, miss; a whole record before a version alone.
+    /// Higher versions first; at equal versions what is gone everywhere, then a whole record, then a version alone, then
+    /// a value that went in one place only.
     fn outranks(candidate: &Newest, held: &Newest) -> bool {
         let rank = |newest: &Newest| {
             let weight = match newest {
-                Newest::Nothing => 0,
-                Newest::Value { record: None, .. } => 1,
+                Newest::Nothing | Newest::Unsure => 0,
+                Newest::Ghost(_) => 1,
+                Newest::Value { record: None, .. } => 2,
                 Newest::Value {
                     record: Some(_), ..
-                } => 2,
-                Newest::Gone(_) => 3,
+                } => 3,
+                Newest::Gone(_) => 4,
             };
             (newest.version(), weight)
         };

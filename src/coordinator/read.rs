@@ -152,12 +152,17 @@ impl Coordinator {
         tally: &ReadTally,
     ) -> Result<Resolved, ReadError> {
         let Attempt { plan, terms, .. } = attempt;
+        let mut is_ghost = false;
         let record = match tally.newest() {
-            Newest::Nothing => {
+            Newest::Nothing | Newest::Unsure => {
                 return Ok(Resolved::Answer {
                     hit: None,
                     version: None,
                 });
+            }
+            Newest::Ghost(version) => {
+                is_ghost = true;
+                Record::ghost(version)
             }
             Newest::Gone(version) => Record {
                 version,
@@ -196,10 +201,9 @@ impl Coordinator {
                 }
             }
         }
-        Ok(Resolved::Answer {
-            hit: self.hit(record),
-            version,
-        })
+        // Our own clock may be behind the stamp: what is no value must not be told by it.
+        let hit = if is_ghost { None } else { self.hit(record) };
+        Ok(Resolved::Answer { hit, version })
     }
 
     /// At QUORUM and ALL, unless a write quorum is known to hold the newest version.
@@ -364,7 +368,7 @@ impl Coordinator {
         held.wait().await;
         match held.read(|read| read.tally.newest())? {
             Newest::Value { record, .. } => record,
-            Newest::Nothing | Newest::Gone(_) => None,
+            Newest::Nothing | Newest::Gone(_) | Newest::Ghost(_) | Newest::Unsure => None,
         }
     }
 

@@ -23,11 +23,11 @@ use crate::{
         table::{Reply, SlotTable},
         zone::ZonedMember,
     },
-    store::{Form, Limits, Lookup, Record, Store, Value},
+    store::{Absence, Form, Limits, Lookup, Record, Store, Value},
     telemetry::traces::Tracer,
     transport::{
         CallError, Completions, Delivery, NotSent, Page, PageRequest, PeerTarget, PushPull,
-        Receipt, SlotExchange,
+        Receipt, SlotDigest, SlotExchange,
     },
     version::Stamp,
 };
@@ -125,6 +125,15 @@ impl PeerTransport for Loopback {
         Box::pin(std::future::ready(Err(CallError::NoAddress)))
     }
 
+    fn compare_slots(
+        &self,
+        _: NodeId,
+        _: BootId,
+        _: Vec<SlotDigest>,
+    ) -> BoxFuture<Result<Vec<(Slot, u64)>, CallError>> {
+        Box::pin(std::future::ready(Err(CallError::NoAddress)))
+    }
+
     fn deliver(&self, _: NodeId, _: Delivery) -> BoxFuture<Result<Receipt, CallError>> {
         Box::pin(std::future::ready(Err(CallError::NoAddress)))
     }
@@ -174,6 +183,7 @@ impl World {
             memory_bytes: 1 << 20,
             tombstone_bytes: 1 << 20,
             tombstone_life_millis: 1 << 40,
+            ghosts: 1_000,
             slots: SHAPE.slots,
         };
         let stores: Vec<_> = NODES.iter().map(|_| Arc::new(Store::new(limits))).collect();
@@ -438,7 +448,7 @@ async fn too_few_reachable_owners_are_refused_before_anything_is_sent() {
     );
     assert_eq!(
         world.held(0),
-        Lookup::Miss { version: None },
+        Lookup::Miss(Absence::Untraced),
         "surely not applied"
     );
     assert_eq!(world.owed(), 0);
@@ -506,6 +516,24 @@ async fn a_read_stores_the_newest_on_a_write_quorum_before_it_answers() {
 }
 
 #[tokio::test]
+async fn what_a_read_knows_to_have_gone_is_on_a_write_quorum_before_it_answers() {
+    let world = World::new();
+    world.set("old").await.unwrap();
+    let expired = Record {
+        expires_at: Some(1),
+        ..record(&world.clock, 100, "new")
+    };
+    world.put(0, expired.clone());
+    let ghost = Lookup::Miss(Absence::Ghost(expired.version));
+    assert_eq!(world.held(0), ghost);
+    let read = world.get().await.unwrap();
+    assert_eq!(value_of(&read), None);
+    assert_eq!(read.version, Some(expired.version));
+    let holders = (0..3).filter(|node| world.held(*node) == ghost);
+    assert!(holders.count() >= 2, "no later read finds the old value");
+}
+
+#[tokio::test]
 async fn a_value_that_is_held_by_another_owner_is_fetched_from_it() {
     let world = World::new();
     world.set("old").await.unwrap();
@@ -537,7 +565,7 @@ async fn a_deleted_key_is_a_miss_even_if_an_owner_missed_the_delete() {
     assert!(read.hit.is_none());
     assert_eq!(read.version, Some(deleted.version));
     assert!(
-        matches!(world.held(2), Lookup::Miss { version: Some(_) }),
+        matches!(world.held(2), Lookup::Miss(Absence::Gone(_))),
         "it was told on the way"
     );
 }
@@ -666,7 +694,7 @@ async fn an_operation_whose_deadline_has_passed_is_not_applied() {
     let replica = &world.loopback.replicas[&NODES[1]];
     let answer = replica.handle(&write(now.monotonic), now);
     assert!(matches!(answer, Answer::Failed(Failure::Expired)));
-    assert_eq!(world.held(1), Lookup::Miss { version: None });
+    assert_eq!(world.held(1), Lookup::Miss(Absence::Untraced));
     let in_time = now.monotonic + Duration::from_millis(1);
     replica.handle(&write(in_time), now);
     assert!(matches!(world.held(1), Lookup::Hit(_)));

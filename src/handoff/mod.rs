@@ -35,6 +35,7 @@ pub use hints::{
     HintStore, Lane, MovedHint, TargetHints,
 };
 pub use marks::RepairMarks;
+pub(crate) use pace::Pace;
 
 use crate::{
     clock::Clock,

@@ -31,7 +31,7 @@ const RAMP_INTERVAL: Duration = Duration::from_secs(1);
 
 /// The pace of one node's copies.
 #[derive(Clone, Debug)]
-pub(super) struct Pace {
+pub(crate) struct Pace {
     /// Bytes per second.
     rate_max: u64,
     rate: u64,
@@ -42,7 +42,7 @@ pub(super) struct Pace {
 
 impl Pace {
     /// At most so many bytes per second; at least 1.
-    pub(super) fn new(bytes_per_second_max: u64) -> Self {
+    pub(crate) fn new(bytes_per_second_max: u64) -> Self {
         let rate_max = bytes_per_second_max.max(1);
         Self {
             rate_max,
@@ -53,7 +53,7 @@ impl Pace {
     }
 
     /// A page of so many bytes has come, after so long. Returns how long to wait before the next one.
-    pub(super) fn pay(&mut self, bytes: usize, took: Duration, now: Monotonic) -> Duration {
+    pub(crate) fn pay(&mut self, bytes: usize, took: Duration, now: Monotonic) -> Duration {
         match self.delay.judge(bytes, took, now) {
             Sign::Pressed => {
                 self.rate = (self.rate / 2).max((self.rate_max / SLOWEST_SHARE).max(1));

@@ -11,7 +11,7 @@ use shard_cache_membership::view::View;
 use tokio::sync::watch;
 
 use crate::{
-    clock::Clock,
+    clock::{Clock, Monotonic},
     handoff::{
         backoff::Backoff,
         pace::Pace,
@@ -21,13 +21,16 @@ use crate::{
     key::{Key, Slot},
     replica::{Refused, Replica},
     ring::{Ring, RingMember, zone::ZonedMember},
-    store::{Record, SlotSet},
+    store::{Record, SlotSet, Traces},
     telemetry::{Metrics, RetryReason},
     transport::{CallError, PageRequest, PeerTransport},
 };
 
 /// Longest pause before a source that failed is asked again, or refused records are looked at again.
 pub const RETRY_PAUSE_MAX: Duration = Duration::from_secs(2);
+/// How long, from the beginning, sources are waited for that this node has not heard of yet, and how often it looks.
+const SOURCES_WAIT: Duration = Duration::from_secs(2);
+const SOURCES_PAUSE: Duration = Duration::from_millis(50);
 
 /// Who is asked for which slots, once per joining.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -93,10 +96,11 @@ impl Pull {
     pub async fn run(mut self, plan: PullPlan, root: u64) -> u64 {
         let mut records = 0;
         let mut pace = Pace::new(self.bytes_per_second_max);
+        let until = self.clock.monotonic() + SOURCES_WAIT;
         for (source, slots) in plan.sources {
             let slots: Vec<Slot> = slots.iter().collect();
             for some in slots.chunks(COPY_SLOTS_MAX) {
-                if !self.is_there(source) {
+                if !self.awaited(source, until).await {
                     tracing::info!(source = %source.node_id, "a source of a bulk pull is left out: it is not there");
                     break;
                 }
@@ -116,7 +120,7 @@ impl Pull {
     ) -> u64 {
         // Once: what comes with one page is not in a later one.
         let held = self.replica.held(&slots, HELD_RECORDS_MAX);
-        let (mut cursor, mut records) = (0, 0);
+        let (mut cursor, mut records, mut traces) = (0, 0, Traces::default());
         let mut backoff = Backoff::new(RETRY_PAUSE_MAX);
         while self.is_there(source) {
             let request = PageRequest {
@@ -127,12 +131,17 @@ impl Pull {
                 held: held.clone(),
             };
             match self.pull_page(source, request, root, pace).await {
-                Ok(Pulled { count, next_cursor }) => {
+                Ok(pulled) => {
                     backoff.succeed();
-                    records += count;
-                    match next_cursor {
+                    records += pulled.count;
+                    traces.add(pulled.traces);
+                    match pulled.next_cursor {
                         Some(next) => cursor = next,
-                        None => return records,
+                        None => {
+                            let now = self.clock.now();
+                            self.replica.take_traces(|_slot| Some(root), &traces, now);
+                            return records;
+                        }
                     }
                 }
                 Err(error) => {
@@ -171,6 +180,7 @@ impl Pull {
         }
         Ok(Pulled {
             count,
+            traces: page.traces,
             next_cursor: page.next_cursor,
         })
     }
@@ -182,7 +192,7 @@ impl Pull {
         loop {
             let refused = self
                 .replica
-                .merge(|_slot| Some(root), records, self.clock.now())
+                .take_over(|_slot| Some(root), records, self.clock.now())
                 .refused;
             if refused.is_empty() {
                 return;
@@ -205,6 +215,18 @@ impl Pull {
         }
     }
 
+    /// Whether the memory that the ring names can be asked, now or soon: a node that has just started may know the ring
+    /// before it has heard of all members.
+    async fn awaited(&self, source: RingMember, until: Monotonic) -> bool {
+        while !self.is_there(source) {
+            if self.clock.monotonic() >= until {
+                return false;
+            }
+            self.clock.sleep(SOURCES_PAUSE).await;
+        }
+        true
+    }
+
     /// Whether the memory that the ring names can be asked.
     fn is_there(&self, source: RingMember) -> bool {
         let view = self.view.borrow();
@@ -216,6 +238,7 @@ impl Pull {
 /// A page that was taken over.
 struct Pulled {
     count: u64,
+    traces: Traces,
     next_cursor: Option<u64>,
 }
 

@@ -22,7 +22,7 @@ use tokio::sync::watch;
 use crate::{
     clock::{BoxFuture, Clock, Monotonic, Now},
     handoff::{HintLimits, OwedHints, records},
-    key::Key,
+    key::{Key, Slot},
     operation::Operation,
     replica::Replica,
     ring::{
@@ -38,24 +38,24 @@ use crate::{
     telemetry::Metrics,
     transport::{
         CallError, Delivery, NotSent, Page, PageRequest, PeerTarget, PeerTransport, PushPull,
-        Reach, Receipt, SlotExchange,
+        Reach, Receipt, SlotDigest, SlotExchange,
     },
     version::{HybridClock, Stamp, Version},
 };
 
 /// The node under test and its peers. It and the first two own everything; the last one is not in the ring.
-pub(super) const OWN: NodeId = NodeId(1);
-pub(super) const PEER: NodeId = NodeId(2);
-pub(super) const OTHER: NodeId = NodeId(3);
-pub(super) const FORMER: NodeId = NodeId(4);
+pub(crate) const OWN: NodeId = NodeId(1);
+pub(crate) const PEER: NodeId = NodeId(2);
+pub(crate) const OTHER: NodeId = NodeId(3);
+pub(crate) const FORMER: NodeId = NodeId(4);
 const NODES: [NodeId; 4] = [OWN, PEER, OTHER, FORMER];
 
 /// Wall clocks show this at first, in milliseconds.
-pub(super) const EPOCH: u64 = 1_000_000;
+pub(crate) const EPOCH: u64 = 1_000_000;
 
 /// Time that passes only by sleeping.
 #[derive(Default)]
-pub(super) struct LeapClock(AtomicU64);
+pub(crate) struct LeapClock(AtomicU64);
 
 impl Clock for LeapClock {
     fn monotonic(&self) -> Monotonic {
@@ -74,18 +74,18 @@ impl Clock for LeapClock {
     }
 }
 
-pub(super) fn boot(node: NodeId) -> BootId {
+pub(crate) fn boot(node: NodeId) -> BootId {
     BootId(10 + node.0)
 }
 
-pub(super) fn member(node_id: NodeId) -> RingMember {
+pub(crate) fn member(node_id: NodeId) -> RingMember {
     RingMember {
         node_id,
         boot_id: boot(node_id),
     }
 }
 
-pub(super) fn ring_of(nodes: &[NodeId]) -> Arc<Ring> {
+pub(crate) fn ring_of(nodes: &[NodeId]) -> Arc<Ring> {
     let shape = Shape {
         slots: 16,
         replication_factor: 3,
@@ -99,12 +99,12 @@ pub(super) fn ring_of(nodes: &[NodeId]) -> Arc<Ring> {
     Arc::new(Ring::build(shape, bootstrap, members))
 }
 
-pub(super) fn key(name: &str) -> Key {
+pub(crate) fn key(name: &str) -> Key {
     Key::new(Bytes::copy_from_slice(name.as_bytes()))
 }
 
 /// A record stamped so far ahead of the epoch.
-pub(super) fn record(ahead: Duration) -> Record {
+pub(crate) fn record(ahead: Duration) -> Record {
     let bytes = Bytes::from_static(b"value");
     Record {
         version: Version::new(Stamp::new(EPOCH + ahead.as_millis() as u64, 0), 7),
@@ -117,7 +117,7 @@ pub(super) fn record(ahead: Duration) -> Record {
 }
 
 /// A member as a view shows it in this life.
-pub(super) fn shown(node_id: NodeId, liveness: Liveness, phase: Phase) -> Member {
+pub(crate) fn shown(node_id: NodeId, liveness: Liveness, phase: Phase) -> Member {
     let address = SocketAddr::from(([10, 0, 0, node_id.0 as u8], 7946));
     let record = NodeRecord {
         node_id,
@@ -142,7 +142,7 @@ pub(super) fn shown(node_id: NodeId, liveness: Liveness, phase: Phase) -> Member
 }
 
 /// All peers, and how they are reached.
-pub(super) struct Peers {
+pub(crate) struct Peers {
     clock: Arc<LeapClock>,
     stores: BTreeMap<NodeId, Arc<Store>>,
     replicas: BTreeMap<NodeId, Arc<Replica>>,
@@ -174,20 +174,20 @@ impl Peers {
     }
 
     /// Sets the wall clocks of all peers.
-    pub(super) fn set_clocks(&self, ahead_millis: i64) {
+    pub(crate) fn set_clocks(&self, ahead_millis: i64) {
         self.offset.store(ahead_millis, Ordering::SeqCst);
     }
 
-    pub(super) fn set_broken(&self, peers: &[NodeId]) {
+    pub(crate) fn set_broken(&self, peers: &[NodeId]) {
         *lock(&self.broken) = peers.iter().copied().collect();
     }
 
-    pub(super) fn set_overloaded(&self, peers: &[NodeId]) {
+    pub(crate) fn set_overloaded(&self, peers: &[NodeId]) {
         *lock(&self.overloaded) = peers.iter().copied().collect();
     }
 
     /// Sets how long a delivery takes.
-    pub(super) fn set_delay(&self, delay: Duration) {
+    pub(crate) fn set_delay(&self, delay: Duration) {
         self.delay.store(delay.as_nanos() as u64, Ordering::SeqCst);
     }
 
@@ -206,14 +206,14 @@ impl Peers {
     }
 
     /// When a peer was handed a batch, and the keys in it.
-    pub(super) fn batches_to(&self, peer: NodeId) -> Vec<(Monotonic, Vec<String>)> {
+    pub(crate) fn batches_to(&self, peer: NodeId) -> Vec<(Monotonic, Vec<String>)> {
         let delivered = lock(&self.delivered);
         let to_peer = delivered.iter().filter(|(_, to, _)| *to == peer);
         to_peer.map(|(at, _, keys)| (*at, keys.clone())).collect()
     }
 
     /// When a peer was handed a key.
-    pub(super) fn sends_of(&self, peer: NodeId, name: &str) -> Vec<Monotonic> {
+    pub(crate) fn sends_of(&self, peer: NodeId, name: &str) -> Vec<Monotonic> {
         let batches = self.batches_to(peer).into_iter();
         batches
             .filter(|(_, keys)| keys.iter().any(|key| key == name))
@@ -222,24 +222,24 @@ impl Peers {
     }
 
     /// The slots that peers were told to repair.
-    pub(super) fn repairs(&self) -> Vec<(NodeId, SlotSet)> {
+    pub(crate) fn repairs(&self) -> Vec<(NodeId, SlotSet)> {
         lock(&self.repairs).clone()
     }
 
     /// When a peer was asked for pages.
-    pub(super) fn pages_of(&self, peer: NodeId) -> Vec<Monotonic> {
+    pub(crate) fn pages_of(&self, peer: NodeId) -> Vec<Monotonic> {
         let asked = lock(&self.asked);
         let of_peer = asked.iter().filter(|(_, of, _)| *of == peer);
         of_peer.map(|(at, _, _)| *at).collect()
     }
 
-    pub(super) fn holds(&self, node: NodeId, name: &str) -> bool {
+    pub(crate) fn holds(&self, node: NodeId, name: &str) -> bool {
         let now_millis = self.clock.wall_millis();
         let held = self.stores[&node].peek(&key(name), now_millis);
         matches!(held, Lookup::Hit(_))
     }
 
-    pub(super) fn store(&self, node: NodeId) -> &Arc<Store> {
+    pub(crate) fn store(&self, node: NodeId) -> &Arc<Store> {
         &self.stores[&node]
     }
 }
@@ -275,6 +275,7 @@ impl PeerTransport for Peers {
         );
         let answer = Page {
             records: records::encode(&scanned.records).expect("records can be encoded"),
+            traces: scanned.traces,
             next_cursor: scanned.next_cursor,
         };
         self.answer(peer, answer)
@@ -286,6 +287,20 @@ impl PeerTransport for Peers {
         _: SlotExchange,
     ) -> BoxFuture<Result<Vec<Reply>, CallError>> {
         Box::pin(std::future::ready(Err(CallError::NoAddress)))
+    }
+
+    fn compare_slots(
+        &self,
+        peer: NodeId,
+        _: BootId,
+        digests: Vec<SlotDigest>,
+    ) -> BoxFuture<Result<Vec<(Slot, u64)>, CallError>> {
+        let replica = &self.replicas[&peer];
+        let differing = digests.into_iter().filter_map(|it| {
+            let theirs = replica.digest_of(it.slot, it.root)?;
+            (theirs != it.digest).then_some((it.slot, theirs))
+        });
+        self.answer(peer, differing.collect())
     }
 
     fn deliver(&self, peer: NodeId, delivery: Delivery) -> BoxFuture<Result<Receipt, CallError>> {
@@ -334,19 +349,19 @@ pub(crate) fn gates_of(ring: &Ring, own: RingMember) -> Arc<GateCell> {
 }
 
 /// Everything around what is tested.
-pub(super) struct World {
-    pub(super) clock: Arc<LeapClock>,
-    pub(super) metrics: Arc<Metrics>,
-    pub(super) hints: Arc<OwedHints>,
-    pub(super) peers: Arc<Peers>,
-    pub(super) replica: Arc<Replica>,
-    pub(super) ring: Arc<ArcSwapOption<Ring>>,
-    pub(super) gates: Arc<GateCell>,
-    pub(super) view: watch::Sender<Arc<View>>,
+pub(crate) struct World {
+    pub(crate) clock: Arc<LeapClock>,
+    pub(crate) metrics: Arc<Metrics>,
+    pub(crate) hints: Arc<OwedHints>,
+    pub(crate) peers: Arc<Peers>,
+    pub(crate) replica: Arc<Replica>,
+    pub(crate) ring: Arc<ArcSwapOption<Ring>>,
+    pub(crate) gates: Arc<GateCell>,
+    pub(crate) view: watch::Sender<Arc<View>>,
 }
 
 impl World {
-    pub(super) fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let clock = Arc::new(LeapClock::default());
         let metrics = Arc::new(Metrics::new());
         let limits = HintLimits {
@@ -368,6 +383,7 @@ impl World {
             memory_bytes: 1 << 26,
             tombstone_bytes: 1 << 20,
             tombstone_life_millis: 1 << 40,
+            ghosts: 1_000,
             slots: 16,
         };
         let stores = NODES.map(|node| (node, Arc::new(Store::new(limits))));
@@ -409,7 +425,7 @@ impl World {
     }
 
     /// Shows the member that is not in the ring in another light.
-    pub(super) fn show_former(&self, former: Member) {
+    pub(crate) fn show_former(&self, former: Member) {
         self.view.send_modify(|view| {
             let view = Arc::make_mut(view);
             view.members.retain(|member| member.node_id != FORMER);
@@ -417,7 +433,7 @@ impl World {
         });
     }
 
-    pub(super) fn owed_to(&self, target: NodeId) -> usize {
+    pub(crate) fn owed_to(&self, target: NodeId) -> usize {
         let targets = self.hints.stats().targets.into_iter();
         let mut of_target = targets.filter(|owed| owed.target == target);
         of_target.next().map_or(0, |owed| owed.pending)

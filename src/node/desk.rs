@@ -443,6 +443,8 @@ impl ClusterQueries for Desk {
             evictions_memory: stats.evictions_memory,
             expired: stats.expired,
             floors_raised: stats.floors_raised,
+            ghosts: self.store.ghosts() as u64,
+            ghosts_forgotten: stats.ghosts_forgotten,
             members_alive: liveness(Liveness::Alive),
             members_suspect: liveness(Liveness::Suspect),
             members_down: liveness(Liveness::Down),

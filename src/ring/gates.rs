@@ -64,6 +64,11 @@ impl Gates {
         }
     }
 
+    /// All slots.
+    pub fn slots(&self) -> impl Iterator<Item = Slot> + use<> {
+        (0..self.slots).map(Slot)
+    }
+
     /// The key's slot.
     #[must_use]
     pub fn slot(&self, key: &Key) -> Slot {

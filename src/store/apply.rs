@@ -4,7 +4,7 @@ use super::{
     Applied, Store,
     entry::{Entry, Keyed as _, Probe},
     record::{Body, Record},
-    shard::{Shard, Standing, Warmth},
+    shard::{Shard, Standing, Warmth, is_past},
     totals::{Amount, Lack},
 };
 use crate::{sync::lock, version::Version};
@@ -14,15 +14,18 @@ use crate::{sync::lock, version::Version};
 pub(super) enum Source {
     /// A client's mutation: an access, for which others make room.
     Client,
-    /// A hint, a repair or a handoff: no access, and it displaces only what is colder.
+    /// A hint or a repair: no access, and it displaces only what is colder.
     Background,
+    /// A handoff: the same, but whoever is asked has to know of everything newer, so that a lost trace here counts for
+    /// nothing.
+    Handoff,
 }
 
 impl Source {
     const fn warmth(self) -> Warmth {
         match self {
             Self::Client => Warmth::Hot,
-            Self::Background => Warmth::Cold,
+            Self::Background | Self::Handoff => Warmth::Cold,
         }
     }
 }
@@ -36,11 +39,49 @@ impl Store {
         source: Source,
     ) -> Applied {
         match &record.body {
+            Body::Value(_) if record.is_expired(now_millis) => {
+                self.lay_to_rest(probe, record.version, now_millis, source)
+            }
             Body::Value(value) => {
                 let entry = Entry::copy(value, record.version, record.expires_at);
                 self.place(probe, entry, now_millis, source)
             }
-            Body::Tombstone => self.bury(probe, record.version, now_millis, source),
+            Body::Tombstone => {
+                let life = self.limits.tombstone_life_millis;
+                if is_past(record.version, life, now_millis) {
+                    return self.lay_to_rest(probe, record.version, now_millis, source);
+                }
+                self.bury(probe, record.version, now_millis, source)
+            }
+        }
+    }
+
+    /// Takes note of a record that has no use any more: what is older is out of date.
+    fn lay_to_rest(
+        &self,
+        probe: &Probe<'_>,
+        version: Version,
+        now_millis: u64,
+        source: Source,
+    ) -> Applied {
+        let mut shard = lock(self.shard(probe.position().slot()));
+        if let Some(answer) = rejection(&mut shard, probe, version, source) {
+            return answer;
+        }
+        let replaced = shard.is_live(probe, now_millis);
+        let (value, tombstone) = shard.give_up(probe, version);
+        self.totals.values.sub(value);
+        self.totals.tombstones.sub(tombstone);
+        self.bound_ghosts(&mut shard);
+        drop(shard);
+        Applied::Stored { replaced }
+    }
+
+    /// Forgets the oldest ghosts of a shard that has more than its share.
+    pub(super) fn bound_ghosts(&self, shard: &mut Shard) {
+        let most = self.limits.ghosts.div_ceil(self.shards.len());
+        while shard.forget_oldest_ghost(most) {
+            self.totals.ghost_forgotten();
         }
     }
 
@@ -110,10 +151,11 @@ impl Store {
                 true
             }
             // What enters at the cold end has nothing colder; what is there already may have.
-            Source::Background => shard.value_held(probe).entries > 0,
+            Source::Background | Source::Handoff => shard.value_held(probe).entries > 0,
         };
         while may_evict && let Some(freed) = shard.evict_coldest(Some(probe)) {
             self.totals.evicted(lack);
+            self.bound_ghosts(shard);
             *room += freed;
             lack = self.totals.values.top_up(room, need, self.capacity())?;
         }
@@ -124,16 +166,18 @@ impl Store {
     fn evict_elsewhere(&self, home: usize, lack: Lack) -> Option<Amount> {
         let others = (1..self.shards.len()).map(|offset| (home + offset) % self.shards.len());
         for index in others {
-            let freed = lock(&self.shards[index]).evict_coldest(None);
+            let mut shard = lock(&self.shards[index]);
+            let freed = shard.evict_coldest(None);
             if freed.is_some() {
                 self.totals.evicted(lack);
+                self.bound_ghosts(&mut shard);
                 return freed;
             }
         }
         None
     }
 
-    /// Ends without room: gives it back and removes the value that the record superseded.
+    /// Ends without room: gives it back and removes what the record superseded; of the record itself a ghost is left.
     fn give_up(
         &self,
         probe: &Probe<'_>,
@@ -145,11 +189,13 @@ impl Store {
         let mut shard = lock(self.shard(probe.position().slot()));
         let answer = rejection(&mut shard, probe, version, source);
         if answer.is_none() {
-            let superseded = shard.remove(probe);
+            let (superseded, tombstone) = shard.give_up(probe, version);
             if superseded.entries > 0 {
                 self.totals.evicted(lack);
             }
             room += superseded;
+            self.totals.tombstones.sub(tombstone);
+            self.bound_ghosts(&mut shard);
         }
         self.totals.values.sub(room);
         drop(shard);
@@ -221,9 +267,17 @@ fn rejection(
             shard.touch(probe);
             Some(Applied::Same)
         }
-        (Standing::Same, Source::Background) => Some(Applied::Same),
+        (Standing::Same, Source::Background | Source::Handoff) => Some(Applied::Same),
         (Standing::Lower(held), _) => Some(Applied::Newer { version: held }),
-        (Standing::Sunk(known), Source::Client) => Some(Applied::Newer { version: known }),
-        (Standing::Sunk(_), Source::Background) => Some(Applied::Refused),
+        (Standing::Sunk(known) | Standing::Untraced(known), Source::Client) => {
+            Some(Applied::Newer { version: known })
+        }
+        // A client that asks for what was given up is a reason to have it again; repair is none.
+        (Standing::GivenUp, Source::Client) => None,
+        (Standing::Untraced(_), Source::Handoff) => None,
+        (
+            Standing::Sunk(_) | Standing::Untraced(_) | Standing::GivenUp,
+            Source::Background | Source::Handoff,
+        ) => Some(Applied::Refused),
     }
 }

@@ -12,6 +12,9 @@
 //! - an expired value, or one at or below its slot's floor, is never served;
 //! - a version at or below what is held for its key, or at or below the slot's floor, changes
 //!   nothing;
+//! - a value that expires or is evicted leaves its version, a ghost: what is older is refused. Ghosts
+//!   have a limit; beyond it the oldest become their slot's mark, and a merge of a key without a
+//!   trace at or below it is refused;
 //! - tombstones are not evicted for values. They have a cap of their own over the whole store;
 //!   those that it pushes out raise their slot's floor, so nothing they deleted returns;
 //! - a thread holds at most one shard's lock.
@@ -20,6 +23,7 @@
 //! of the shard that needs the room, and another shard's when that one has nothing else. Small
 //! stores have one shard.
 
+mod absence;
 mod apply;
 mod digest;
 mod entry;
@@ -29,17 +33,18 @@ mod shard;
 mod tests;
 mod totals;
 
+pub use self::{
+    absence::Absence,
+    digest::Inventory,
+    entry::{ENTRY_OVERHEAD_BYTES, EXPIRY_OVERHEAD_BYTES, TOMBSTONE_OVERHEAD_BYTES},
+    record::{Body, Form, Record, Value},
+    totals::Stats,
+};
 use self::{
     apply::Source,
     entry::{Keyed as _, Position, Probe},
     shard::{Found, Page, Shard, Standing},
     totals::Totals,
-};
-pub use self::{
-    digest::Inventory,
-    entry::{ENTRY_OVERHEAD_BYTES, EXPIRY_OVERHEAD_BYTES, TOMBSTONE_OVERHEAD_BYTES},
-    record::{Body, Form, Record, Value},
-    totals::Stats,
 };
 pub use crate::slot_set::SlotSet;
 use crate::{
@@ -69,6 +74,8 @@ pub struct Limits {
     pub tombstone_bytes: usize,
     /// How long after its version's stamp a tombstone is purged, in milliseconds.
     pub tombstone_life_millis: u64,
+    /// Ghosts, in number; about 100 bytes each.
+    pub ghosts: usize,
     /// The cluster's number of slots.
     pub slots: u16,
 }
@@ -79,12 +86,7 @@ pub enum Lookup {
     /// A value that may be served.
     Hit(Record),
     /// No value that may be served.
-    Miss {
-        /// The version up to which the key is known to have no value: of a tombstone, of an expired
-        /// value that is still held, or the slot's floor. An answer elsewhere that is not above it
-        /// is out of date.
-        version: Option<Version>,
-    },
+    Miss(Absence),
 }
 
 /// What became of a record.
@@ -103,7 +105,7 @@ pub enum Applied {
         /// The version to exceed.
         version: Version,
     },
-    /// A merge at or below the slot's floor; nothing changed.
+    /// A merge at or below the slot's floor or its mark, or of a value that was given up here; nothing changed.
     Refused,
     /// It is not held for want of room, and neither is the older value of the key, if there was
     /// one, because it was superseded. A merge ends so when the room would have to come from a more
@@ -117,8 +119,36 @@ pub enum Applied {
 pub struct ScanPage {
     /// In order of slot and key hash.
     pub records: Vec<(Key, Record)>,
+    /// What of the same slots is known to be gone or unsure.
+    pub traces: Traces,
     /// What to pass to go on; `None` when the scan is complete.
     pub next_cursor: Option<u64>,
+}
+
+/// What is known of values that are not there, apart from tombstones.
+#[derive(Clone, PartialEq, Eq, Default, Debug)]
+pub struct Traces {
+    /// Positions of keys (slot and part of the hash) with the versions of values that went.
+    pub ghosts: Vec<(u64, Version)>,
+    /// Slots and their floors: nothing at or below one counts.
+    pub floors: Vec<(Slot, Version)>,
+    /// Slots and their marks: keys without a trace may have had values up to one.
+    pub marks: Vec<(Slot, Version)>,
+}
+
+impl Traces {
+    /// Adds what came later.
+    pub fn add(&mut self, later: Self) {
+        self.ghosts.extend(later.ghosts);
+        self.floors.extend(later.floors);
+        self.marks.extend(later.marks);
+    }
+
+    /// Whether nothing is known.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.ghosts.is_empty() && self.floors.is_empty() && self.marks.is_empty()
+    }
 }
 
 /// The records of one node. All methods take `&self` and may be called from any thread.
@@ -177,7 +207,13 @@ impl Store {
         self.apply(&self.probe(key), &record, now_millis, Source::Client)
     }
 
-    /// Applies a hint, a repair or a handed over record, if its version is above what is held. No
+    /// Applies a handed over record like [`merge`](Self::merge), from a source that knows of everything newer: a key whose
+    /// trace was lost here takes it.
+    pub fn take_over(&self, key: &Key, record: Record, now_millis: u64) -> Applied {
+        self.apply(&self.probe(key), &record, now_millis, Source::Handoff)
+    }
+
+    /// Applies a hint or a repaired record, if its version is above what is held. No
     /// access: a new value enters as the next to be evicted, a present one keeps its place. Never
     /// evicts a more recently used value.
     pub fn merge(&self, key: &Key, record: Record, now_millis: u64) -> Applied {
@@ -197,6 +233,7 @@ impl Store {
             let shard = &self.shards[first.wrapping_add(offset) % self.shards.len()];
             let mut shard = lock(shard);
             let step = shard.expire(now_millis, self.limits.tombstone_life_millis, &mut left);
+            self.bound_ghosts(&mut shard);
             for values in [step.values, step.swept] {
                 self.totals.values.sub(values);
                 removed += values.entries;
@@ -220,7 +257,7 @@ impl Store {
         lock(self.shard(slot)).digest(slot)
     }
 
-    /// What is held of `slots`, values and tombstones, as far as that is at most `records_max`; otherwise nothing, and
+    /// What is held of `slots`, values, tombstones and ghosts, as far as that is at most `records_max`; otherwise nothing, and
     /// everything has to be sent.
     #[must_use]
     pub fn held(&self, slots: &SlotSet, records_max: usize) -> Inventory {
@@ -249,22 +286,65 @@ impl Store {
     ) -> ScanPage {
         let start = Position(cursor);
         let mut page = Page::new(bytes_max, held);
+        let mut traces = Traces::default();
         let known = slots
             .iter_from(start.slot())
             .take_while(|slot| slot.0 < self.limits.slots);
+        let mut next_cursor = None;
         for slot in known {
-            let from = start.max(Position::first(slot));
-            let rest = lock(self.shard(slot)).scan(slot, from, now_millis, &mut page);
-            if let Some(Position(next)) = rest {
-                return ScanPage {
-                    records: page.into_records(),
-                    next_cursor: Some(next),
-                };
+            let first = Position::first(slot);
+            let from = start.max(first);
+            let shard = lock(self.shard(slot));
+            if from == first {
+                traces
+                    .floors
+                    .extend(shard.floor_of(slot).map(|floor| (slot, floor)));
+                traces
+                    .marks
+                    .extend(shard.mark_of_slot(slot).map(|mark| (slot, mark)));
+            }
+            let time = (now_millis, self.limits.tombstone_life_millis);
+            if let Some(Position(next)) = shard.scan(slot, from, time, &mut page) {
+                next_cursor = Some(next);
+                break;
             }
         }
+        let ghosts = page.take_ghosts().into_iter();
+        traces.ghosts = ghosts
+            .map(|(Position(at), version)| (at, version))
+            .collect();
         ScanPage {
             records: page.into_records(),
-            next_cursor: None,
+            traces,
+            next_cursor,
+        }
+    }
+
+    /// Takes over what another node knows of values that are not there. What is here and out of date by it goes; of
+    /// slots that `is_taken` refuses nothing is taken.
+    pub fn take_traces(&self, traces: &Traces, is_taken: impl Fn(Slot) -> bool) {
+        let is_known = |slot: Slot| slot.0 < self.limits.slots && is_taken(slot);
+        let known = |slots: &[(Slot, Version)]| -> Vec<(Slot, Version)> {
+            let known = slots.iter().copied();
+            known.filter(|(slot, _)| is_known(*slot)).collect()
+        };
+        for (slot, floor) in known(&traces.floors) {
+            let forgotten = lock(self.shard(slot)).raise_floor(slot, floor);
+            self.totals.tombstones.sub(forgotten);
+        }
+        for (slot, mark) in known(&traces.marks) {
+            lock(self.shard(slot)).raise_mark(slot, mark);
+        }
+        for (at, version) in &traces.ghosts {
+            let position = Position(*at);
+            if !is_known(position.slot()) {
+                continue;
+            }
+            let mut shard = lock(self.shard(position.slot()));
+            let (values, tombstones) = shard.hear_of_ghost(position, *version);
+            self.bound_ghosts(&mut shard);
+            self.totals.values.sub(values);
+            self.totals.tombstones.sub(tombstones);
         }
     }
 
@@ -316,6 +396,12 @@ impl Store {
         }
     }
 
+    /// How many ghosts there are. Takes each lock in turn.
+    #[must_use]
+    pub fn ghosts(&self) -> usize {
+        self.shards.iter().map(|shard| lock(shard).ghosts()).sum()
+    }
+
     /// Levels and counters, without a lock.
     #[must_use]
     pub fn stats(&self) -> Stats {
@@ -339,7 +425,7 @@ impl From<Found> for Lookup {
     fn from(found: Found) -> Self {
         match found {
             Found::Value(entry) => Self::Hit(entry.into_record()),
-            Found::Miss(version) => Self::Miss { version },
+            Found::Miss(absence) => Self::Miss(absence),
         }
     }
 }

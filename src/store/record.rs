@@ -43,6 +43,20 @@ pub enum Form {
 }
 
 impl Record {
+    /// What tells others that a value of this version was here and went: it expired with its own stamp, so that whoever
+    /// takes it keeps nothing but the version.
+    #[must_use]
+    pub const fn ghost(version: Version) -> Self {
+        Self {
+            version,
+            expires_at: Some(version.stamp.millis()),
+            body: Body::Value(Value {
+                bytes: Bytes::new(),
+                form: Form::Bytes,
+            }),
+        }
+    }
+
     /// Bytes of the value.
     #[must_use]
     pub fn payload_bytes(&self) -> usize {

@@ -6,22 +6,25 @@
 //!   `tombstones` and `ages`;
 //! - a slot's digest is the xor over exactly its values and tombstones;
 //! - no tombstone is at or below its slot's floor. Values may be, until they are swept: they are
-//!   misses.
+//!   misses;
+//! - a position with a ghost has no record at or below it.
 //!
 //! Nothing here counts totals or knows limits: operations return what they added or removed.
 
 #[cfg(test)]
 mod audit;
 mod expiry;
+mod ghosts;
 mod scan;
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use lru::LruCache;
 
-pub(super) use self::scan::Page;
+use self::ghosts::{Ghost, Ghosts};
+pub(super) use self::scan::{Page, is_past};
 use super::{
-    digest,
+    Absence, digest,
     entry::{Entry, EntryKey, Keyed, Position, PositionHash, Probe, tombstone_cost},
     totals::Amount,
 };
@@ -39,6 +42,8 @@ pub(super) struct Shard {
     tombstones: BTreeMap<EntryKey, Version>,
     /// The deleted keys, in order of version: the oldest first.
     ages: BTreeSet<(Version, EntryKey)>,
+    /// What values that went have left.
+    ghosts: Ghosts,
     /// Slots whose floor rose and the position from which their values are still to be swept.
     sweeps: BTreeMap<Slot, Position>,
     slots: Vec<SlotState>,
@@ -53,14 +58,16 @@ struct SlotState {
     digest: u64,
     /// Tombstones up to this version were forgotten: nothing at or below it counts.
     floor: Option<Version>,
+    /// The highest version of a ghost that was forgotten: a key without a trace may have had one up to it.
+    mark: Option<Version>,
 }
 
 /// What a shard has for a key.
 pub(super) enum Found {
     /// A value that may be served.
     Value(Entry),
-    /// None; the highest version known to be at or above any that was there.
-    Miss(Option<Version>),
+    /// None.
+    Miss(Absence),
 }
 
 /// What a new tombstone changed.
@@ -83,6 +90,10 @@ pub(super) enum Standing {
     Lower(Version),
     /// At or below the slot's floor; carries the highest version known.
     Sunk(Version),
+    /// Without a trace of the key, and at or below the slot's mark, which it carries.
+    Untraced(Version),
+    /// The version of a value that was given up here.
+    GivenUp,
 }
 
 /// Where a new value enters the order of recency.
@@ -103,6 +114,7 @@ impl Shard {
             expiries: BTreeSet::new(),
             tombstones: BTreeMap::new(),
             ages: BTreeSet::new(),
+            ghosts: Ghosts::default(),
             sweeps: BTreeMap::new(),
             slots: vec![SlotState::default(); slots],
             stride,
@@ -136,7 +148,18 @@ impl Shard {
 
     fn absent(&self, probe: &Probe<'_>, floor: Option<Version>) -> Found {
         // A tombstone is above its slot's floor.
-        Found::Miss(self.tombstones.get(probe as &dyn Keyed).copied().or(floor))
+        let buried = self.tombstones.get(probe as &dyn Keyed).copied();
+        let ghost = self.ghosts.get(probe.position());
+        Found::Miss(match (buried.or(floor), ghost) {
+            (Some(dead), Some(ghost)) if ghost.version > dead => Absence::Ghost(ghost.version),
+            (None, Some(ghost)) => Absence::Ghost(ghost.version),
+            (Some(dead), _) if buried.is_some() => Absence::Gone(dead),
+            (dead, None | Some(_)) => match (dead, self.mark_of(probe.position())) {
+                (dead, Some(mark)) if dead < Some(mark) => Absence::Unsure(mark),
+                (Some(dead), _) => Absence::Gone(dead),
+                (None, _) => Absence::Untraced,
+            },
+        })
     }
 
     /// Whether a read would be served.
@@ -144,16 +167,27 @@ impl Shard {
         matches!(self.peek(probe, now_millis), Found::Value(_))
     }
 
-    /// How `version` stands to what is held for the key.
+    /// How `version` stands to what is held for the key, and to what is known of what was.
     pub(super) fn standing(&self, probe: &Probe<'_>, version: Version) -> Standing {
         let value = self.values.peek(probe as &dyn Keyed).map(Entry::version);
         let held = value.or_else(|| self.tombstones.get(probe as &dyn Keyed).copied());
-        match (held, self.floor(probe.position())) {
-            (_, Some(floor)) if version <= floor => {
-                Standing::Sunk(held.map_or(floor, |v| v.max(floor)))
-            }
-            (Some(held), _) if version == held => Standing::Same,
-            (Some(held), _) if version < held => Standing::Lower(held),
+        let floor = self.floor(probe.position());
+        if let Some(floor) = floor.filter(|floor| version <= *floor) {
+            return Standing::Sunk(held.map_or(floor, |held| held.max(floor)));
+        }
+        match held {
+            Some(held) if version == held => Standing::Same,
+            Some(held) if version < held => Standing::Lower(held),
+            Some(_) => Standing::Higher,
+            None => self.standing_to_ghosts(probe.position(), version),
+        }
+    }
+
+    fn standing_to_ghosts(&self, position: Position, version: Version) -> Standing {
+        match (self.ghosts.get(position), self.mark_of(position)) {
+            (Some(ghost), _) if version < ghost.version => Standing::Lower(ghost.version),
+            (Some(ghost), _) if version == ghost.version && ghost.is_own => Standing::GivenUp,
+            (None, Some(mark)) if version <= mark => Standing::Untraced(mark),
             (Some(_) | None, _) => Standing::Higher,
         }
     }
@@ -175,6 +209,7 @@ impl Shard {
     /// removed. The caller has checked the version and the room.
     pub(super) fn put(&mut self, probe: &Probe<'_>, entry: Entry, warmth: Warmth) -> Amount {
         let unburied = self.unbury(probe);
+        self.ghosts.lay(probe.position());
         let expires_at = entry.expires_at();
         self.values_held += Amount::one(entry.cost(probe.bytes().len()));
         self.mark(probe.position(), entry.version());
@@ -227,6 +262,7 @@ impl Shard {
     pub(super) fn bury(&mut self, probe: &Probe<'_>, version: Version) -> Buried {
         let value = self.remove(probe);
         let tombstone = self.unbury(probe);
+        self.ghosts.lay(probe.position());
         let key = probe.to_key();
         self.mark(probe.position(), version);
         self.ages.insert((version, key.clone()));
@@ -272,7 +308,95 @@ impl Shard {
             return None;
         }
         let (key, entry) = self.values.pop_lru()?;
+        self.leave_ghost(key.position(), entry.version());
         Some(self.unlink(&key, &entry))
+    }
+
+    /// Removes the key's value and tombstone, if they are not above `version`, and leaves a ghost of it; returns what value
+    /// and tombstone held.
+    pub(super) fn give_up(&mut self, probe: &Probe<'_>, version: Version) -> (Amount, Amount) {
+        let dropped = self.drop_key(probe);
+        self.leave_ghost(probe.position(), version);
+        dropped
+    }
+
+    /// Takes note that another node had a value of this version of whatever key is at the position, and has not any more:
+    /// what is older here is out of date. Returns what values and tombstones held that went.
+    pub(super) fn hear_of_ghost(
+        &mut self,
+        position: Position,
+        version: Version,
+    ) -> (Amount, Amount) {
+        let mut dropped = (Amount::default(), Amount::default());
+        if self.floor(position) >= Some(version) {
+            return dropped;
+        }
+        let mut is_superseded = false;
+        for key in self.keys_at(position) {
+            let probe = Probe::placed(key.position(), key.bytes());
+            if matches!(self.standing(&probe, version), Standing::Higher) {
+                let (value, tombstone) = self.drop_key(&probe);
+                dropped.0 += value;
+                dropped.1 += tombstone;
+            } else {
+                is_superseded = true;
+            }
+        }
+        if !is_superseded {
+            let is_own = false;
+            self.ghosts.enter(position, Ghost { version, is_own });
+        }
+        dropped
+    }
+
+    /// Leaves a ghost of a value that went.
+    fn leave_ghost(&mut self, position: Position, version: Version) {
+        if self.floor(position) < Some(version) {
+            let is_own = true;
+            self.ghosts.enter(position, Ghost { version, is_own });
+        }
+    }
+
+    /// Folds the oldest ghost into its slot's mark while there are more than `most`. Returns whether it did.
+    pub(super) fn forget_oldest_ghost(&mut self, most: usize) -> bool {
+        let Some((position, version)) = self.ghosts.forget_oldest(most) else {
+            return false;
+        };
+        self.raise_mark(position.slot(), version);
+        true
+    }
+
+    /// How many ghosts there are.
+    pub(super) fn ghosts(&self) -> usize {
+        self.ghosts.len()
+    }
+
+    /// Raises a slot's mark.
+    pub(super) fn raise_mark(&mut self, slot: Slot, version: Version) {
+        let state = self.state_mut(slot);
+        state.mark = state.mark.max(Some(version));
+    }
+
+    /// Raises a slot's floor; what is not above it will be swept.
+    pub(super) fn raise_floor(&mut self, slot: Slot, version: Version) -> Amount {
+        let mut forgotten = Amount::default();
+        if self.state_mut(slot).floor >= Some(version) {
+            return forgotten;
+        }
+        self.state_mut(slot).floor = Some(version);
+        self.sweeps.insert(slot, Position::first(slot));
+        // A tombstone is above its slot's floor.
+        for key in self.keys_of(slot) {
+            let probe = Probe::placed(key.position(), key.bytes());
+            if self
+                .tombstones
+                .get(&key)
+                .is_some_and(|held| *held <= version)
+            {
+                forgotten += self.unbury(&probe);
+            }
+        }
+        forgotten
     }
 
     /// Forgets the oldest tombstone, if more than `spared` are held, and raises its slot's floor to
@@ -303,6 +427,20 @@ impl Shard {
 
     fn floor(&self, position: Position) -> Option<Version> {
         self.slots[position.slot().index() / self.stride].floor
+    }
+
+    /// A slot's floor.
+    pub(super) fn floor_of(&self, slot: Slot) -> Option<Version> {
+        self.slots[slot.index() / self.stride].floor
+    }
+
+    /// A slot's mark.
+    pub(super) fn mark_of_slot(&self, slot: Slot) -> Option<Version> {
+        self.slots[slot.index() / self.stride].mark
+    }
+
+    fn mark_of(&self, position: Position) -> Option<Version> {
+        self.slots[position.slot().index() / self.stride].mark
     }
 
     fn state_mut(&mut self, slot: Slot) -> &mut SlotState {
@@ -354,9 +492,9 @@ impl Shard {
 /// What a read makes of a value.
 fn judge(entry: &Entry, floor: Option<Version>, now_millis: u64) -> Found {
     if Some(entry.version()) <= floor {
-        Found::Miss(floor)
+        Found::Miss(floor.map_or(Absence::Untraced, Absence::Gone))
     } else if entry.is_expired(now_millis) {
-        Found::Miss(Some(entry.version()))
+        Found::Miss(Absence::Gone(entry.version()))
     } else {
         Found::Value(entry.clone())
     }

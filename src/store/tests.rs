@@ -23,6 +23,7 @@ const AMPLE: Limits = Limits {
     memory_bytes: 1 << 20,
     tombstone_bytes: 1 << 20,
     tombstone_life_millis: LIFE_MILLIS,
+    ghosts: 1000,
     slots: SLOTS,
 };
 
@@ -113,13 +114,14 @@ fn drawn(key: &Key, version: Version) -> Record {
     }
 }
 
-/// What an absent key without a floor answers.
-const NOTHING: Lookup = Lookup::Miss { version: None };
-
+/// Deleted, expired or below the floor.
 fn missed(millis: u64) -> Lookup {
-    Lookup::Miss {
-        version: Some(version(millis)),
-    }
+    Lookup::Miss(Absence::Gone(version(millis)))
+}
+
+/// Was here and went.
+fn haunted(millis: u64) -> Lookup {
+    Lookup::Miss(Absence::Ghost(version(millis)))
 }
 
 impl Store {

@@ -119,6 +119,7 @@ pub(super) struct Totals {
     evictions_memory: AtomicU64,
     expired: AtomicU64,
     floors_raised: AtomicU64,
+    ghosts_forgotten: AtomicU64,
 }
 
 impl Totals {
@@ -140,6 +141,11 @@ impl Totals {
         self.floors_raised.fetch_add(1, Relaxed);
     }
 
+    /// Counts a ghost that became a mark.
+    pub(super) fn ghost_forgotten(&self) {
+        self.ghosts_forgotten.fetch_add(1, Relaxed);
+    }
+
     /// All counters, read one after the other.
     pub(super) fn stats(&self) -> Stats {
         let (values, tombstones) = (self.values.get(), self.tombstones.get());
@@ -152,6 +158,7 @@ impl Totals {
             evictions_memory: self.evictions_memory.load(Relaxed),
             expired: self.expired.load(Relaxed),
             floors_raised: self.floors_raised.load(Relaxed),
+            ghosts_forgotten: self.ghosts_forgotten.load(Relaxed),
         }
     }
 }
@@ -176,4 +183,6 @@ pub struct Stats {
     pub expired: u64,
     /// How often a slot's floor rose because tombstones were at their limit.
     pub floors_raised: u64,
+    /// Ghosts that were forgotten because they were at their limit.
+    pub ghosts_forgotten: u64,
 }

@@ -93,6 +93,14 @@ pub struct Metrics {
     pub slot_pages: Counter,
     /// Bytes of records copied when the owners of slots changed, as they travel.
     pub slot_bytes: Counter,
+    /// Slots compared with another owner.
+    pub repair_compared: Counter,
+    /// Of these, slots that differed twice in a row.
+    pub repair_differing: Counter,
+    /// Records that were lacking and have been taken over.
+    pub repair_records: Counter,
+    /// Bytes of records copied for repair, as they travel.
+    pub repair_bytes: Counter,
     /// Slots that this node declared lost.
     pub slots_lost: Counter,
     /// Attempts of bulk pull that did not come to a page taken over.
@@ -184,6 +192,17 @@ impl Metrics {
                 "slot_handoff_bytes",
                 "Bytes of records copied because owners changed",
             ),
+            repair_compared: set
+                .counter("repair_slots_compared", "Slots compared with another owner"),
+            repair_differing: set.counter(
+                "repair_slots_differing",
+                "Slots that differed from another owner's twice in a row",
+            ),
+            repair_records: set.counter(
+                "repair_records",
+                "Records that this node lacked and took over from another owner",
+            ),
+            repair_bytes: set.counter("repair_bytes", "Bytes of records copied for repair"),
             slots_lost: set.counter("slots_lost", "Slots that this node declared lost"),
             pull_retries: set.counters(
                 "pull_retries",
@@ -301,6 +320,16 @@ impl Snapshot {
             "tombstone_floors_raised",
             "Tombstones dropped at their byte cap, so that their slot's floor rose",
             self.floors_raised,
+        );
+        set.gauge(
+            "ghosts",
+            "Versions kept of values that expired or were evicted",
+            self.ghosts,
+        );
+        set.counter(
+            "ghosts_forgotten",
+            "Ghosts forgotten at their limit: keys of their slots have lost their trace",
+            self.ghosts_forgotten,
         );
     }
 

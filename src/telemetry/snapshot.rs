@@ -28,6 +28,10 @@ pub struct Snapshot {
     pub expired: u64,
     /// Times that a slot's floor rose because tombstones were at their byte cap.
     pub floors_raised: u64,
+    /// Versions kept of values that expired or were evicted.
+    pub ghosts: u64,
+    /// Those that were forgotten because they were at their limit.
+    pub ghosts_forgotten: u64,
     /// Members believed to be alive, this node included.
     pub members_alive: u64,
     /// Members under suspicion.

@@ -44,6 +44,12 @@ pub trait Connection: Send {
         request: peer::ExchangeSlotsRequest,
     ) -> BoxFuture<Result<peer::ExchangeSlotsResponse, Status>>;
 
+    /// Asks in which of some slots the peer has other data.
+    fn compare_slots(
+        self: Box<Self>,
+        request: peer::CompareSlotsRequest,
+    ) -> BoxFuture<Result<peer::CompareSlotsResponse, Status>>;
+
     /// Hands records over.
     fn deliver(
         self: Box<Self>,

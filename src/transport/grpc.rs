@@ -94,6 +94,18 @@ impl Connection for GrpcConnection {
         })
     }
 
+    fn compare_slots(
+        mut self: Box<Self>,
+        request: peer::CompareSlotsRequest,
+    ) -> BoxFuture<Result<peer::CompareSlotsResponse, Status>> {
+        Box::pin(async move {
+            self.0
+                .compare_slots(request)
+                .await
+                .map(Response::into_inner)
+        })
+    }
+
     fn deliver(
         mut self: Box<Self>,
         request: peer::DeliverRequest,

@@ -29,13 +29,14 @@ pub use streams::{
 
 use crate::{
     clock::BoxFuture,
+    key::Slot,
     operation::{Answer, Operation},
     ring::{
         RingMember,
         table::{Question, Reply},
     },
     slot_set::SlotSet,
-    store::Inventory,
+    store::{Inventory, Traces},
 };
 
 /// Carries operations to peers and to the node itself.
@@ -78,6 +79,15 @@ pub trait PeerTransport: Send + Sync + 'static {
         peer: NodeId,
         exchange: SlotExchange,
     ) -> BoxFuture<Result<Vec<Reply>, CallError>>;
+
+    /// Asks a peer in which of some slots its data is another than this node's; with its digests. Slots of another root,
+    /// and those in which it is no full owner, are left out.
+    fn compare_slots(
+        &self,
+        peer: NodeId,
+        boot_id: BootId,
+        digests: Vec<SlotDigest>,
+    ) -> BoxFuture<Result<Vec<(Slot, u64)>, CallError>>;
 
     /// Hands a peer records that are owed to it.
     fn deliver(&self, peer: NodeId, delivery: Delivery) -> BoxFuture<Result<Receipt, CallError>>;
@@ -153,8 +163,21 @@ pub struct PageRequest {
 pub struct Page {
     /// The records, in the encoding of the handoff module.
     pub records: Bytes,
+    /// What of the same slots is known to be gone or unsure.
+    pub traces: Traces,
     /// Where to go on; `None` at the end.
     pub next_cursor: Option<u64>,
+}
+
+/// What one node holds of a slot, in short.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct SlotDigest {
+    /// The slot.
+    pub slot: Slot,
+    /// The root of its data.
+    pub root: u64,
+    /// The digest of its data.
+    pub digest: u64,
 }
 
 /// Questions about slots.

@@ -28,6 +28,7 @@ use tonic::{Code, Status};
 
 use crate::{
     clock::{BoxFuture, Clock},
+    key::Slot,
     offsets::{PeerClocks, Sample},
     operation::Operation,
     replica::Replica,
@@ -35,7 +36,7 @@ use crate::{
     telemetry::{BreakerState, Direction, Metrics},
     transport::{
         CallError, Completions, Delivery, NotSent, Page, PageRequest, PeerTransport, PushPull,
-        Reach, Receipt, SlotExchange,
+        Reach, Receipt, SlotDigest, SlotExchange,
         dial::{Connection, Dialer},
         link::{Drained, Link, LinkLimits, Severed},
         slots, wire,
@@ -303,6 +304,7 @@ impl PeerTransport for StreamTransport {
                 .call(target.address, |connection| connection.pull_slots(request))
                 .await?;
             Ok(Page {
+                traces: wire::decode_traces(&response),
                 records: response.records,
                 next_cursor: response.next_cursor,
             })
@@ -343,6 +345,36 @@ impl PeerTransport for StreamTransport {
                 });
             }
             Ok(replies)
+        })
+    }
+
+    fn compare_slots(
+        &self,
+        peer: NodeId,
+        boot_id: BootId,
+        digests: Vec<SlotDigest>,
+    ) -> BoxFuture<Result<Vec<(Slot, u64)>, CallError>> {
+        let shared = Arc::clone(&self.shared);
+        let target = self.peer(peer).map(|peer| peer.target);
+        Box::pin(async move {
+            let target = target.ok_or(CallError::NoAddress)?;
+            let request = peer::CompareSlotsRequest {
+                sender: shared.boot.load(Ordering::Acquire),
+                receiver: boot_id.0,
+                clock: shared.hybrid.now(shared.clock.wall_millis()).raw(),
+                slots: digests.iter().map(|it| u32::from(it.slot.0)).collect(),
+                roots: digests.iter().map(|it| it.root).collect(),
+                digests: digests.iter().map(|it| it.digest).collect(),
+            };
+            let response = shared
+                .call(target.address, |connection| {
+                    connection.compare_slots(request)
+                })
+                .await?;
+            let differing = response.slots.into_iter().zip(response.digests);
+            let known = differing
+                .filter_map(|(slot, digest)| Some((Slot(u16::try_from(slot).ok()?), digest)));
+            Ok(known.collect())
         })
     }
 

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use shard_cache_proto::peer;
+use shard_cache_proto::peer::{self, pull_slots_response::Trace};
 
 use crate::{
     clock::Monotonic,
@@ -13,7 +13,7 @@ use crate::{
         SlotConfiguration,
         slot::{Carry, Vote},
     },
-    store::{Body, Form, Record, Value},
+    store::{Absence, Body, Form, Record, Traces, Value},
     trace::TraceParent,
     version::{Stamp, Version},
 };
@@ -122,9 +122,9 @@ pub(crate) fn encode_answer(token: u64, answer: Answer) -> peer::Reply {
             });
             Outcome::Ok
         }
-        Answer::Read(ReadAnswer::Miss { version, vote }) => {
+        Answer::Read(ReadAnswer::Miss { absence, vote }) => {
             encode_vote(&mut reply, vote);
-            reply.record = version.map(encode_version);
+            reply.record = encode_absence(absence);
             Outcome::Miss
         }
         Answer::Write(WriteAnswer::Failed(failure))
@@ -168,7 +168,12 @@ pub(crate) fn decode_answer(reply: peer::Reply) -> Result<(u64, Answer), Malform
             })
         }
         Outcome::Miss => Answer::Read(ReadAnswer::Miss {
-            version: reply.record.as_ref().map(decode_version),
+            absence: reply
+                .record
+                .as_ref()
+                .map(decode_absence)
+                .transpose()?
+                .unwrap_or_default(),
             vote,
         }),
         Outcome::WrongConfig => Answer::Failed(Failure::WrongConfig),
@@ -252,7 +257,9 @@ fn decode_record(record: peer::Record) -> Result<Record, Malformed> {
         }
         peer::record::Kind::Text => Form::Text,
         peer::record::Kind::Bytes => Form::Bytes,
-        peer::record::Kind::VersionOnly => {
+        peer::record::Kind::VersionOnly
+        | peer::record::Kind::Ghost
+        | peer::record::Kind::Unsure => {
             return Err(Malformed::RecordKind { kind: record.kind });
         }
     };
@@ -280,8 +287,73 @@ fn encode_version(version: Version) -> peer::Record {
     }
 }
 
+fn encode_absence(absence: Absence) -> Option<peer::Record> {
+    let kind = match absence {
+        Absence::Untraced => return None,
+        Absence::Gone(_) => peer::record::Kind::Tombstone,
+        Absence::Ghost(_) => peer::record::Kind::Ghost,
+        Absence::Unsure(_) => peer::record::Kind::Unsure,
+    };
+    absence.version().map(|version| peer::Record {
+        kind: kind.into(),
+        ..encode_version(version)
+    })
+}
+
+fn decode_absence(record: &peer::Record) -> Result<Absence, Malformed> {
+    let version = decode_version(record);
+    match record.kind() {
+        peer::record::Kind::Tombstone => Ok(Absence::Gone(version)),
+        peer::record::Kind::Ghost => Ok(Absence::Ghost(version)),
+        peer::record::Kind::Unsure => Ok(Absence::Unsure(version)),
+        peer::record::Kind::Text | peer::record::Kind::Bytes | peer::record::Kind::VersionOnly => {
+            Err(Malformed::RecordKind { kind: record.kind })
+        }
+    }
+}
+
 fn decode_version(record: &peer::Record) -> Version {
     Version::new(Stamp::from_raw(record.stamp), record.writer)
+}
+
+pub(crate) fn encode_ghosts(traces: &Traces) -> Vec<Trace> {
+    let ghosts = traces.ghosts.iter();
+    ghosts
+        .map(|(place, version)| encode_trace(*place, *version))
+        .collect()
+}
+
+pub(crate) fn encode_slot_traces(traces: &[(Slot, Version)]) -> Vec<Trace> {
+    traces
+        .iter()
+        .map(|(slot, version)| encode_trace(u64::from(slot.0), *version))
+        .collect()
+}
+
+fn encode_trace(place: u64, version: Version) -> Trace {
+    Trace {
+        place,
+        stamp: version.stamp.raw(),
+        writer: version.writer,
+    }
+}
+
+/// What cannot be a slot is left out.
+pub(crate) fn decode_traces(response: &peer::PullSlotsResponse) -> Traces {
+    let version = |trace: &Trace| Version::new(Stamp::from_raw(trace.stamp), trace.writer);
+    let of_slots = |traces: &[Trace]| -> Vec<(Slot, Version)> {
+        let slot = |trace: &Trace| u16::try_from(trace.place).ok().map(Slot);
+        let known = traces.iter();
+        known
+            .filter_map(|trace| Some((slot(trace)?, version(trace))))
+            .collect()
+    };
+    let ghosts = response.ghosts.iter();
+    Traces {
+        ghosts: ghosts.map(|trace| (trace.place, version(trace))).collect(),
+        floors: of_slots(&response.floors),
+        marks: of_slots(&response.marks),
+    }
 }
 
 #[cfg(test)]
@@ -368,6 +440,15 @@ mod tests {
             .prop_map(|(is_full, carry)| Vote { is_full, carry })
     }
 
+    fn any_absence() -> impl Strategy<Value = Absence> {
+        prop_oneof![
+            Just(Absence::Untraced),
+            any_version().prop_map(Absence::Gone),
+            any_version().prop_map(Absence::Ghost),
+            any_version().prop_map(Absence::Unsure),
+        ]
+    }
+
     fn any_answer() -> impl Strategy<Value = Answer> {
         let held = prop_oneof![
             any_record().prop_map(Held::Whole),
@@ -380,8 +461,8 @@ mod tests {
                 .prop_map(|(version, vote)| Answer::Write(WriteAnswer::Newer { version, vote })),
             (held, any_vote())
                 .prop_map(|(held, vote)| Answer::Read(ReadAnswer::Holds { held, vote })),
-            (prop::option::of(any_version()), any_vote())
-                .prop_map(|(version, vote)| Answer::Read(ReadAnswer::Miss { version, vote })),
+            (any_absence(), any_vote())
+                .prop_map(|(absence, vote)| Answer::Read(ReadAnswer::Miss { absence, vote })),
             Just(Answer::Failed(Failure::WrongConfig)),
             Just(Answer::Failed(Failure::Drift)),
             Just(Answer::Failed(Failure::Shed)),

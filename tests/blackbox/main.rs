@@ -25,6 +25,7 @@ mod kill;
 mod limits;
 mod orders;
 mod overload;
+mod pressure;
 mod restart_copies;
 mod restart_seed;
 mod settings;

@@ -3,7 +3,8 @@
 //! **Violation**: an answer says that it is not degraded, though fewer owners took part than its level asks for; or it
 //! is degraded, though neither the request nor the configuration accepts that.
 //!
-//! **Not concluded**: where the answer does not tell how many owners took part. Where it does not tell how many there
+//! **Not concluded**: where the answer does not tell how many owners took part, or came from a ring that gave way to an
+//! older one, which may have had fewer members. Where it does not tell how many there
 //! were, the fewest count that the ring had so far (which is exact in a cluster that began complete).
 
 use super::{
@@ -23,7 +24,9 @@ pub(super) fn check(log: &KeyLog<'_, '_>, case: &Case<'_>, findings: &mut Findin
             (true, _) if operation.degrade == Degrade::Refuse => {
                 "is degraded, though nobody accepted that".to_owned()
             }
-            (false, Some(took_part)) if took_part < needed => {
+            (false, Some(took_part))
+                if took_part < needed && !is_of_ring_that_gave_way(case, operation) =>
+            {
                 format!(
                     "was answered by {took_part} owners instead of {needed} and does not say so"
                 )
@@ -38,6 +41,13 @@ pub(super) fn check(log: &KeyLog<'_, '_>, case: &Case<'_>, findings: &mut Findin
         };
         findings.add(finding, || format!("{} {problem}", case.words(operation)));
     }
+}
+
+fn is_of_ring_that_gave_way(case: &Case<'_>, operation: &Operation) -> bool {
+    let at_ns = operation.completed_ns;
+    case.circumstances
+        .upheavals
+        .may_have_given_way(at_ns, at_ns)
 }
 
 /// Owners that have to take part.

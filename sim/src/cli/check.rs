@@ -39,8 +39,6 @@ pub enum PromisesChoice {
     Recorded,
     /// All promises.
     Full,
-    /// What this release keeps of them.
-    Release,
 }
 
 /// The form of the output.
@@ -103,7 +101,6 @@ fn judge(history: &History, choice: PromisesChoice) -> Report {
     let mut promises = match choice {
         PromisesChoice::Recorded => recorded.unwrap_or_default(),
         PromisesChoice::Full => Promises::full(),
-        PromisesChoice::Release => Promises::of_this_release(),
     };
     // How much had to happen is the recorder's to say, whatever was promised.
     promises.floors = floors.unwrap_or_default();

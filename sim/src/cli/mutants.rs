@@ -99,8 +99,7 @@ fn search(arguments: &MutantsArguments, plant: Plant) -> Sum {
                     if seed >= end.load(Ordering::Relaxed) {
                         return;
                     }
-                    let mut options = arguments.shape.options(seed);
-                    options.judge = arguments.shape.promises.unwrap_or(plant.judge());
+                    let options = arguments.shape.options(seed);
                     let shown = show(&options, plant);
                     let mut sum = sum.lock().unwrap_or_else(PoisonError::into_inner);
                     sum.add(seed, shown);

@@ -12,7 +12,7 @@ use crate::{
     check::check,
     history::{Event as Happened, Mark, Writer},
     logs,
-    options::{FaultKind, Judge, Options},
+    options::{FaultKind, Options},
     plant::Plant,
     report::{Report, Summary},
     run::{self, Outcome},
@@ -30,9 +30,6 @@ pub struct Shape {
     /// The only kinds of faults, by name; all that the seed turns on if absent.
     #[arg(long, value_delimiter = ',', value_name = "KIND,...")]
     pub faults: Option<Vec<FaultKind>>,
-    /// What the history is judged by; what a release keeps, if absent, and with a bug what it breaks.
-    #[arg(long, value_enum)]
-    pub promises: Option<Judge>,
 }
 
 impl Shape {
@@ -44,7 +41,6 @@ impl Shape {
         if let Some(only) = &self.faults {
             options.faults = only.iter().copied().collect();
         }
-        options.judge = self.promises.unwrap_or_default();
         options
     }
 }
@@ -80,9 +76,6 @@ pub struct RunArguments {
 pub fn run(arguments: &RunArguments) -> Exit {
     let mut options = arguments.shape.options(arguments.seed);
     options.plant = arguments.plant;
-    if let (Some(plant), None) = (arguments.plant, arguments.shape.promises) {
-        options.judge = plant.judge();
-    }
     println!("{options}");
     if let Some(Err(error)) = arguments.logs.as_deref().map(logs::print) {
         eprintln!("{error}");

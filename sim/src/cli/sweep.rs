@@ -20,7 +20,7 @@ use super::{
 };
 use crate::{
     history::{Event, History},
-    options::{FaultKind, Judge},
+    options::FaultKind,
     paths,
     report::Summary,
     run,
@@ -309,11 +309,6 @@ fn replay(arguments: &SweepArguments) -> String {
     if let Some(only) = &shape.faults {
         let names: Vec<_> = only.iter().map(|kind| kind.name()).collect();
         command.push_str(&format!(" --faults {}", names.join(",")));
-    }
-    match shape.promises {
-        None | Some(Judge::Release) => {}
-        Some(Judge::Agreement) => command.push_str(" --promises agreement"),
-        Some(Judge::Full) => command.push_str(" --promises full"),
     }
     command
 }

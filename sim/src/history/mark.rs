@@ -91,7 +91,8 @@ pub enum Event {
         /// They.
         nodes: Vec<u32>,
     },
-    /// Values that a node has evicted, and floors that it has raised for want of room, since this life began.
+    /// Values that a node has evicted, floors that it has raised and ghosts that it has forgotten for want of room, since
+    /// this life began.
     Evictions {
         /// Which.
         node: u32,

@@ -199,15 +199,6 @@ impl Promises {
         }
     }
 
-    /// What the README says of this release: everything but G2, and one loss at a time.
-    #[must_use]
-    pub fn of_this_release() -> Self {
-        let mut promises = Self::full();
-        promises.invariants.remove(&Invariant::Convergence);
-        promises.gone_leaves_a_trace = false;
-        promises
-    }
-
     /// Whether an invariant counts.
     #[must_use]
     pub fn hold(&self, invariant: Invariant) -> bool {

@@ -97,7 +97,7 @@ fn full_history() -> History {
             seed: Some(u64::MAX),
             replay: Some("replay --seed 1".to_owned()),
             tombstone_life_ns: Some(1),
-            promises: Some(Promises::of_this_release()),
+            promises: Some(Promises::full()),
             ..Header::default()
         },
         operations: vec![

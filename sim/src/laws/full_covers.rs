@@ -35,6 +35,7 @@ const THOROUGH_EVERY: u64 = 30;
 const ENTRIES_MIN: usize = 10_000;
 const BYTES_MIN: u64 = 64 << 20;
 const TOMBSTONE_BYTES_MIN: usize = 1 << 20;
+const GHOSTS_MIN: usize = 10_000;
 
 /// Which node, in which life, has which slot.
 type Place = (u16, BootId, Slot);
@@ -74,7 +75,8 @@ impl FullCovers {
     pub(super) fn new(options: &Options) -> Self {
         let may_evict = options.capacity_entries < ENTRIES_MIN
             || options.memory_bytes < BYTES_MIN
-            || options.tombstone_bytes_max < TOMBSTONE_BYTES_MIN;
+            || options.tombstone_bytes_max < TOMBSTONE_BYTES_MIN
+            || options.ghosts_max < GHOSTS_MIN;
         Self {
             slots: options.slots,
             written: AllWritten::new(options),
@@ -191,7 +193,7 @@ impl FullCovers {
             self.compared += 1;
             let held = match store.peek(&written.key, now_millis) {
                 Lookup::Hit(record) => Some(version_of(record.version)),
-                Lookup::Miss { version } => version.map(version_of),
+                Lookup::Miss(absence) => absence.known().map(version_of),
             };
             if held >= Some(write.version) {
                 continue;
@@ -226,5 +228,6 @@ impl FullCovers {
 
 fn has_evicted(store: &Store) -> bool {
     let stats = store.stats();
-    stats.evictions_capacity + stats.evictions_memory + stats.floors_raised > 0
+    stats.evictions_capacity + stats.evictions_memory + stats.floors_raised + stats.ghosts_forgotten
+        > 0
 }

@@ -79,6 +79,6 @@ fn version_of(cluster: &Cluster, key: u32, wanted: ValueId) -> Option<Version> {
             }
             Body::Value(_) | Body::Tombstone => None,
         },
-        Lookup::Miss { .. } => None,
+        Lookup::Miss(_) => None,
     })
 }

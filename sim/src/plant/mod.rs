@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use shard_cache::config::Config;
 
-use crate::{history::Invariant, options::Judge};
+use crate::history::Invariant;
 
 /// Life of tombstones that are purged early: far shorter than a hint may be owed.
 const SHORT_TOMBSTONE_LIFE: Duration = Duration::from_secs(1);
@@ -25,16 +25,20 @@ pub enum Plant {
     AckBeforeStore,
     /// An owner answers under any configuration, also for a memory that it has lost.
     AnyConfiguration,
-    /// A delete takes the value away and leaves nothing that would refuse an older one.
+    /// An owner says that it has stored a delete that another node coordinates, and does not store it.
     NoTombstone,
-    /// Tombstones are forgotten while older writes may still be owed.
+    /// Tombstones are forgotten while older writes may still be owed, and nothing is left of them.
     TombstonePurgedEarly,
     /// An owner that holds something newer says that it has stored the write.
     NewerIgnored,
     /// An owner that is owed a hint counts toward the write quorum.
     HintCounted,
-    /// Hints are taken as delivered, and are not.
-    HintsDropped,
+    /// Hints for values that expire are delivered without their expiry.
+    HintBeyondExpiry,
+    /// Owners never find that they differ.
+    DigestSkipped,
+    /// What is known of values that expired or were evicted is told to nobody.
+    GhostIgnored,
     /// A node that restarted empty copies nothing before it counts again.
     EmptyPull,
     /// The life of a value begins anew when it is repaired.
@@ -57,14 +61,16 @@ pub enum Plant {
 
 impl Plant {
     /// All of them.
-    pub const ALL: [Self; 16] = [
+    pub const ALL: [Self; 18] = [
         Self::AckBeforeStore,
         Self::AnyConfiguration,
         Self::NoTombstone,
         Self::TombstonePurgedEarly,
         Self::NewerIgnored,
         Self::HintCounted,
-        Self::HintsDropped,
+        Self::HintBeyondExpiry,
+        Self::DigestSkipped,
+        Self::GhostIgnored,
         Self::EmptyPull,
         Self::ExpiryRestarted,
         Self::NoWriteBack,
@@ -86,7 +92,9 @@ impl Plant {
             Self::TombstonePurgedEarly => "tombstone_purged_early",
             Self::NewerIgnored => "newer_ignored",
             Self::HintCounted => "hint_counted",
-            Self::HintsDropped => "hints_dropped",
+            Self::HintBeyondExpiry => "hint_beyond_expiry",
+            Self::DigestSkipped => "digest_skipped",
+            Self::GhostIgnored => "ghost_ignored",
             Self::EmptyPull => "empty_pull",
             Self::ExpiryRestarted => "expiry_restarted",
             Self::NoWriteBack => "no_write_back",
@@ -112,34 +120,11 @@ impl Plant {
             Self::PullUnsealed | Self::SettledEarly => Invariant::FullCovers,
             Self::NoTombstone | Self::TombstonePurgedEarly => Invariant::NoResurrection,
             Self::NewerIgnored => Invariant::WriteOrder,
-            Self::HintsDropped => Invariant::Convergence,
-            Self::ExpiryRestarted => Invariant::Expiry,
-            Self::NoWriteBack => Invariant::ReadYourWrites,
+            Self::DigestSkipped => Invariant::Convergence,
+            Self::ExpiryRestarted | Self::HintBeyondExpiry => Invariant::Expiry,
+            Self::NoWriteBack | Self::GhostIgnored => Invariant::ReadYourWrites,
             Self::SilentDegrade => Invariant::NoSilentDegrade,
             Self::FailedWriteSent => Invariant::FailedMeansFailed,
-        }
-    }
-
-    /// The promises that have to be asked for, so that the invariant counts.
-    #[must_use]
-    pub const fn judge(self) -> Judge {
-        match self {
-            Self::HintsDropped => Judge::Agreement,
-            Self::AckBeforeStore
-            | Self::AnyConfiguration
-            | Self::NoTombstone
-            | Self::TombstonePurgedEarly
-            | Self::NewerIgnored
-            | Self::HintCounted
-            | Self::EmptyPull
-            | Self::ExpiryRestarted
-            | Self::NoWriteBack
-            | Self::SilentDegrade
-            | Self::FailedWriteSent
-            | Self::FullClaimed
-            | Self::PullUnsealed
-            | Self::SettledEarly
-            | Self::BootKept => Judge::Release,
         }
     }
 
@@ -152,6 +137,7 @@ impl Plant {
     pub(crate) fn configure(self, config: &mut Config) {
         if self == Self::TombstonePurgedEarly {
             config.tombstones.life = SHORT_TOMBSTONE_LIFE;
+            config.server.cache.ghosts_max = Some(0);
         }
     }
 }

@@ -6,8 +6,8 @@ use bytes::Bytes;
 use shard_cache::{
     api::peer::PeerParts,
     handoff::records,
-    key::{Key, Slot},
-    store::{Body, Form, Inventory, Record, SlotSet, Value},
+    key::Slot,
+    store::{Body, Form, Inventory, Record, SlotSet},
     version::{Stamp, Version},
 };
 use shard_cache_proto::peer::{self, operation::Kind, reply::Outcome};
@@ -17,8 +17,6 @@ use super::Plant;
 
 /// Of so many writes one is said to be stored and is not.
 const FORGOTTEN_ONE_IN: u64 = 4;
-/// A moment long ago.
-const LONG_AGO_MILLIS: u64 = 1;
 /// Most bytes of a page in which a key is looked for.
 const PAGE_BYTES_MAX: usize = 64 << 20;
 
@@ -52,6 +50,13 @@ pub(crate) fn answer(
         reply.full |= plant == Plant::FullClaimed && is_vote;
         if let Some(forgery) = forgeries.remove(&reply.token) {
             forgery.forge(parts, reply);
+        }
+        if plant == Plant::GhostIgnored && reply.outcome() == Outcome::Miss {
+            let is_trace = |record: &peer::Record| {
+                use peer::record::Kind::{Ghost, Unsure};
+                matches!(record.kind(), Ghost | Unsure)
+            };
+            reply.record = reply.record.take().filter(|record| !is_trace(record));
         }
     }
 }
@@ -101,8 +106,7 @@ impl Sent {
         match plant {
             Plant::NewerIgnored => return Some(Forgery::StoredThoughNewer),
             Plant::NoTombstone if record.kind() == peer::record::Kind::Tombstone => {
-                record.set_kind(peer::record::Kind::Bytes);
-                record.expires_at = LONG_AGO_MILLIS;
+                return Some(swallow(operation));
             }
             Plant::ExpiryRestarted if is_repair && record.expires_at > 0 => {
                 let age = millis(self.clock).saturating_sub(millis(record.stamp));
@@ -219,44 +223,48 @@ fn on_the_wire(record: Record, version_only: bool) -> peer::Record {
     }
 }
 
-/// A delivery of hints as a node with the bug takes it: what is left of it, or the answer to it.
+/// A delivery of hints as a node with the bug takes it.
 pub(crate) fn deliver(
     plant: Option<Plant>,
-    parts: &PeerParts,
     mut request: peer::DeliverRequest,
-) -> Result<peer::DeliverRequest, peer::DeliverResponse> {
-    match plant {
-        Some(Plant::HintsDropped) => Err(peer::DeliverResponse {
-            sender: parts.desk.boot(),
-            clock: request.clock,
-            refused: Vec::new(),
-        }),
-        Some(plant @ (Plant::NoTombstone | Plant::ExpiryRestarted)) => {
-            let clock = request.clock;
-            if let Ok(mut records) = records::decode(&request.records) {
-                records
-                    .iter_mut()
-                    .for_each(|hint| tamper_hint(plant, clock, hint));
-                request.records = records::encode(&records).unwrap_or(request.records);
-            }
-            Ok(request)
+) -> peer::DeliverRequest {
+    let Some(plant @ (Plant::NoTombstone | Plant::ExpiryRestarted | Plant::HintBeyondExpiry)) =
+        plant
+    else {
+        return request;
+    };
+    if let Ok(mut records) = records::decode(&request.records) {
+        if plant == Plant::NoTombstone {
+            records.retain(|(_, record)| record.body != Body::Tombstone);
         }
-        _ => Ok(request),
+        for (_, record) in &mut records {
+            tamper_hint(plant, request.clock, record);
+        }
+        request.records = records::encode(&records).unwrap_or(request.records);
+    }
+    request
+}
+
+fn tamper_hint(plant: Plant, clock: u64, record: &mut Record) {
+    match (plant, &mut record.expires_at) {
+        (Plant::ExpiryRestarted, Some(expires_at)) => {
+            *expires_at += millis(clock).saturating_sub(record.version.stamp.millis());
+        }
+        (Plant::HintBeyondExpiry, expires_at) => *expires_at = None,
+        _ => {}
     }
 }
 
-fn tamper_hint(plant: Plant, clock: u64, (_, record): &mut (Key, Record)) {
-    if plant == Plant::NoTombstone && record.body == Body::Tombstone {
-        record.expires_at = Some(LONG_AGO_MILLIS);
-        record.body = Body::Value(Value {
-            bytes: Bytes::new(),
-            form: Form::Bytes,
-        });
-    } else if plant == Plant::ExpiryRestarted
-        && let Some(expires_at) = &mut record.expires_at
-    {
-        *expires_at += millis(clock).saturating_sub(record.version.stamp.millis());
+/// A comparison of slots as a node with the bug answers it.
+pub(crate) fn comparison(
+    plant: Option<Plant>,
+    mut response: peer::CompareSlotsResponse,
+) -> peer::CompareSlotsResponse {
+    if plant == Some(Plant::DigestSkipped) {
+        response.slots.clear();
+        response.digests.clear();
     }
+    response
 }
 
 /// A page of a bulk pull as a node with the bug sends it.
@@ -269,6 +277,10 @@ pub(crate) fn page(
     {
         page.records = nothing;
         page.next_cursor = None;
+    }
+    if plant == Some(Plant::GhostIgnored) {
+        page.ghosts.clear();
+        page.marks.clear();
     }
     page
 }

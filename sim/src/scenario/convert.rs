@@ -5,7 +5,7 @@ use std::{collections::BTreeSet, time::Duration};
 use super::{Load, Network, Scenario, Topology, Wanted};
 use crate::{
     faults::ppm,
-    options::{Judge, Mix, Options},
+    options::{Mix, Options},
     plan::{self, Given},
     span::Span,
 };
@@ -65,9 +65,9 @@ impl Scenario {
             ..
         } = self;
         let (quorum, write_quorum) = self.quorums();
-        let (judge, invariants) = match &self.promises {
-            Wanted::By(judge) => (*judge, None),
-            Wanted::Only(invariants) => (Judge::Release, Some(invariants.clone())),
+        let invariants = match &self.promises {
+            Wanted::All => None,
+            Wanted::Only(invariants) => Some(invariants.clone()),
         };
         Options {
             seed: self.seed,
@@ -95,7 +95,8 @@ impl Scenario {
             huge_value_bytes: load.huge_value_bytes.unwrap_or(load.value_bytes),
             default_ttl: load.default_ttl.0,
             seeds: self.seeds(),
-            zones: 0,
+            zones: topology.zones,
+            ghosts_max: topology.ghosts,
             profile: topology.profile,
             capacity_entries: topology.capacity_entries,
             memory_bytes: topology.memory_bytes,
@@ -115,7 +116,6 @@ impl Scenario {
             skew_millis: network.clock_skew_ms,
             drift_ppm: network.clock_drift_ppm,
             faults: self.faults.iter().map(|fault| fault.kind).collect(),
-            judge,
             calm: Duration::ZERO,
             plant: None,
             given: Some(Given {
@@ -154,6 +154,8 @@ impl Scenario {
                 hint_window: Span(options.hint_window),
                 tombstone_life: Span(options.tombstone_life),
                 tombstone_bytes: options.tombstone_bytes_max,
+                ghosts: options.ghosts_max,
+                zones: options.zones,
                 queue_bytes: options.queue_bytes_max,
                 requests_max: options.requests_max,
                 stall_timeout: Span(options.stall_timeout),
@@ -184,7 +186,7 @@ impl Scenario {
                 deadline: Span(options.deadline_max),
             },
             faults: plan::of(options),
-            promises: only.map_or(Wanted::By(options.judge), Wanted::Only),
+            promises: only.map_or(Wanted::All, Wanted::Only),
             floors: given.and_then(|given| given.floors),
             expect: None,
             trace: None,

@@ -21,7 +21,6 @@ use shard_cache::config::GossipProfile;
 pub use self::read::read_file;
 use crate::{
     history::{Floors, Invariant},
-    options::Judge,
     plan::Fault,
     report::Summary,
     span::Span,
@@ -101,6 +100,10 @@ pub struct Topology {
     pub tombstone_life: Span,
     /// Bytes that tombstones may take.
     pub tombstone_bytes: usize,
+    /// Versions that are kept of values that expired or were evicted.
+    pub ghosts: usize,
+    /// Zones that nodes stand in, in turn; 0 for none.
+    pub zones: u16,
     /// Bytes queued for one peer.
     pub queue_bytes: usize,
     /// Client requests in flight at one node.
@@ -134,6 +137,8 @@ impl Default for Topology {
             hint_window: Span(Duration::from_secs(3 * 3600)),
             tombstone_life: Span(Duration::from_secs(4 * 3600)),
             tombstone_bytes: 32 << 20,
+            ghosts: 65_536,
+            zones: 0,
             queue_bytes: 16 << 20,
             requests_max: 1_000,
             stall_timeout: Span(Duration::from_millis(200)),
@@ -226,26 +231,19 @@ impl Default for Load {
 }
 
 /// What a scenario promises.
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Default, Debug)]
 pub enum Wanted {
-    /// What this release keeps, the same and that owners agree in the end, or everything.
-    By(Judge),
-    /// These invariants, as this release keeps them.
+    /// Everything.
+    #[default]
+    All,
+    /// These invariants.
     Only(BTreeSet<Invariant>),
-}
-
-impl Default for Wanted {
-    fn default() -> Self {
-        Self::By(Judge::Release)
-    }
 }
 
 impl Serialize for Wanted {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         match self {
-            Self::By(Judge::Release) => serializer.serialize_str(RELEASE),
-            Self::By(Judge::Agreement) => serializer.serialize_str(AGREEMENT),
-            Self::By(Judge::Full) => serializer.serialize_str(FULL),
+            Self::All => serializer.serialize_str(ALL),
             Self::Only(invariants) => invariants.serialize(serializer),
         }
     }
@@ -257,9 +255,7 @@ impl<'de> Deserialize<'de> for Wanted {
     }
 }
 
-const RELEASE: &str = "release";
-const AGREEMENT: &str = "agreement";
-const FULL: &str = "full";
+const ALL: &str = "all";
 
 struct WantedVisitor;
 
@@ -267,18 +263,13 @@ impl<'de> Visitor<'de> for WantedVisitor {
     type Value = Wanted;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("release, agreement, full or a list of invariants")
+        f.write_str("all or a list of invariants")
     }
 
     fn visit_str<E: Error>(self, text: &str) -> Result<Wanted, E> {
         match text {
-            RELEASE => Ok(Wanted::By(Judge::Release)),
-            AGREEMENT => Ok(Wanted::By(Judge::Agreement)),
-            FULL => Ok(Wanted::By(Judge::Full)),
-            other => Err(E::unknown_variant(
-                other,
-                &[RELEASE, AGREEMENT, FULL, "a list of invariants"],
-            )),
+            ALL => Ok(Wanted::All),
+            other => Err(E::unknown_variant(other, &[ALL, "a list of invariants"])),
         }
     }
 

@@ -13,6 +13,7 @@ use shard_cache::{
             SlotConfiguration, SlotState, Vote, state::AfterLoss,
         },
     },
+    store::Absence,
     version::{Stamp, Version},
 };
 use shard_cache_membership::identity::{BootId, NodeId as Id};
@@ -515,7 +516,8 @@ impl Production {
                         vote,
                     },
                     entry => ReadAnswer::Miss {
-                        version: entry.map(|entry| entry.version),
+                        absence: entry
+                            .map_or(Absence::Untraced, |entry| Absence::Gone(entry.version)),
                         vote,
                     },
                 },
@@ -641,7 +643,7 @@ impl Operation {
         let newest = self.seen.iter().flatten().copied();
         let newest = newest.max_by_key(|entry| entry.version);
         let version = match self.reads.newest() {
-            Newest::Nothing => None,
+            Newest::Nothing | Newest::Ghost(_) | Newest::Unsure => None,
             Newest::Gone(version) | Newest::Value { version, .. } => Some(version),
         };
         assert_eq!(version, newest.map(|entry| entry.version));

@@ -249,8 +249,8 @@ fn a_cover_that_carries_one_configuration_stands_for_it_and_one_of_two_does_not(
         let write = write_tally(need, OnNewer::Restamp, &answers).outcome();
         let mut read = asked(need, &[0, 1]);
         for (position, vote) in (0..).zip(votes) {
-            let version = None;
-            read.answer(position, ReadAnswer::Miss { version, vote });
+            let absence = Absence::Untraced;
+            read.answer(position, ReadAnswer::Miss { absence, vote });
         }
         assert_eq!(
             write == WriteOutcome::Acknowledged,
@@ -295,7 +295,7 @@ fn holds(millis: u64) -> ReadAnswer {
 }
 
 const MISS: ReadAnswer = ReadAnswer::Miss {
-    version: None,
+    absence: Absence::Untraced,
     vote: FULL,
 };
 
@@ -391,7 +391,7 @@ fn the_newest_answer_wins_and_gone_wins_among_equals() {
     tally.answer(
         1,
         ReadAnswer::Miss {
-            version: Some(version(5)),
+            absence: Absence::Gone(version(5)),
             vote: FULL,
         },
     );
@@ -411,4 +411,75 @@ fn nobody_knowing_the_key_is_a_miss_without_a_version() {
     tally.answer(0, MISS);
     tally.answer(1, MISS);
     assert_eq!(tally.newest(), Newest::Nothing);
+}
+
+fn absent(absence: Absence) -> ReadAnswer {
+    ReadAnswer::Miss {
+        absence,
+        vote: FULL,
+    }
+}
+
+#[test]
+fn a_value_that_went_in_one_place_beats_older_ones_and_not_itself() {
+    let need = two_of_three();
+    let newest = |other| {
+        let mut tally = asked(need, &[0, 1]);
+        tally.answer(0, absent(Absence::Ghost(version(5))));
+        tally.answer(1, other);
+        assert_eq!(tally.outcome(), ReadOutcome::Answered);
+        (tally.newest(), tally.holders(version(5)))
+    };
+    assert_eq!(newest(holds(4)), (Newest::Ghost(version(5)), 1));
+    assert_eq!(newest(MISS), (Newest::Ghost(version(5)), 1));
+    let same = Newest::Value {
+        version: version(5),
+        record: None,
+        holder: 1,
+    };
+    assert_eq!(newest(holds(5)), (same, 2));
+    assert_eq!(newest(holds(6)).0.version(), Some(version(6)));
+    let gone = absent(Absence::Gone(version(5)));
+    assert_eq!(newest(gone), (Newest::Gone(version(5)), 2));
+}
+
+#[test]
+fn an_owner_that_lost_the_trace_makes_a_read_ask_another_one() {
+    let unsure = || absent(Absence::Unsure(version(5)));
+    let mut tally = asked(two_of_three(), &[0, 1]);
+    tally.answer(0, unsure());
+    tally.answer(1, holds(5));
+    assert_eq!(tally.outcome(), ReadOutcome::AskMore { owners: 1 });
+    tally.ask(2);
+    assert_eq!(tally.outcome(), ReadOutcome::Open);
+    let mut agreeing = tally.clone();
+    agreeing.answer(2, holds(4));
+    assert_eq!(agreeing.outcome(), ReadOutcome::Answered);
+    assert_eq!(agreeing.newest().version(), Some(version(5)));
+    // Nobody is left who would know: when in doubt, miss.
+    tally.answer(2, unsure());
+    assert_eq!(tally.outcome(), ReadOutcome::Answered);
+    assert_eq!(tally.newest(), Newest::Unsure);
+
+    let mut above = asked(two_of_three(), &[0, 1]);
+    above.answer(0, unsure());
+    above.answer(1, holds(6));
+    assert_eq!(above.outcome(), ReadOutcome::Answered);
+    assert_eq!(above.newest().version(), Some(version(6)));
+
+    let mut failing = asked(two_of_three(), &[0, 1, 2]);
+    failing.answer(0, unsure());
+    failing.answer(1, holds(5));
+    failing.answer(2, ReadAnswer::Failed(Failure::NotSent));
+    assert_eq!(failing.outcome(), ReadOutcome::Answered);
+    assert_eq!(failing.newest(), Newest::Unsure);
+}
+
+const fn two_of_three() -> Need {
+    Need {
+        owners: 3,
+        required: 2,
+        least: 2,
+        standing: Standing::Everything,
+    }
 }

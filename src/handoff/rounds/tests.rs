@@ -3,7 +3,7 @@ use std::net::SocketAddr;
 use bytes::Bytes;
 use rand::SeedableRng as _;
 use shard_cache_membership::{
-    identity::NodeId,
+    identity::{BootId, NodeId},
     record::Phase,
     view::{Liveness, View},
 };
@@ -20,7 +20,7 @@ use crate::{
     ring::{slot::Quorums, table::SlotTable},
     store::{Limits, Store},
     sync::{Mutex, lock},
-    transport::{Delivery, NotSent, PeerTarget, PushPull, Receipt},
+    transport::{Delivery, NotSent, PeerTarget, PushPull, Receipt, SlotDigest},
     version::HybridClock,
 };
 
@@ -44,6 +44,7 @@ impl Keeps {
             memory_bytes: 1 << 24,
             tombstone_bytes: 1 << 20,
             tombstone_life_millis: 1 << 40,
+            ghosts: 1_000,
             slots: SLOTS,
         }));
         let metrics = Arc::new(Metrics::new());
@@ -124,6 +125,7 @@ impl PeerTransport for Wire {
         }
         Box::pin(std::future::ready(Ok(Page {
             records: records::encode(&scanned.records).expect("records can be encoded"),
+            traces: scanned.traces,
             next_cursor: scanned.next_cursor,
         })))
     }
@@ -135,6 +137,15 @@ impl PeerTransport for Wire {
     ) -> BoxFuture<Result<Vec<Reply>, CallError>> {
         let (_, replies) = self.peer.slots.answer(exchange.from, &exchange.questions);
         Box::pin(std::future::ready(Ok(replies)))
+    }
+
+    fn compare_slots(
+        &self,
+        _: NodeId,
+        _: BootId,
+        _: Vec<SlotDigest>,
+    ) -> BoxFuture<Result<Vec<(Slot, u64)>, CallError>> {
+        Box::pin(std::future::ready(Err(CallError::NoAddress)))
     }
 
     fn deliver(&self, _: NodeId, _: Delivery) -> BoxFuture<Result<Receipt, CallError>> {

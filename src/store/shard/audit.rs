@@ -102,7 +102,7 @@ fn keys_of_one_position_share_a_page() {
     );
     let held = Inventory::nothing();
     let mut page = Page::new(1, &held);
-    let next = shard.scan(Slot(0), Position(0), 0, &mut page);
+    let next = shard.scan(Slot(0), Position(0), (0, u64::MAX), &mut page);
     assert_eq!(next, Some(Position(COLLISION.0 + 1)));
     assert_eq!(page.into_records().len(), 4);
 }

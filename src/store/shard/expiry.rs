@@ -6,7 +6,9 @@
 
 use std::ops::Bound::{Excluded, Included};
 
-use super::{Amount, Entry, EntryKey, Keyed, Position, Probe, Shard, Slot, tombstone_cost};
+use super::{
+    Amount, Entry, EntryKey, Keyed, Position, Probe, Shard, Slot, scan::is_past, tombstone_cost,
+};
 
 /// What one step removed.
 #[derive(Default)]
@@ -37,20 +39,23 @@ impl Shard {
         {
             *budget -= 1;
             if let Some((_, key)) = self.expiries.pop_first() {
+                if let Some(version) = self.values.peek(&key).map(Entry::version) {
+                    self.leave_ghost(key.position(), version);
+                }
                 step.values += self.drop_value(&key);
             }
         }
-        let is_over = |born: u64| born.saturating_add(tombstone_life_millis) <= now_millis;
         while *budget > 0
             && self
                 .ages
                 .first()
-                .is_some_and(|(v, _)| is_over(v.stamp.millis()))
+                .is_some_and(|(version, _)| is_past(*version, tombstone_life_millis, now_millis))
         {
             *budget -= 1;
             if let Some((version, key)) = self.ages.pop_first() {
                 self.tombstones.remove(&key);
                 self.mark(key.position(), version);
+                self.leave_ghost(key.position(), version);
                 step.tombstones += self.released(tombstone_cost(key.bytes().len()));
             }
         }

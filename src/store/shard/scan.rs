@@ -17,10 +17,15 @@ use crate::{
 
 /// What a record takes in a page beyond its key and value, in bytes.
 const RECORD_BYTES: usize = 40;
+/// What a ghost takes in a page, in bytes.
+const GHOST_BYTES: usize = 24;
+/// Ghosts of one slot in a page at most.
+const GHOSTS_MAX: usize = 4096;
 
 /// The records collected so far.
 pub(in crate::store) struct Page<'a> {
     records: Vec<(EntryKey, Copied)>,
+    ghosts: Vec<(Position, Version)>,
     bytes_left: usize,
     /// What is left out.
     held: &'a Inventory,
@@ -36,9 +41,15 @@ impl<'a> Page<'a> {
     pub(in crate::store) const fn new(bytes_max: usize, held: &'a Inventory) -> Self {
         Self {
             records: Vec::new(),
+            ghosts: Vec::new(),
             bytes_left: bytes_max,
             held,
         }
+    }
+
+    /// The page's ghosts.
+    pub(in crate::store) fn take_ghosts(&mut self) -> Vec<(Position, Version)> {
+        std::mem::take(&mut self.ghosts)
     }
 
     /// The page's records as they travel. Allocates, so it is called without a lock.
@@ -75,16 +86,36 @@ impl<'a> Page<'a> {
 }
 
 impl Shard {
-    /// Adds the live values and the tombstones of `slot` from `from` on to `page`; returns where to
-    /// go on when the page is full.
+    /// Adds the live values, the tombstones that are not past their life and the ghosts of `slot` from `from` on to `page`;
+    /// returns where to go on when the page is full.
     pub(in crate::store) fn scan(
         &self,
         slot: Slot,
         from: Position,
-        now_millis: u64,
+        (now_millis, tombstone_life_millis): (u64, u64),
         page: &mut Page<'_>,
     ) -> Option<Position> {
-        let (first, end) = (Probe::at(from), Probe::at(Position::end(slot)));
+        let end_of_slot = Position::end(slot);
+        let stop = self.ghosts.range(from..end_of_slot).nth(GHOSTS_MAX);
+        let stop = stop.map_or(end_of_slot, |(position, _)| position);
+        let rest = self.scan_records(from, stop, (now_millis, tombstone_life_millis), page);
+        for (position, version) in self.ghosts.range(from..rest.unwrap_or(stop)) {
+            if !page.held.contains(position, version) {
+                page.bytes_left = page.bytes_left.saturating_sub(GHOST_BYTES);
+                page.ghosts.push((position, version));
+            }
+        }
+        rest.or((stop < end_of_slot).then_some(stop))
+    }
+
+    fn scan_records(
+        &self,
+        from: Position,
+        stop: Position,
+        (now_millis, tombstone_life_millis): (u64, u64),
+        page: &mut Page<'_>,
+    ) -> Option<Position> {
+        let (first, end) = (Probe::at(from), Probe::at(stop));
         let range = (Included(&first as &dyn Keyed), Excluded(&end as &dyn Keyed));
         let mut values = self.order.range::<dyn Keyed, _>(range).peekable();
         let mut tombstones = self.tombstones.range::<dyn Keyed, _>(range).peekable();
@@ -105,7 +136,9 @@ impl Shard {
                 return Some(key.position());
             }
             match version {
-                Some(version) if page.held.contains(key.position(), version) => {}
+                Some(version)
+                    if page.held.contains(key.position(), version)
+                        || is_past(version, tombstone_life_millis, now_millis) => {}
                 Some(version) => page.push(key, Copied::Tombstone(version), 0),
                 None => self.scan_value(key, now_millis, page),
             }
@@ -114,10 +147,16 @@ impl Shard {
 
     /// The keys of a slot, of values and of tombstones.
     pub(super) fn keys_of(&self, slot: Slot) -> Vec<EntryKey> {
-        let (first, end) = (
-            Probe::at(Position::first(slot)),
-            Probe::at(Position::end(slot)),
-        );
+        self.keys_between(Position::first(slot), Position::end(slot))
+    }
+
+    /// The keys at a position, of values and of tombstones.
+    pub(super) fn keys_at(&self, position: Position) -> Vec<EntryKey> {
+        self.keys_between(position, Position(position.0.saturating_add(1)))
+    }
+
+    fn keys_between(&self, first: Position, end: Position) -> Vec<EntryKey> {
+        let (first, end) = (Probe::at(first), Probe::at(end));
         let range = (Included(&first as &dyn Keyed), Excluded(&end as &dyn Keyed));
         let values = self.order.range::<dyn Keyed, _>(range).cloned();
         let tombstones = self.tombstones.range::<dyn Keyed, _>(range);
@@ -126,7 +165,7 @@ impl Shard {
             .collect()
     }
 
-    /// The terms of a slot's values and tombstones, in the digest.
+    /// The terms of a slot's values and tombstones, in the digest, and of its ghosts.
     pub(in crate::store) fn terms(&self, slot: Slot, terms: &mut Vec<u64>) {
         let (first, end) = (
             Probe::at(Position::first(slot)),
@@ -140,6 +179,10 @@ impl Shard {
         }
         let tombstones = self.tombstones.range::<dyn Keyed, _>(range);
         terms.extend(tombstones.map(|(key, version)| digest::term(key.position(), *version)));
+        let ghosts = self
+            .ghosts
+            .range(Position::first(slot)..Position::end(slot));
+        terms.extend(ghosts.map(|(position, version)| digest::term(position, version)));
     }
 
     fn scan_value(&self, key: &EntryKey, now_millis: u64, page: &mut Page<'_>) {
@@ -154,4 +197,9 @@ impl Shard {
             page.push(key, Copied::Value(entry), value_bytes);
         }
     }
+}
+
+/// Whether a tombstone has outlived its use.
+pub(in crate::store) fn is_past(version: Version, life_millis: u64, now_millis: u64) -> bool {
+    version.stamp.millis().saturating_add(life_millis) <= now_millis
 }

@@ -66,7 +66,7 @@ proptest! {
                 let held = store.peek(key, NOW);
                 let expected = match &record.body {
                     Body::Value(_) => Lookup::Hit(record.clone()),
-                    Body::Tombstone => Lookup::Miss { version: Some(record.version) },
+                    Body::Tombstone => Lookup::Miss(Absence::Gone(record.version)),
                 };
                 prop_assert_eq!(held, expected);
                 seen.insert(key.bytes().clone());
@@ -163,24 +163,24 @@ fn the_higher_version_wins_and_a_resend_changes_nothing() {
 #[test]
 fn a_tombstone_refuses_an_older_merge() {
     let store = Store::new(AMPLE);
-    store.write(&key("a"), value(1), NOW);
+    store.write(&key("a"), value(1), 10);
     assert_eq!(
-        store.write(&key("a"), tombstone(3), NOW),
+        store.write(&key("a"), tombstone(3), 10),
         Applied::Stored { replaced: true }
     );
     assert_eq!(
-        store.merge(&key("a"), value(2), NOW),
+        store.merge(&key("a"), value(2), 10),
         Applied::Newer {
             version: version(3)
         }
     );
-    assert_eq!(store.read(&key("a"), NOW), missed(3));
+    assert_eq!(store.read(&key("a"), 10), missed(3));
     assert_eq!(
-        store.write(&key("a"), tombstone(4), NOW),
+        store.write(&key("a"), tombstone(4), 10),
         Applied::Stored { replaced: false }
     );
     assert_eq!(
-        store.write(&key("a"), value(5), NOW),
+        store.write(&key("a"), value(5), 10),
         Applied::Stored { replaced: false }
     );
     assert_eq!(store.stats().tombstones, 0);
@@ -249,6 +249,7 @@ fn slots_that_do_not_exist_are_empty() {
         store.scan(&unknown, 0, 1000, &Inventory::nothing(), NOW),
         ScanPage {
             records: vec![],
+            traces: Traces::default(),
             next_cursor: None
         }
     );

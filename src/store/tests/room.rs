@@ -7,6 +7,7 @@ fn a_store_below_its_capacity_evicts_nothing() {
     let store = Store::new(Limits {
         capacity_entries: 10_000,
         memory_bytes: 1 << 30,
+        ghosts: 10_000,
         ..AMPLE
     });
     assert!(store.shards.len() > 1);
@@ -57,7 +58,7 @@ fn a_value_larger_than_the_store_is_refused_and_evicts_only_what_it_supersedes()
     store.write(&key("a"), value(1), NOW);
     store.write(&key("b"), value(1), NOW);
     assert_eq!(store.write(&key("a"), sized(2, 2000), NOW), Applied::Full);
-    assert_eq!(store.peek(&key("a"), NOW), NOTHING);
+    assert_eq!(store.peek(&key("a"), NOW), haunted(2));
     assert_eq!(store.peek(&key("b"), NOW), Lookup::Hit(value(1)));
     store.audit();
 }
@@ -103,7 +104,7 @@ fn a_merged_value_is_the_first_to_go() {
     store.write(&key("client"), value(1), NOW);
     store.merge(&key("merged"), value(1), NOW);
     store.write(&key("next"), value(1), NOW);
-    assert_eq!(store.peek(&key("merged"), NOW), NOTHING);
+    assert_eq!(store.peek(&key("merged"), NOW), haunted(1));
     assert_eq!(store.peek(&key("client"), NOW), Lookup::Hit(value(1)));
 }
 
@@ -132,6 +133,110 @@ fn a_merge_that_does_not_fit_leaves_no_superseded_value_behind() {
     store.write(&key("a"), value(1), NOW);
     store.write(&key("b"), value(1), NOW);
     assert_eq!(store.merge(&key("a"), sized(2, 50), NOW), Applied::Full);
-    assert_eq!(store.peek(&key("a"), NOW), NOTHING);
+    assert_eq!(store.peek(&key("a"), NOW), haunted(2));
     assert_eq!(store.peek(&key("b"), NOW), Lookup::Hit(value(1)));
+}
+
+#[test]
+fn what_was_evicted_comes_back_for_a_client_and_for_nobody_else() {
+    let store = Store::new(Limits {
+        capacity_entries: 1,
+        ..AMPLE
+    });
+    store.write(&key("a"), value(5), NOW);
+    store.write(&key("b"), value(6), NOW);
+    assert_eq!(store.peek(&key("a"), NOW), haunted(5));
+    assert_eq!(store.merge(&key("a"), value(5), NOW), Applied::Refused);
+    let older = Applied::Newer {
+        version: version(5),
+    };
+    assert_eq!(store.merge(&key("a"), value(4), NOW), older);
+    assert_eq!(store.write(&key("a"), value(4), NOW), older);
+    assert_eq!(
+        store.write(&key("a"), value(5), NOW),
+        Applied::Stored { replaced: false }
+    );
+    assert_eq!(store.peek(&key("a"), NOW), Lookup::Hit(value(5)));
+    assert_eq!(store.peek(&key("b"), NOW), haunted(6));
+    assert_eq!(store.ghosts(), 1);
+}
+
+#[test]
+fn beyond_the_limit_a_key_without_a_trace_may_have_had_any_older_value() {
+    let store = Store::new(Limits {
+        capacity_entries: 1,
+        ghosts: 1,
+        slots: 1,
+        ..AMPLE
+    });
+    for (name, millis) in [("a", 5), ("b", 6), ("c", 7)] {
+        store.write(&key(name), value(millis), NOW);
+    }
+    let unsure = Lookup::Miss(Absence::Unsure(version(5)));
+    assert_eq!(store.peek(&key("a"), NOW), unsure);
+    assert_eq!(store.peek(&key("never"), NOW), unsure);
+    assert_eq!(store.peek(&key("b"), NOW), haunted(6));
+    assert_eq!(store.merge(&key("never"), value(5), NOW), Applied::Refused);
+    assert_eq!(store.stats().ghosts_forgotten, 1);
+    let newer = Applied::Newer {
+        version: version(5),
+    };
+    assert_eq!(store.write(&key("never"), value(5), NOW), newer);
+}
+
+#[test]
+fn what_another_store_knows_to_be_gone_is_gone_here_and_what_it_gave_up_may_stay() {
+    let (store, other) = (
+        Store::new(AMPLE),
+        Store::new(Limits {
+            capacity_entries: 2,
+            ..AMPLE
+        }),
+    );
+    for (name, theirs, ours) in [("stale", 5, 4), ("same", 6, 6), ("newer", 7, 8)] {
+        other.write(&key(name), value(theirs), NOW);
+        store.write(&key(name), value(ours), NOW);
+    }
+    for name in ["filler", "more", "most"] {
+        other.write(&key(name), value(9), NOW);
+    }
+    let page = other.scan(&SlotSet::all(SLOTS), 0, 1 << 20, &Inventory::nothing(), NOW);
+    assert!(page.traces.ghosts.len() >= 3);
+    store.take_traces(&page.traces, |_slot| true);
+    assert_eq!(store.peek(&key("stale"), NOW), haunted(5));
+    assert_eq!(store.peek(&key("same"), NOW), Lookup::Hit(value(6)));
+    assert_eq!(store.peek(&key("newer"), NOW), Lookup::Hit(value(8)));
+    // Another owner's copy of what it gave up is as good as any.
+    assert_eq!(
+        store.merge(&key("stale"), value(5), NOW),
+        Applied::Stored { replaced: false }
+    );
+    store.audit();
+    // What is held here, ghosts included, is not sent again.
+    let held = store.held(&SlotSet::all(SLOTS), usize::MAX);
+    let page = other.scan(&SlotSet::all(SLOTS), 0, 1 << 20, &held, NOW);
+    let sent = page.traces.ghosts.iter().map(|(_, version)| *version);
+    assert!(!sent.into_iter().any(|sent| sent == version(6)));
+}
+
+#[test]
+fn floors_and_marks_travel() {
+    let (store, other) = (
+        Store::new(AMPLE),
+        Store::new(Limits {
+            tombstone_bytes: TOMBSTONE_OVERHEAD_BYTES + 8,
+            ..AMPLE
+        }),
+    );
+    for millis in 801..830 {
+        other.write(&numbered(millis as usize), tombstone(millis), NOW);
+    }
+    store.write(&key("old"), value(3), NOW);
+    let page = other.scan(&SlotSet::all(SLOTS), 0, 1 << 20, &Inventory::nothing(), NOW);
+    assert!(page.traces.floors.len() > 1);
+    store.take_traces(&page.traces, |slot| slot != key("old").slot(SLOTS));
+    assert_eq!(store.peek(&key("old"), NOW), Lookup::Hit(value(3)));
+    store.take_traces(&page.traces, |_slot| true);
+    assert!(matches!(store.peek(&key("old"), NOW), Lookup::Miss(_)));
+    store.audit();
 }

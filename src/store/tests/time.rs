@@ -2,6 +2,9 @@
 
 use super::*;
 
+/// Before tombstones of the first versions have outlived their use.
+const EARLY: u64 = 100;
+
 #[test]
 fn an_expired_value_is_never_served() {
     let store = Store::new(AMPLE);
@@ -13,19 +16,21 @@ fn an_expired_value_is_never_served() {
         store.write(&key("a"), expiring(2, 60), 50),
         Applied::Stored { replaced: false }
     );
+    // What comes too late is told apart from what never came.
     assert_eq!(
         store.write(&key("late"), expiring(7, 60), 60),
         Applied::Stored { replaced: false }
     );
-    assert_eq!(store.read(&key("late"), 60), missed(7));
+    assert_eq!(store.read(&key("late"), 60), haunted(7));
     assert_eq!(
         store.write(&key("late"), value(6), 60),
         Applied::Newer {
             version: version(7)
         }
     );
-    assert_eq!(store.expire(60, usize::MAX), 2);
-    assert_eq!((store.stats().entries, store.stats().expired), (0, 2));
+    assert_eq!(store.expire(60, usize::MAX), 1);
+    assert_eq!((store.stats().entries, store.stats().expired), (0, 1));
+    assert_eq!(store.read(&key("a"), 60), haunted(2));
     store.audit();
 }
 
@@ -62,7 +67,7 @@ fn a_tombstone_past_its_life_goes_without_a_floor() {
     store.write(&key("a"), tombstone(10), 10);
     assert_eq!(store.expire(10 + LIFE_MILLIS - 1, usize::MAX), 0);
     assert_eq!(store.expire(10 + LIFE_MILLIS, usize::MAX), 1);
-    assert_eq!(store.read(&key("a"), NOW), NOTHING);
+    assert_eq!(store.read(&key("a"), NOW), haunted(10));
     assert_eq!(
         (store.stats().tombstones, store.stats().floors_raised),
         (0, 0)
@@ -77,33 +82,33 @@ fn a_floor_stands_in_for_the_tombstones_that_the_cap_pushed_out() {
         slots: 1,
         ..AMPLE
     });
-    store.write(&key("old"), value(3), NOW);
-    store.write(&key("new"), value(9), NOW);
-    store.write(&key("first"), tombstone(5), NOW);
-    store.write(&key("second"), tombstone(6), NOW);
+    store.write(&key("old"), value(3), EARLY);
+    store.write(&key("new"), value(9), EARLY);
+    store.write(&key("first"), tombstone(5), EARLY);
+    store.write(&key("second"), tombstone(6), EARLY);
     assert_eq!(
         (store.stats().tombstones, store.stats().floors_raised),
         (1, 1)
     );
-    assert_eq!(store.read(&key("first"), NOW), missed(5));
-    assert_eq!(store.read(&key("old"), NOW), missed(5));
-    assert_eq!(store.read(&key("new"), NOW), Lookup::Hit(value(9)));
-    assert_eq!(store.read(&key("second"), NOW), missed(6));
+    assert_eq!(store.read(&key("first"), EARLY), missed(5));
+    assert_eq!(store.read(&key("old"), EARLY), missed(5));
+    assert_eq!(store.read(&key("new"), EARLY), Lookup::Hit(value(9)));
+    assert_eq!(store.read(&key("second"), EARLY), missed(6));
     assert_eq!(
-        store.write(&key("x"), value(5), NOW),
+        store.write(&key("x"), value(5), EARLY),
         Applied::Newer {
             version: version(5)
         }
     );
     assert_eq!(
-        store.write(&key("new"), value(4), NOW),
+        store.write(&key("new"), value(4), EARLY),
         Applied::Newer {
             version: version(9)
         }
     );
-    assert_eq!(store.merge(&key("x"), value(4), NOW), Applied::Refused);
+    assert_eq!(store.merge(&key("x"), value(4), EARLY), Applied::Refused);
     assert_eq!(
-        store.write(&key("x"), value(7), NOW),
+        store.write(&key("x"), value(7), EARLY),
         Applied::Stored { replaced: false }
     );
     assert_eq!(store.stats().entries, 3);

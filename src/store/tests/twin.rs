@@ -17,6 +17,11 @@ struct Twin {
     recency: Vec<usize>,
     tombstones: BTreeMap<usize, Version>,
     floors: BTreeMap<Slot, Version>,
+    /// Oldest first.
+    ghosts: Vec<(usize, Version)>,
+    /// The same, and those that went or came again.
+    ghost_order: Vec<(usize, Version)>,
+    marks: BTreeMap<Slot, Version>,
     stats: Stats,
 }
 
@@ -34,6 +39,9 @@ impl Twin {
             recency: Vec::new(),
             tombstones: BTreeMap::new(),
             floors: BTreeMap::new(),
+            ghosts: Vec::new(),
+            ghost_order: Vec::new(),
+            marks: BTreeMap::new(),
             stats: Stats::default(),
         }
     }
@@ -76,17 +84,72 @@ impl Twin {
         }
     }
 
+    fn ghost(&self, id: usize) -> Option<Version> {
+        let of_key = self.ghosts.iter().find(|(ghost, _)| *ghost == id);
+        of_key.map(|(_, version)| *version)
+    }
+
+    fn mark(&self, id: usize) -> Option<Version> {
+        self.marks.get(&numbered(id).slot(SLOTS)).copied()
+    }
+
+    fn lay(&mut self, id: usize) {
+        self.ghosts.retain(|(ghost, _)| *ghost != id);
+    }
+
+    fn leave_ghost(&mut self, id: usize, version: Version) {
+        if self.floor(id) >= Some(version) || self.ghost(id) >= Some(version) {
+            return;
+        }
+        self.lay(id);
+        self.ghosts.push((id, version));
+        self.ghost_order.push((id, version));
+        self.bound_ghosts();
+    }
+
+    /// A step of expiry forgets ghosts in the end only.
+    fn leave_unbounded(&mut self, id: usize, version: Version) {
+        let most = std::mem::replace(&mut self.limits.ghosts, usize::MAX / 2);
+        self.leave_ghost(id, version);
+        self.limits.ghosts = most;
+    }
+
+    fn bound_ghosts(&mut self) {
+        let most = self.limits.ghosts;
+        while self.ghosts.len() > most || self.ghost_order.len() > 2 * most {
+            let (id, version) = self.ghost_order.remove(0);
+            if self.ghost(id) == Some(version) {
+                self.lay(id);
+                let mark = self.marks.entry(numbered(id).slot(SLOTS));
+                let mark = mark.or_insert(version);
+                *mark = version.max(*mark);
+                self.stats.ghosts_forgotten += 1;
+            }
+        }
+    }
+
     fn peek(&self, id: usize, now: u64) -> Lookup {
         let floor = self.floor(id);
         match self.values.get(&id) {
-            Some(record) if Some(record.version) <= floor => Lookup::Miss { version: floor },
-            Some(record) if record.is_expired(now) => Lookup::Miss {
-                version: Some(record.version),
-            },
+            Some(record) if Some(record.version) <= floor => {
+                Lookup::Miss(floor.map_or(Absence::Untraced, Absence::Gone))
+            }
+            Some(record) if record.is_expired(now) => Lookup::Miss(Absence::Gone(record.version)),
             Some(record) => Lookup::Hit(record.clone()),
-            None => Lookup::Miss {
-                version: self.tombstones.get(&id).copied().max(floor),
-            },
+            None => Lookup::Miss(self.absence(id)),
+        }
+    }
+
+    fn absence(&self, id: usize) -> Absence {
+        if let Some(version) = self.tombstones.get(&id) {
+            return Absence::Gone(*version);
+        }
+        let (floor, ghost, mark) = (self.floor(id), self.ghost(id), self.mark(id));
+        match (floor, ghost, mark) {
+            (_, Some(ghost), _) if Some(ghost) > floor => Absence::Ghost(ghost),
+            (_, _, Some(mark)) if Some(mark) > floor => Absence::Unsure(mark),
+            (Some(floor), _, _) => Absence::Gone(floor),
+            (None, _, _) => Absence::Untraced,
         }
     }
 
@@ -95,7 +158,7 @@ impl Twin {
         if self.values.contains_key(&id) {
             match lookup {
                 Lookup::Hit(_) => self.touch(id),
-                Lookup::Miss { .. } => self.cool(id),
+                Lookup::Miss(_) => self.cool(id),
             }
         }
         lookup
@@ -134,16 +197,40 @@ impl Twin {
                 }
                 return Applied::Same;
             }
-            Some(_) | None => {}
+            Some(_) => {}
+            None => match (self.ghost(id), self.mark(id), by) {
+                (Some(ghost), _, _) if version < ghost => {
+                    return Applied::Newer { version: ghost };
+                }
+                (Some(ghost), _, By::Background) if version == ghost => return Applied::Refused,
+                (None, Some(mark), By::Client) if version <= mark => {
+                    return Applied::Newer { version: mark };
+                }
+                (None, Some(mark), By::Background) if version <= mark => return Applied::Refused,
+                _ => {}
+            },
         }
         let replaced = matches!(self.peek(id, now), Lookup::Hit(_));
+        let is_past = match &record.body {
+            Body::Value(_) => record.is_expired(now),
+            Body::Tombstone => version.stamp.millis() + LIFE_MILLIS <= now,
+        };
+        if is_past {
+            self.remove(id);
+            self.tombstones.remove(&id);
+            self.leave_ghost(id, version);
+            return Applied::Stored { replaced };
+        }
         match &record.body {
             Body::Value(_) => {
                 if !self.make_room(id, record, by) {
                     let evicted = self.remove(id);
                     self.stats.evictions_memory += u64::from(evicted);
+                    self.tombstones.remove(&id);
+                    self.leave_ghost(id, version);
                     return Applied::Full;
                 }
+                self.lay(id);
                 self.tombstones.remove(&id);
                 let is_new = self.values.insert(id, record.clone()).is_none();
                 match by {
@@ -154,6 +241,7 @@ impl Twin {
             }
             Body::Tombstone => {
                 self.remove(id);
+                self.lay(id);
                 self.tombstones.insert(id, version);
                 self.trim();
             }
@@ -183,7 +271,9 @@ impl Twin {
                 self.touch(id);
             }
             let coldest = self.recency[0];
+            let version = self.values[&coldest].version;
             self.remove(coldest);
+            self.leave_ghost(coldest, version);
             if lacks_entries {
                 self.stats.evictions_capacity += 1;
             } else {
@@ -210,15 +300,36 @@ impl Twin {
 
     fn expire(&mut self, now: u64) -> usize {
         let held = self.values.len() + self.tombstones.len();
+        let mut expired: Vec<(u64, usize)> = self
+            .values
+            .iter()
+            .filter(|(_, record)| record.is_expired(now))
+            .filter_map(|(id, record)| Some((record.expires_at?, *id)))
+            .collect();
+        expired.sort_by_key(|(at, id)| (*at, Position::of(&numbered(*id), SLOTS)));
+        for (_, id) in expired {
+            let version = self.values[&id].version;
+            self.remove(id);
+            self.leave_unbounded(id, version);
+            self.stats.expired += 1;
+        }
+        let mut past: Vec<(Version, usize)> = self
+            .tombstones
+            .iter()
+            .filter(|(_, version)| version.stamp.millis() + LIFE_MILLIS <= now)
+            .map(|(id, version)| (*version, *id))
+            .collect();
+        past.sort_by_key(|(version, id)| (*version, Position::of(&numbered(*id), SLOTS)));
+        for (version, id) in past {
+            self.tombstones.remove(&id);
+            self.leave_unbounded(id, version);
+        }
         for id in self.values.keys().copied().collect::<Vec<_>>() {
-            let is_expired = self.values[&id].is_expired(now);
-            if is_expired || Some(self.values[&id].version) <= self.floor(id) {
+            if Some(self.values[&id].version) <= self.floor(id) {
                 self.remove(id);
-                self.stats.expired += u64::from(is_expired);
             }
         }
-        self.tombstones
-            .retain(|_, version| version.stamp.millis() + LIFE_MILLIS > now);
+        self.bound_ghosts();
         held - self.values.len() - self.tombstones.len()
     }
 
@@ -247,9 +358,11 @@ impl Twin {
             .keys()
             .filter_map(|id| match self.peek(*id, now) {
                 Lookup::Hit(record) => Some((name(*id), record)),
-                Lookup::Miss { .. } => None,
+                Lookup::Miss(_) => None,
             });
-        let dead = self.tombstones.iter().map(|(id, version)| {
+        let alive = |version: &Version| version.stamp.millis() + LIFE_MILLIS > now;
+        let dead = self.tombstones.iter().filter(|(_, version)| alive(version));
+        let dead = dead.map(|(id, version)| {
             (
                 name(*id),
                 Record {
@@ -291,12 +404,15 @@ fn ops() -> impl Strategy<Value = Vec<Op>> {
 }
 
 fn limits() -> impl Strategy<Value = Limits> {
-    (1usize..10, 400usize..3000, 0usize..1200).prop_map(|(entries, memory, tombstones)| Limits {
-        capacity_entries: entries,
-        memory_bytes: memory,
-        tombstone_bytes: tombstones,
-        ..AMPLE
-    })
+    (1usize..10, 400usize..3000, 0usize..1200, 0usize..14).prop_map(
+        |(entries, memory, tombstones, ghosts)| Limits {
+            capacity_entries: entries,
+            memory_bytes: memory,
+            tombstone_bytes: tombstones,
+            ghosts,
+            ..AMPLE
+        },
+    )
 }
 
 proptest! {

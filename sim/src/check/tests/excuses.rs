@@ -316,7 +316,7 @@ fn a_change_of_owners_excuses_only_where_the_promises_exclude_it() {
         .mark(20, Event::Join { node: 3 })
         .then(30, 35, get().miss());
     story.breaks(Invariant::Durability);
-    let mut fixed = Promises::of_this_release();
+    let mut fixed = Promises::full();
     fixed.owners_change_safely = false;
     story.is_kept_by(&fixed);
     // Three nodes keep their owners, whatever happens to one of them.

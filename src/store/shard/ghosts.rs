@@ -1,0 +1,122 @@
+//! Ghosts: the versions of values that were here and are not any more.
+//!
+//! A value that expires or is evicted leaves its version, so that an older copy elsewhere is known to be out of date. Of
+//! more ghosts than there is room for the oldest is folded into a mark of its slot: the highest version that a key without
+//! any trace may have had.
+
+use std::{
+    collections::{BTreeMap, VecDeque},
+    ops::Range,
+};
+
+use super::super::entry::Position;
+use crate::version::Version;
+
+/// The version of a value that was here.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(in crate::store) struct Ghost {
+    /// Of the value.
+    pub(in crate::store) version: Version,
+    /// The value was given up here; of one that is known by hearsay another owner's copy may still be taken over.
+    pub(in crate::store) is_own: bool,
+}
+
+/// The ghosts of one shard. Two keys of one position share one.
+#[derive(Debug, Default)]
+pub(super) struct Ghosts {
+    held: BTreeMap<Position, Ghost>,
+    /// In the order in which they came. Some of it is stale: a ghost that went, or came again.
+    order: VecDeque<(Position, Version)>,
+}
+
+impl Ghosts {
+    pub(super) fn get(&self, position: Position) -> Option<Ghost> {
+        self.held.get(&position).copied()
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.held.len()
+    }
+
+    /// Enters a ghost, unless one of that version or a newer one is there.
+    pub(super) fn enter(&mut self, position: Position, ghost: Ghost) {
+        match self.held.get_mut(&position) {
+            Some(held) if held.version > ghost.version => {}
+            Some(held) if held.version == ghost.version => held.is_own |= ghost.is_own,
+            Some(_) | None => {
+                self.held.insert(position, ghost);
+                self.order.push_back((position, ghost.version));
+            }
+        }
+    }
+
+    /// A newer record has come.
+    pub(super) fn lay(&mut self, position: Position) {
+        self.held.remove(&position);
+    }
+
+    /// Forgets the oldest while there are more than `most`; returns where it was and its version.
+    pub(super) fn forget_oldest(&mut self, most: usize) -> Option<(Position, Version)> {
+        // What is stale takes room as well.
+        while self.held.len() > most || self.order.len() > most.saturating_mul(2) {
+            let (position, version) = self.order.pop_front()?;
+            if self.held.get(&position).map(|held| held.version) == Some(version) {
+                self.held.remove(&position);
+                return Some((position, version));
+            }
+        }
+        None
+    }
+
+    /// Those of some positions, in order.
+    pub(super) fn range(
+        &self,
+        positions: Range<Position>,
+    ) -> impl Iterator<Item = (Position, Version)> + '_ {
+        let held = self.held.range(positions);
+        held.map(|(position, ghost)| (*position, ghost.version))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::version::Stamp;
+
+    fn version(millis: u64) -> Version {
+        Version::new(Stamp::new(millis, 0), 1)
+    }
+
+    const fn own(version: Version) -> Ghost {
+        Ghost {
+            version,
+            is_own: true,
+        }
+    }
+
+    #[test]
+    fn the_newest_of_a_position_stays_and_the_oldest_of_all_goes() {
+        let mut ghosts = Ghosts::default();
+        for (position, millis) in [(1, 5), (2, 6), (1, 4), (1, 7)] {
+            ghosts.enter(Position(position), own(version(millis)));
+        }
+        assert_eq!(ghosts.len(), 2);
+        let first = ghosts.get(Position(1)).map(|ghost| ghost.version);
+        assert_eq!(first, Some(version(7)));
+        assert_eq!(ghosts.forget_oldest(1), Some((Position(2), version(6))));
+        assert_eq!(ghosts.forget_oldest(1), None);
+        assert_eq!(ghosts.forget_oldest(0), Some((Position(1), version(7))));
+        assert_eq!(ghosts.forget_oldest(0), None);
+    }
+
+    #[test]
+    fn an_order_of_ghosts_that_went_is_bounded() {
+        let mut ghosts = Ghosts::default();
+        for round in 0..1000 {
+            ghosts.enter(Position(1), own(version(round)));
+            ghosts.lay(Position(1));
+            assert_eq!(ghosts.forget_oldest(4), None);
+            assert!(ghosts.order.len() <= 8);
+        }
+    }
+}
