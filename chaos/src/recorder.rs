@@ -1,6 +1,7 @@
 //! Where operations and marks are written down while they happen: in memory for the verdict, and line by line in a file.
 
 use std::{
+    collections::{BTreeMap, BTreeSet},
     fs::File,
     io::{BufWriter, Write as _},
     path::Path,
@@ -13,7 +14,7 @@ use std::{
 
 use anyhow::Context as _;
 
-use crate::history::{FaultMark, FaultState, History, Outcome, Record, Run};
+use crate::history::{Action, FaultMark, FaultState, History, Outcome, Record, Run};
 
 /// Records a run. Shared by everything that takes part in it.
 #[derive(Debug)]
@@ -123,6 +124,50 @@ impl Recorder {
         keys.sort_unstable();
         keys.dedup();
         keys
+    }
+
+    /// What was last acknowledged of each key between two times (`None` for a delete), where nothing else was written to it
+    /// since, and nothing of unknown outcome.
+    #[must_use]
+    pub(crate) fn last_written(
+        &self,
+        from_us: u64,
+        to_us: u64,
+    ) -> BTreeMap<String, Option<String>> {
+        let book = self.book();
+        let mut last = BTreeMap::new();
+        let mut unsure = BTreeSet::new();
+        for write in book
+            .history
+            .operations
+            .iter()
+            .filter(|it| it.action.is_write())
+        {
+            let is_inside = write.begun_us >= from_us && write.ended_us <= to_us;
+            if write.outcome == Outcome::Unknown || (!is_inside && write.ended_us > to_us) {
+                unsure.insert(write.key.clone());
+            } else if is_inside && write.outcome == Outcome::Ok {
+                let value = match &write.action {
+                    Action::Set { value } => Some(value.clone()),
+                    Action::Delete | Action::Get { .. } => None,
+                };
+                last.insert(write.key.clone(), value);
+            }
+        }
+        last.retain(|key, _| !unsure.contains(key));
+        last
+    }
+
+    /// The 99th percentile of the time that requests took which began and ended between two times, in milliseconds.
+    #[must_use]
+    pub(crate) fn p99_ms(&self, from_us: u64, to_us: u64) -> f64 {
+        let book = self.book();
+        let inside = book.history.operations.iter();
+        let inside = inside.filter(|it| it.begun_us >= from_us && it.ended_us <= to_us);
+        let mut took: Vec<u64> = inside.map(|it| it.ended_us - it.begun_us).collect();
+        took.sort_unstable();
+        let place = (took.len() * 99).div_ceil(100).saturating_sub(1);
+        took.get(place).map_or(0.0, |took| *took as f64 / 1e3)
     }
 
     /// Takes the history out and completes the file.

@@ -33,6 +33,8 @@ pub(crate) struct Health {
 
 #[derive(Clone, Debug, Deserialize)]
 struct Series {
+    #[serde(default)]
+    labels: BTreeMap<String, String>,
     value: f64,
 }
 
@@ -45,6 +47,19 @@ impl Look {
         let series = self.metrics.get(metric);
         let series = series.ok_or_else(|| format!("{} has no {metric}", self.health.node))?;
         Ok(series.iter().map(|one| one.value).sum())
+    }
+
+    /// The sum of those series of a metric that have this value of a label; 0 without any.
+    ///
+    /// # Errors
+    /// As [`Self::sum`].
+    pub(crate) fn sum_of(&self, metric: &str, label: &str, value: &str) -> Result<f64, String> {
+        let series = self.metrics.get(metric);
+        let series = series.ok_or_else(|| format!("{} has no {metric}", self.health.node))?;
+        let matching = series
+            .iter()
+            .filter(|one| one.labels.get(label).is_some_and(|held| held == value));
+        Ok(matching.map(|one| one.value).sum())
     }
 
     /// Why this node is not at rest; `None` if it is.

@@ -26,6 +26,10 @@ pub(crate) enum Scenario {
     EvenSplit,
     /// Five nodes, three of them paused, one after the other.
     Pause,
+    /// Three nodes, one of them paused for minutes.
+    Away,
+    /// The same with little room for what it is owed.
+    AwayOverflow,
 }
 
 impl Scenario {
@@ -39,6 +43,8 @@ impl Scenario {
             Self::Split => "split",
             Self::EvenSplit => "even-split",
             Self::Pause => "pause",
+            Self::Away => "away",
+            Self::AwayOverflow => "away-overflow",
         }
     }
 
@@ -47,7 +53,12 @@ impl Scenario {
     pub(crate) const fn needs_namespaces(self) -> bool {
         match self {
             Self::Split | Self::EvenSplit => true,
-            Self::RollingRestart | Self::Kills | Self::Scale | Self::Pause => false,
+            Self::RollingRestart
+            | Self::Kills
+            | Self::Scale
+            | Self::Pause
+            | Self::Away
+            | Self::AwayOverflow => false,
         }
     }
 }
@@ -78,6 +89,9 @@ pub(crate) struct ProcessArguments {
     /// How long a pause lasts.
     #[arg(long, value_name = "TIME", default_value = "10s", value_parser = humantime::parse_duration)]
     pub(crate) pause_for: Duration,
+    /// How long one of three is away.
+    #[arg(long, value_name = "TIME", default_value = "120s", value_parser = humantime::parse_duration)]
+    pub(crate) away_for: Duration,
     /// Longest time for the nodes to agree, settle and owe nothing.
     #[arg(long, value_name = "TIME", default_value = "60s", value_parser = humantime::parse_duration)]
     pub(crate) settle: Duration,

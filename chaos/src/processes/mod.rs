@@ -2,10 +2,11 @@
 //!
 //! ```text
 //! arguments ─► mod (one scenario after the other) ─► stage (load, faults, read back) ─► judge ─► report, claims
-//!                                                      └─► restarts, scale, split, pause (what is done)
+//!                                                      └─► restarts, scale, split, pause, away (what is done)
 //! ```
 
 mod arguments;
+mod away;
 mod claim;
 mod pause;
 mod restarts;

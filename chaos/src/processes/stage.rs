@@ -15,6 +15,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::{
     arguments::{ProcessArguments, Scenario},
+    away,
     claim::Claim,
     history_file, pause, restarts, scale, split,
 };
@@ -73,6 +74,7 @@ impl<'a> Stage<'a> {
             }
             Scenario::EvenSplit => (4, 4),
             Scenario::Scale => (3, 6),
+            Scenario::Away | Scenario::AwayOverflow => (3, 3),
         };
         let network = if scenario.needs_namespaces() {
             Network::Namespaces(Namespaces::new(most)?)
@@ -157,6 +159,8 @@ impl<'a> Stage<'a> {
             Scenario::Split => split::split(self, &[vec![0, 1], vec![2, 3, 4]]).await,
             Scenario::EvenSplit => split::split(self, &[vec![0, 1], vec![2, 3]]).await,
             Scenario::Pause => pause::pauses(self).await,
+            Scenario::Away => away::away(self, true).await,
+            Scenario::AwayOverflow => away::away(self, false).await,
         }?;
         self.after().await;
         load.stop().await;
@@ -254,6 +258,9 @@ fn settings(scenario: Scenario) -> Vec<(&'static str, String)> {
     ];
     if scenario.needs_namespaces() {
         settings.push(("cluster.slots", PROBED_SLOTS.to_string()));
+    }
+    if scenario == Scenario::AwayOverflow {
+        settings.push(("hints.target_bytes_max", "64KiB".to_owned()));
     }
     settings
 }
