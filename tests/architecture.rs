@@ -74,6 +74,20 @@ const ARROWS: &[(&str, &[&str])] = &[
         ],
     ),
     (
+        "repair",
+        &[
+            "clock",
+            "handoff",
+            "key",
+            "replica",
+            "ring",
+            "slot_set",
+            "store",
+            "telemetry",
+            "transport",
+        ],
+    ),
+    (
         "coordinator",
         &[
             "clock",
@@ -136,6 +150,7 @@ const ARROWS: &[(&str, &[&str])] = &[
             "offsets",
             "operation",
             "overload",
+            "repair",
             "replica",
             "ring",
             "store",

@@ -22,11 +22,10 @@ use crate::{
     handoff::{records, slots::Slots},
     key::Slot,
     operation::{Answer, Failure},
-    repair::COMPARED_SLOTS_MAX,
     replica::Replica,
     store::{Inventory, SlotSet},
     telemetry::{Direction, Metrics},
-    transport::{MESSAGE_BYTES_MAX, PushPull, slots, wire},
+    transport::{COMPARED_SLOTS_MAX, MESSAGE_BYTES_MAX, PushPull, slots, wire},
     version::{HybridClock, Stamp},
 };
 

@@ -30,7 +30,7 @@ use crate::{
     slot_set::SlotSet,
     store::{Inventory, Store, Traces},
     telemetry::Metrics,
-    transport::{CallError, PageRequest, PeerTransport, Reach, SlotDigest},
+    transport::{COMPARED_SLOTS_MAX, CallError, PageRequest, PeerTransport, Reach, SlotDigest},
 };
 
 mod memory;
@@ -47,8 +47,6 @@ const SETTLE: Duration = Duration::from_secs(2);
 const RETRY: Duration = Duration::from_secs(5);
 /// Between the two comparisons that have to differ.
 const CONFIRM: Duration = Duration::from_millis(500);
-/// Slots in one comparison.
-pub const COMPARED_SLOTS_MAX: usize = 1024;
 /// Slots that are copied together, at most.
 const COPIED_SLOTS_MAX: usize = 256;
 /// Records of them that may be named as held; of more, fewer slots are copied together.

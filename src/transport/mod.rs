@@ -169,6 +169,9 @@ pub struct Page {
     pub next_cursor: Option<u64>,
 }
 
+/// Slots in one comparison.
+pub const COMPARED_SLOTS_MAX: usize = 1024;
+
 /// What one node holds of a slot, in short.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct SlotDigest {
