@@ -28,6 +28,7 @@ const SMALL: Limits = Limits {
     memory_bytes: 1 << 20,
     tombstone_bytes: 1 << 20,
     tombstone_life_millis: 1 << 40,
+    ghosts: 100,
     slots: SLOTS,
 };
 
@@ -206,7 +207,9 @@ fn a_read_during_eviction_finds_the_value_or_nothing() {
                     for _ in 0..3 {
                         match store.read(&key(1), NOW) {
                             Lookup::Hit(record) => assert_eq!(record, value(1)),
-                            Lookup::Miss { version } => assert_eq!(version, None),
+                            Lookup::Miss(absence) => {
+                                assert_eq!(absence.version(), Some(version(1)));
+                            }
                         }
                     }
                 }),
@@ -242,10 +245,10 @@ fn concurrent_deletes_above_the_tombstone_cap_forget_no_delete() {
             for number in 0..6 {
                 match store.peek(&key(number), NOW) {
                     Lookup::Hit(record) => panic!("a deleted value is served: {record:?}"),
-                    Lookup::Miss { version: known } => {
+                    Lookup::Miss(absence) => {
                         // A delete that came after its slot's floor had risen past it was refused
                         // as too old.
-                        assert!(known >= Some(version(20 + number as u64)));
+                        assert!(absence.version() >= Some(version(20 + number as u64)));
                     }
                 }
             }
