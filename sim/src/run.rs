@@ -37,7 +37,7 @@ const QUIET_TIMEOUT: Duration = Duration::from_secs(60);
 /// ends.
 const HANDS_TIMEOUT: Duration = Duration::from_secs(600);
 /// Tasks of a node at rest, apart from what it needs per peer.
-const TASKS_MAX: usize = 16;
+const TASKS_MAX: usize = 18;
 /// Tasks per peer: a link and its writer here, and the peer's link served.
 const TASKS_PER_PEER_MAX: usize = 4;
 /// How long after the last fault nodes are asked whom they see: when they must agree on the members, and on the ring.
