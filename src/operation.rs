@@ -36,6 +36,8 @@ pub enum Kind {
         key: Key,
         /// What it maps to.
         record: Record,
+        /// A read found it to be the newest, and stores it before it is answered.
+        is_write_back: bool,
     },
     /// A read.
     Read {
@@ -51,7 +53,7 @@ impl Kind {
     #[must_use]
     pub fn payload_bytes(&self) -> usize {
         match self {
-            Self::Write { key, record } => key.bytes().len() + record.payload_bytes(),
+            Self::Write { key, record, .. } => key.bytes().len() + record.payload_bytes(),
             Self::Read { key, .. } => key.bytes().len(),
         }
     }

@@ -83,7 +83,11 @@ impl Replica {
         let asked = operation.configuration;
         let vote = self.gates.vote(operation.slot, asked);
         let answer = match &operation.kind {
-            Kind::Write { key, record } => {
+            Kind::Write {
+                key,
+                record,
+                is_write_back,
+            } => {
                 if let Err(failure) = self.admit(record, wall_millis) {
                     return Answer::Failed(failure);
                 }
@@ -96,7 +100,12 @@ impl Replica {
                     }
                     return Answer::Failed(Failure::WrongConfig);
                 };
-                write_answer(self.store.write(key, record.clone(), now_millis), vote)
+                let applied = if *is_write_back {
+                    self.store.write_back(key, record.clone(), now_millis)
+                } else {
+                    self.store.write(key, record.clone(), now_millis)
+                };
+                write_answer(applied, vote)
             }
             Kind::Read { key, want } => {
                 let Some(vote) = vote else {
@@ -110,7 +119,7 @@ impl Replica {
             return answer;
         }
         // The slot has moved meanwhile. Whoever copied it may have come before or after this: it must not count.
-        if let Kind::Write { key, record } = &operation.kind {
+        if let Kind::Write { key, record, .. } = &operation.kind {
             self.keep_in_root(operation, key, record);
         }
         Answer::Failed(Failure::WrongConfig)
@@ -179,11 +188,16 @@ impl Replica {
         merged
     }
 
-    /// Takes over what another node knows of values that are not there, of slots whose root is the same here. What is
-    /// stamped too far ahead of the local clock is left out.
-    pub fn take_traces(&self, root_of: impl Fn(Slot) -> Option<u64>, traces: &Traces, now: Now) {
+    /// Takes over what another node knows of values that are not there, of slots whose root is the same here. Returns how
+    /// much was left out because it is stamped too far ahead of the local clock.
+    pub fn take_traces(
+        &self,
+        root_of: impl Fn(Slot) -> Option<u64>,
+        traces: &Traces,
+        now: Now,
+    ) -> usize {
         if traces.is_empty() {
-            return;
+            return 0;
         }
         let latest = now.wall_millis.saturating_add(DRIFT_MAX_MILLIS);
         let is_sane = |version: Version| version.stamp.millis() <= latest;
@@ -206,6 +220,7 @@ impl Replica {
             let root = root_of(slot);
             root.is_some() && gates.root(slot) == root
         });
+        traces.len() - sane.len()
     }
 
     /// A page of the records of some slots; see [`Store::scan`].

@@ -17,6 +17,8 @@ use super::{machine, units};
 const KIB: usize = 1024;
 /// Ghosts that are kept at least, unless the configuration says otherwise.
 const GHOSTS_MIN: usize = 65_536;
+/// What one takes, about.
+const GHOST_BYTES: usize = 100;
 const MIB: usize = 1024 * KIB;
 const HOUR: Duration = Duration::from_secs(3600);
 
@@ -66,13 +68,20 @@ impl Config {
             .unwrap_or_else(|| machine::memory_bytes() / 2)
     }
 
-    /// Ghosts that are kept: `server.cache.ghosts_max`, or twice as many as entries, but no less than 65536.
+    /// Ghosts that are kept: `server.cache.ghosts_max`, or twice as many as entries, as far as a sixteenth of the memory
+    /// limit holds them, but no less than 65536.
     #[must_use]
     pub fn ghosts_max(&self) -> usize {
         let cache = &self.server.cache;
-        cache
-            .ghosts_max
-            .unwrap_or_else(|| cache.capacity.saturating_mul(2).max(GHOSTS_MIN))
+        cache.ghosts_max.unwrap_or_else(|| {
+            let room = usize::try_from(self.memory_limit_bytes()).unwrap_or(usize::MAX);
+            let fitting = room / 16 / GHOST_BYTES;
+            cache
+                .capacity
+                .saturating_mul(2)
+                .min(fitting)
+                .max(GHOSTS_MIN)
+        })
     }
 
     /// Worker threads: `server.threads`, or one per core.

@@ -689,6 +689,7 @@ async fn an_operation_whose_deadline_has_passed_is_not_applied() {
         kind: crate::operation::Kind::Write {
             key: key(),
             record: record(&world.clock, 0, "late"),
+            is_write_back: false,
         },
     };
     let replica = &world.loopback.replicas[&NODES[1]];

@@ -222,7 +222,7 @@ impl Coordinator {
             .ledger
             .begin(exchange, schedule)
             .map_err(|_full| Unavailable::Overloaded)?;
-        self.send_write(&held, attempt, record);
+        self.send_write(&held, attempt, on_newer, record);
         let woken = held.wait().await;
         let verdict = held.write(|write| {
             let outcome = write.tally.outcome();
@@ -254,7 +254,13 @@ impl Coordinator {
     }
 
     /// Peers first, so that they work while this node applies its own copy.
-    fn send_write(&self, held: &HeldExchange<'_>, attempt: Attempt<'_>, record: &Record) {
+    fn send_write(
+        &self,
+        held: &HeldExchange<'_>,
+        attempt: Attempt<'_>,
+        on_newer: OnNewer,
+        record: &Record,
+    ) {
         let Attempt {
             plan, key, terms, ..
         } = attempt;
@@ -268,6 +274,7 @@ impl Coordinator {
                 kind: Kind::Write {
                     key: key.clone(),
                     record: record.clone(),
+                    is_write_back: on_newer == OnNewer::Satisfied,
                 },
             };
             if self.transport.submit(node_id, operation).is_err() {

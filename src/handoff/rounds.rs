@@ -357,7 +357,12 @@ impl SlotHandoff {
         }
         // After the records: what the source itself holds is not out of date.
         let root_of = |slot: Slot| Some(slots.get(&slot)?.configuration.id().root);
-        self.replica.take_traces(root_of, &traces, self.clock.now());
+        let ahead = self.replica.take_traces(root_of, &traces, self.clock.now());
+        if ahead > 0 {
+            let records = ahead as u64;
+            self.metrics.hlc_rejected.inc_by(records);
+            return Err(CopyError::Drifted { records });
+        }
         self.count(source, &set, &slots).await
     }
 

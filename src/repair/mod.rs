@@ -224,17 +224,19 @@ impl Repair {
             !self.fruitless.contains(peer, *slot, (ours, *theirs))
         });
         let slots: Vec<Slot> = confirmed.iter().map(|(slot, _)| *slot).collect();
-        let mut refused = SlotSet::new();
+        // Those of what was compared: a slot that moves into another root meanwhile takes nothing of the old one.
+        let roots: BTreeMap<Slot, u64> = shared.iter().map(|it| (it.slot, it.root)).collect();
+        let (mut refused, mut is_complete) = (SlotSet::new(), true);
         for some in slots.chunks(COPIED_SLOTS_MAX) {
             let some = some.iter().copied().collect();
-            if let Err(error) = self.copy(peer, some, &mut refused).await {
+            if let Err(error) = self.copy(peer, some, &roots, &mut refused).await {
                 tracing::debug!(peer = %peer.node_id, %error, "slots were not repaired");
-                return false;
+                is_complete = false;
             }
         }
         for (slot, theirs) in confirmed {
             let ours = self.parts.store.slot_digest(slot);
-            if ours != theirs && !refused.contains(slot) {
+            if is_complete && ours != theirs && !refused.contains(slot) {
                 self.fruitless.note(peer, slot, (ours, theirs));
             }
         }
@@ -245,7 +247,7 @@ impl Repair {
                 .0
                 .extend(refused.iter());
         }
-        true
+        is_complete
     }
 
     /// Slots that both own in the configuration that this node is in, and in which it is full: what it lacks otherwise is
@@ -299,6 +301,7 @@ impl Repair {
         &mut self,
         peer: RingMember,
         slots: SlotSet,
+        roots: &BTreeMap<Slot, u64>,
         refused: &mut SlotSet,
     ) -> Result<(), RepairError> {
         let mut pending = vec![slots];
@@ -319,7 +322,7 @@ impl Repair {
                 pending.extend([second, first]);
                 continue;
             }
-            self.copy_few(peer, slots, held, refused).await?;
+            self.copy_few(peer, slots, held, roots, refused).await?;
         }
         Ok(())
     }
@@ -329,13 +332,9 @@ impl Repair {
         peer: RingMember,
         slots: SlotSet,
         held: Inventory,
+        roots: &BTreeMap<Slot, u64>,
         refused: &mut SlotSet,
     ) -> Result<(), RepairError> {
-        let roots: BTreeMap<Slot, u64> = {
-            let gates = self.parts.cell.gates.load();
-            let root = |slot| Some((slot, gates.root(slot)?));
-            slots.iter().filter_map(root).collect()
-        };
         let root_of = |slot: Slot| roots.get(&slot).copied();
         let (mut cursor, mut traces) = (0, Traces::default());
         loop {
@@ -374,7 +373,9 @@ impl Repair {
             }
         }
         let now = self.parts.clock.now();
-        self.parts.replica.take_traces(root_of, &traces, now);
+        if self.parts.replica.take_traces(root_of, &traces, now) > 0 {
+            refused.extend(slots.iter());
+        }
         Ok(())
     }
 }

@@ -64,7 +64,12 @@ async fn what_was_given_up_here_is_not_taken_back_and_not_asked_for_again() {
     let value = record(Duration::ZERO);
     peer.merge(&key("a"), value.clone(), 0);
     // It was here and went.
-    own.merge(&key("a"), Record::ghost(value.version), u64::MAX >> 1);
+    let mortal = Record {
+        expires_at: Some(1),
+        ..value.clone()
+    };
+    own.merge(&key("a"), mortal, 0);
+    assert_eq!(own.expire(1, usize::MAX), 1);
     let mut repair = repair(&world);
     go_on(&world, &mut repair, Duration::from_secs(300)).await;
     let ghost = Lookup::Miss(Absence::Ghost(value.version));

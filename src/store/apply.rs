@@ -14,6 +14,9 @@ use crate::{sync::lock, version::Version};
 pub(super) enum Source {
     /// A client's mutation: an access, for which others make room.
     Client,
+    /// What a read stores before it is answered: an access, and certified by a quorum, so that a lost trace here counts for
+    /// nothing.
+    WriteBack,
     /// A hint or a repair: no access, and it displaces only what is colder.
     Background,
     /// A handoff: the same, but whoever is asked has to know of everything newer, so that a lost trace here counts for
@@ -24,7 +27,7 @@ pub(super) enum Source {
 impl Source {
     const fn warmth(self) -> Warmth {
         match self {
-            Self::Client => Warmth::Hot,
+            Self::Client | Self::WriteBack => Warmth::Hot,
             Self::Background | Self::Handoff => Warmth::Cold,
         }
     }
@@ -69,7 +72,7 @@ impl Store {
             return answer;
         }
         let replaced = shard.is_live(probe, now_millis);
-        let (value, tombstone) = shard.give_up(probe, version);
+        let (value, tombstone) = shard.pass_over(probe, version);
         self.totals.values.sub(value);
         self.totals.tombstones.sub(tombstone);
         self.bound_ghosts(&mut shard);
@@ -122,7 +125,7 @@ impl Store {
                 return Applied::Stored { replaced };
             };
             drop(shard);
-            let may_displace = is_possible && source == Source::Client;
+            let may_displace = is_possible && source.warmth() == Warmth::Hot;
             match may_displace
                 .then(|| self.evict_elsewhere(home, lack))
                 .flatten()
@@ -145,7 +148,7 @@ impl Store {
     ) -> Option<Lack> {
         let mut lack = self.totals.values.top_up(room, need, self.capacity())?;
         let may_evict = match source {
-            Source::Client => {
+            Source::Client | Source::WriteBack => {
                 // The key's own value is about to be replaced, so it must not be the one to go.
                 shard.touch(probe);
                 true
@@ -263,17 +266,17 @@ fn rejection(
 ) -> Option<Applied> {
     match (shard.standing(probe, version), source) {
         (Standing::Higher, _) => None,
-        (Standing::Same, Source::Client) => {
+        (Standing::Same, Source::Client | Source::WriteBack) => {
             shard.touch(probe);
             Some(Applied::Same)
         }
         (Standing::Same, Source::Background | Source::Handoff) => Some(Applied::Same),
         (Standing::Lower(held), _) => Some(Applied::Newer { version: held }),
-        (Standing::Sunk(known) | Standing::Untraced(known), Source::Client) => {
-            Some(Applied::Newer { version: known })
-        }
+        (Standing::Untraced(_), Source::WriteBack) => None,
+        (Standing::Sunk(known), Source::Client | Source::WriteBack)
+        | (Standing::Untraced(known), Source::Client) => Some(Applied::Newer { version: known }),
         // A client that asks for what was given up is a reason to have it again; repair is none.
-        (Standing::GivenUp, Source::Client) => None,
+        (Standing::GivenUp, Source::Client | Source::WriteBack) => None,
         (Standing::Untraced(_), Source::Handoff) => None,
         (
             Standing::Sunk(_) | Standing::Untraced(_) | Standing::GivenUp,

@@ -144,6 +144,12 @@ impl Traces {
         self.marks.extend(later.marks);
     }
 
+    /// How much is known.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.ghosts.len() + self.floors.len() + self.marks.len()
+    }
+
     /// Whether nothing is known.
     #[must_use]
     pub fn is_empty(&self) -> bool {
@@ -205,6 +211,11 @@ impl Store {
     /// The bytes of key and value are copied, so that the buffers they arrived in are free to go.
     pub fn write(&self, key: &Key, record: Record, now_millis: u64) -> Applied {
         self.apply(&self.probe(key), &record, now_millis, Source::Client)
+    }
+
+    /// Applies what a read found to be the newest like [`write`](Self::write): a key whose trace was lost here takes it.
+    pub fn write_back(&self, key: &Key, record: Record, now_millis: u64) -> Applied {
+        self.apply(&self.probe(key), &record, now_millis, Source::WriteBack)
     }
 
     /// Applies a handed over record like [`merge`](Self::merge), from a source that knows of everything newer: a key whose
@@ -293,6 +304,10 @@ impl Store {
         let mut next_cursor = None;
         for slot in known {
             let first = Position::first(slot);
+            if page.is_full() {
+                next_cursor = Some(first.0);
+                break;
+            }
             let from = start.max(first);
             let shard = lock(self.shard(slot));
             if from == first {

@@ -209,7 +209,6 @@ impl Shard {
     /// removed. The caller has checked the version and the room.
     pub(super) fn put(&mut self, probe: &Probe<'_>, entry: Entry, warmth: Warmth) -> Amount {
         let unburied = self.unbury(probe);
-        self.ghosts.lay(probe.position());
         let expires_at = entry.expires_at();
         self.values_held += Amount::one(entry.cost(probe.bytes().len()));
         self.mark(probe.position(), entry.version());
@@ -221,7 +220,10 @@ impl Shard {
                 }
                 self.replaced(probe, &before, expires_at)
             }
-            None => Some(self.enter(probe, entry, warmth)),
+            None => {
+                self.ghosts.lay(probe.position());
+                Some(self.enter(probe, entry, warmth))
+            }
         };
         if let (Some(at), Some(key)) = (expires_at, key) {
             self.expiries.insert((at, key));
@@ -289,7 +291,8 @@ impl Shard {
         (self.remove(probe), self.unbury(probe))
     }
 
-    /// Removes all records of a slot; returns what values and tombstones held.
+    /// Removes all records of a slot, and what is known of others, apart from its floor; returns what values and tombstones
+    /// held.
     pub(super) fn drop_slot(&mut self, slot: Slot) -> (Amount, Amount) {
         let mut dropped = (Amount::default(), Amount::default());
         for key in self.keys_of(slot) {
@@ -297,6 +300,9 @@ impl Shard {
             dropped.0 += value;
             dropped.1 += tombstone;
         }
+        self.ghosts
+            .remove(Position::first(slot)..Position::end(slot));
+        self.state_mut(slot).mark = None;
         dropped
     }
 
@@ -317,6 +323,17 @@ impl Shard {
     pub(super) fn give_up(&mut self, probe: &Probe<'_>, version: Version) -> (Amount, Amount) {
         let dropped = self.drop_key(probe);
         self.leave_ghost(probe.position(), version);
+        dropped
+    }
+
+    /// The same for a record that was never held here.
+    pub(super) fn pass_over(&mut self, probe: &Probe<'_>, version: Version) -> (Amount, Amount) {
+        let dropped = self.drop_key(probe);
+        if self.floor(probe.position()) < Some(version) {
+            let is_own = false;
+            self.ghosts
+                .enter(probe.position(), Ghost { version, is_own });
+        }
         dropped
     }
 

@@ -36,9 +36,14 @@ pub(crate) enum Malformed {
 pub(crate) fn encode_operation(operation: Operation, now: Monotonic) -> peer::Operation {
     let budget = operation.deadline.saturating_sub(now);
     let kind = match operation.kind {
-        Kind::Write { key, record } => peer::operation::Kind::Write(peer::Write {
+        Kind::Write {
+            key,
+            record,
+            is_write_back,
+        } => peer::operation::Kind::Write(peer::Write {
             key: key.bytes().clone(),
             record: Some(encode_record(record)),
+            write_back: is_write_back,
         }),
         Kind::Read { key, want } => peer::operation::Kind::Read(peer::Read {
             key: key.bytes().clone(),
@@ -69,6 +74,7 @@ pub(crate) fn decode_operation(
         peer::operation::Kind::Write(write) => Kind::Write {
             key: Key::new(write.key),
             record: decode_record(write.record.ok_or(Malformed::NoRecord)?)?,
+            is_write_back: write.write_back,
         },
         peer::operation::Kind::Read(read) => Kind::Read {
             key: Key::new(read.key),
@@ -386,10 +392,17 @@ mod tests {
         let want = prop_oneof![Just(Want::Record), Just(Want::Version)];
         let kind = (
             key,
-            prop_oneof![any_record().prop_map(Ok), want.prop_map(Err)],
+            prop_oneof![
+                (any_record(), any::<bool>()).prop_map(Ok),
+                want.prop_map(Err)
+            ],
         )
             .prop_map(|(key, what)| match what {
-                Ok(record) => Kind::Write { key, record },
+                Ok((record, is_write_back)) => Kind::Write {
+                    key,
+                    record,
+                    is_write_back,
+                },
                 Err(want) => Kind::Read { key, want },
             });
         let configuration =

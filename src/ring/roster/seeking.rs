@@ -5,7 +5,7 @@ use shard_cache_membership::{identity::NodeId, record::Phase, view::View};
 use super::{ADOPT_INTERVAL, RosterConfig, current_record, holders, zoned};
 use crate::{
     clock::Monotonic,
-    ring::{RingMember, zone::ZonedMember},
+    ring::{Bootstrap, RingMember, zone::ZonedMember},
 };
 
 /// A node without a ring.
@@ -106,12 +106,17 @@ fn oldest_holders(view: &View, own: NodeId) -> Vec<NodeId> {
 }
 
 /// The members that a first ring would have: present and not leaving. `None` while we are not among
-/// them, and while somebody present has not described itself yet, because it may be the one that
-/// has a ring.
+/// them, while somebody present has not described itself yet, because it may be the one that has a
+/// ring, and while another one is joining a ring: it may not be void.
 fn candidates(view: &View, own: RingMember) -> Option<Vec<ZonedMember>> {
     let mut found = Vec::new();
     for member in view.present() {
-        match current_record(member)?.phase {
+        let record = current_record(member)?;
+        let knows_a_ring = Bootstrap::from_bytes(&record.attachment).is_some();
+        if record.phase == Phase::Joining && knows_a_ring && member.node_id != own.node_id {
+            return None;
+        }
+        match record.phase {
             Phase::Joining | Phase::Active => {
                 found.push(zoned(member)?);
             }

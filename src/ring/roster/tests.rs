@@ -547,8 +547,15 @@ fn a_ring_of_which_nothing_is_left_is_void_and_another_is_formed() {
     );
     assert!(roster.is_void(&seen));
     roster.abandon();
+    // The other one has not found out yet: for all that is known here, there is a ring.
     assert_eq!(roster.update(&seen, seconds(4), WALL), None);
-    let effect = roster.update(&seen, seconds(4) + WAIT, WALL);
+    assert_eq!(roster.update(&seen, seconds(6), WALL), None);
+    let seen = view(&[
+        joining(1).booted(10).says(Phase::Joining, None),
+        joining(2).booted(20).says(Phase::Joining, None),
+    ]);
+    assert_eq!(roster.update(&seen, seconds(7), WALL), None);
+    let effect = roster.update(&seen, seconds(7) + WAIT, WALL);
     assert!(
         matches!(effect, Some(RosterEffect::Formed { .. })),
         "{effect:?}"

@@ -55,6 +55,14 @@ impl Ghosts {
         self.held.remove(&position);
     }
 
+    /// Those of some positions go.
+    pub(super) fn remove(&mut self, positions: Range<Position>) {
+        let gone: Vec<Position> = self.held.range(positions).map(|(at, _)| *at).collect();
+        for position in gone {
+            self.held.remove(&position);
+        }
+    }
+
     /// Forgets the oldest while there are more than `most`; returns where it was and its version.
     pub(super) fn forget_oldest(&mut self, most: usize) -> Option<(Position, Version)> {
         // What is stale takes room as well.
@@ -72,9 +80,9 @@ impl Ghosts {
     pub(super) fn range(
         &self,
         positions: Range<Position>,
-    ) -> impl Iterator<Item = (Position, Version)> + '_ {
+    ) -> impl Iterator<Item = (Position, Ghost)> + '_ {
         let held = self.held.range(positions);
-        held.map(|(position, ghost)| (*position, ghost.version))
+        held.map(|(position, ghost)| (*position, *ghost))
     }
 }
 

@@ -47,6 +47,11 @@ impl<'a> Page<'a> {
         }
     }
 
+    /// Whether there is room for nothing more.
+    pub(in crate::store) const fn is_full(&self) -> bool {
+        self.bytes_left == 0
+    }
+
     /// The page's ghosts.
     pub(in crate::store) fn take_ghosts(&mut self) -> Vec<(Position, Version)> {
         std::mem::take(&mut self.ghosts)
@@ -99,10 +104,10 @@ impl Shard {
         let stop = self.ghosts.range(from..end_of_slot).nth(GHOSTS_MAX);
         let stop = stop.map_or(end_of_slot, |(position, _)| position);
         let rest = self.scan_records(from, stop, (now_millis, tombstone_life_millis), page);
-        for (position, version) in self.ghosts.range(from..rest.unwrap_or(stop)) {
-            if !page.held.contains(position, version) {
+        for (position, ghost) in self.ghosts.range(from..rest.unwrap_or(stop)) {
+            if !page.held.contains(position, ghost.version) {
                 page.bytes_left = page.bytes_left.saturating_sub(GHOST_BYTES);
-                page.ghosts.push((position, version));
+                page.ghosts.push((position, ghost.version));
             }
         }
         rest.or((stop < end_of_slot).then_some(stop))
@@ -165,7 +170,8 @@ impl Shard {
             .collect()
     }
 
-    /// The terms of a slot's values and tombstones, in the digest, and of its ghosts.
+    /// The terms of a slot's values and tombstones, in the digest, and of values that were given up here. One that is known
+    /// to have gone elsewhere is welcome.
     pub(in crate::store) fn terms(&self, slot: Slot, terms: &mut Vec<u64>) {
         let (first, end) = (
             Probe::at(Position::first(slot)),
@@ -182,7 +188,8 @@ impl Shard {
         let ghosts = self
             .ghosts
             .range(Position::first(slot)..Position::end(slot));
-        terms.extend(ghosts.map(|(position, version)| digest::term(position, version)));
+        let own = ghosts.filter(|(_, ghost)| ghost.is_own);
+        terms.extend(own.map(|(position, ghost)| digest::term(position, ghost.version)));
     }
 
     fn scan_value(&self, key: &EntryKey, now_millis: u64, page: &mut Page<'_>) {
