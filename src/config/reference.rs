@@ -189,8 +189,9 @@ pub(super) const ENTRIES: &[Entry] = &[
     absent(
         "server.cache.ghosts_max",
         "100000",
-        "Versions kept of values that expired or were evicted, about 100 bytes each, so that no older copy is taken for \
-         the newest. Not set: twice the capacity, at least 65536.",
+        "Versions kept of values that expired or were evicted, about 100 bytes each and not counted in max_memory, so that \
+         no older copy is taken for the newest. Not set: twice the capacity, as far as a sixteenth of max_memory holds \
+         them, at least 65536.",
     ),
     entry(
         "server.cache.max_value_size",
