@@ -47,9 +47,9 @@ impl<'a> Page<'a> {
         }
     }
 
-    /// Whether there is room for nothing more.
+    /// Whether there is room for nothing more. A page has something, however small it has to be.
     pub(in crate::store) const fn is_full(&self) -> bool {
-        self.bytes_left == 0
+        self.bytes_left == 0 && !(self.records.is_empty() && self.ghosts.is_empty())
     }
 
     /// The page's ghosts.

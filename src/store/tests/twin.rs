@@ -19,7 +19,9 @@ struct Twin {
     floors: BTreeMap<Slot, Version>,
     /// Oldest first.
     ghosts: Vec<(usize, Version)>,
-    /// The same, and those that went or came again.
+    /// Those of values that were given up here.
+    own_ghosts: Vec<(usize, Version)>,
+    /// All of them, and those that went or came again.
     ghost_order: Vec<(usize, Version)>,
     marks: BTreeMap<Slot, Version>,
     stats: Stats,
@@ -40,6 +42,7 @@ impl Twin {
             tombstones: BTreeMap::new(),
             floors: BTreeMap::new(),
             ghosts: Vec::new(),
+            own_ghosts: Vec::new(),
             ghost_order: Vec::new(),
             marks: BTreeMap::new(),
             stats: Stats::default(),
@@ -97,7 +100,19 @@ impl Twin {
         self.ghosts.retain(|(ghost, _)| *ghost != id);
     }
 
+    /// A newer record has come: a ghost that is heard of later was not given up here.
+    fn disown(&mut self, id: usize) {
+        self.own_ghosts.retain(|(ghost, _)| *ghost != id);
+    }
+
     fn leave_ghost(&mut self, id: usize, version: Version) {
+        if self.floor(id) < Some(version) && self.ghost(id) <= Some(version) {
+            self.own_ghosts.push((id, version));
+        }
+        self.hear_of_ghost(id, version);
+    }
+
+    fn hear_of_ghost(&mut self, id: usize, version: Version) {
         if self.floor(id) >= Some(version) || self.ghost(id) >= Some(version) {
             return;
         }
@@ -120,6 +135,7 @@ impl Twin {
             let (id, version) = self.ghost_order.remove(0);
             if self.ghost(id) == Some(version) {
                 self.lay(id);
+                self.disown(id);
                 let mark = self.marks.entry(numbered(id).slot(SLOTS));
                 let mark = mark.or_insert(version);
                 *mark = version.max(*mark);
@@ -202,7 +218,11 @@ impl Twin {
                 (Some(ghost), _, _) if version < ghost => {
                     return Applied::Newer { version: ghost };
                 }
-                (Some(ghost), _, By::Background) if version == ghost => return Applied::Refused,
+                (Some(ghost), _, By::Background)
+                    if version == ghost && self.own_ghosts.contains(&(id, ghost)) =>
+                {
+                    return Applied::Refused;
+                }
                 (None, Some(mark), By::Client) if version <= mark => {
                     return Applied::Newer { version: mark };
                 }
@@ -218,7 +238,7 @@ impl Twin {
         if is_past {
             self.remove(id);
             self.tombstones.remove(&id);
-            self.leave_ghost(id, version);
+            self.hear_of_ghost(id, version);
             return Applied::Stored { replaced };
         }
         match &record.body {
@@ -231,6 +251,7 @@ impl Twin {
                     return Applied::Full;
                 }
                 self.lay(id);
+                self.disown(id);
                 self.tombstones.remove(&id);
                 let is_new = self.values.insert(id, record.clone()).is_none();
                 match by {
@@ -242,6 +263,7 @@ impl Twin {
             Body::Tombstone => {
                 self.remove(id);
                 self.lay(id);
+                self.disown(id);
                 self.tombstones.insert(id, version);
                 self.trim();
             }
