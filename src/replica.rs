@@ -196,31 +196,14 @@ impl Replica {
         traces: &Traces,
         now: Now,
     ) -> usize {
-        if traces.is_empty() {
-            return 0;
-        }
         let latest = now.wall_millis.saturating_add(DRIFT_MAX_MILLIS);
-        let is_sane = |version: Version| version.stamp.millis() <= latest;
-        let of_slots = |traces: &[(Slot, Version)]| -> Vec<(Slot, Version)> {
-            let sane = traces.iter().copied();
-            sane.filter(|(_, version)| is_sane(*version)).collect()
-        };
-        let sane = Traces {
-            ghosts: traces
-                .ghosts
-                .iter()
-                .copied()
-                .filter(|(_, version)| is_sane(*version))
-                .collect(),
-            floors: of_slots(&traces.floors),
-            marks: of_slots(&traces.marks),
-        };
+        let is_ahead = |version: Version| version.stamp.millis() > latest;
         let gates = self.gates.load();
-        self.store.take_traces(&sane, |slot| {
+        self.store.take_traces(traces, |slot, version| {
             let root = root_of(slot);
-            root.is_some() && gates.root(slot) == root
+            root.is_some() && gates.root(slot) == root && !is_ahead(version)
         });
-        traces.len() - sane.len()
+        traces.versions().filter(|it| is_ahead(*it)).count()
     }
 
     /// A page of the records of some slots; see [`Store::scan`].
@@ -245,7 +228,7 @@ impl Replica {
     }
 
     /// What this node holds of some slots; see [`Store::held`].
-    pub fn held(&self, slots: &SlotSet, records_max: usize) -> Inventory {
+    pub fn held(&self, slots: &SlotSet, records_max: usize) -> Option<Inventory> {
         self.store.held(slots, records_max)
     }
 

@@ -123,6 +123,17 @@ fn api_at(desk: Alone, store: &Arc<Store>, ring: &Ring) -> PeerApi {
     }
 }
 
+fn store() -> Arc<Store> {
+    Arc::new(Store::new(Limits {
+        capacity_entries: 100,
+        memory_bytes: 1 << 20,
+        tombstone_bytes: 1 << 20,
+        tombstone_life_millis: 1 << 40,
+        ghosts: 1_000,
+        slots: 16,
+    }))
+}
+
 fn key(name: &'static str) -> Key {
     Key::new(Bytes::from_static(name.as_bytes()))
 }
@@ -140,14 +151,7 @@ fn stamped(millis: u64) -> Record {
 
 #[tokio::test]
 async fn a_delivery_is_taken_but_for_what_is_stamped_too_far_ahead_which_the_answer_names() {
-    let store = Arc::new(Store::new(Limits {
-        capacity_entries: 100,
-        memory_bytes: 1 << 20,
-        tombstone_bytes: 1 << 20,
-        tombstone_life_millis: 1 << 40,
-        ghosts: 1_000,
-        slots: 16,
-    }));
+    let store = store();
     let ring = ring();
     let root = ring.root();
     let api = api(&store, &ring);
@@ -173,14 +177,7 @@ async fn a_delivery_is_taken_but_for_what_is_stamped_too_far_ahead_which_the_ans
 #[test]
 fn an_empty_batch_is_answered_with_the_clock_alone() {
     let ring = ring();
-    let store = Arc::new(Store::new(Limits {
-        capacity_entries: 100,
-        memory_bytes: 1 << 20,
-        tombstone_bytes: 1 << 20,
-        tombstone_life_millis: 1 << 40,
-        ghosts: 1_000,
-        slots: 16,
-    }));
+    let store = store();
     let api = api(&store, &ring);
     // Also one that is too far ahead for anything else.
     for clock in [0, u64::MAX] {
@@ -199,14 +196,7 @@ fn an_empty_batch_is_answered_with_the_clock_alone() {
 #[tokio::test]
 async fn slots_that_a_peer_no_longer_owes_records_of_are_marked_for_repair() {
     let ring = ring();
-    let store = Arc::new(Store::new(Limits {
-        capacity_entries: 100,
-        memory_bytes: 1 << 20,
-        tombstone_bytes: 1 << 20,
-        tombstone_life_millis: 1 << 40,
-        ghosts: 1_000,
-        slots: 16,
-    }));
+    let store = store();
     let desk = Alone::default();
     let marks = desk.marks.clone();
     let api = api_at(desk, &store, &ring);

@@ -17,12 +17,11 @@
 
 use std::collections::BTreeMap;
 
-use bytes::Bytes;
 use shard_cache_membership::identity::NodeId;
 
 use crate::{
     key::Key,
-    store::{Body, Record, Value},
+    store::Record,
     version::{DRIFT_MAX_MILLIS, Version},
 };
 
@@ -374,22 +373,10 @@ impl HintStore {
 
 /// The record, or its ghost once it has expired by every clock that is within the bound.
 fn alive_or_ghost(record: &Record, now_millis: u64) -> Record {
-    let (Some(expires_at), Body::Value(value)) = (record.expires_at, &record.body) else {
-        return record.clone();
-    };
-    if !record.is_expired(now_millis.saturating_sub(DRIFT_MAX_MILLIS)) {
-        return record.clone();
-    }
-    // Whoever takes a record has a hybrid clock at or past its stamp from then on. So a ghost that expires there is never
-    // served as an empty value, also where a wall clock is behind or is set back.
-    let version = record.version;
-    Record {
-        version,
-        expires_at: Some(expires_at.min(version.stamp.millis())),
-        body: Body::Value(Value {
-            bytes: Bytes::new(),
-            form: value.form,
-        }),
+    if record.is_expired(now_millis.saturating_sub(DRIFT_MAX_MILLIS)) {
+        Record::ghost(record.version)
+    } else {
+        record.clone()
     }
 }
 

@@ -119,7 +119,11 @@ impl Pull {
         pace: &mut Pace,
     ) -> u64 {
         // Once: what comes with one page is not in a later one.
-        let held = self.replica.held(&slots, HELD_RECORDS_MAX);
+        // Of too many to name all are sent.
+        let held = self
+            .replica
+            .held(&slots, HELD_RECORDS_MAX)
+            .unwrap_or_default();
         let (mut cursor, mut records, mut traces) = (0, 0, Traces::default());
         let mut backoff = Backoff::new(RETRY_PAUSE_MAX);
         while self.is_there(source) {

@@ -41,14 +41,14 @@ const QUESTION_PAUSE: Duration = Duration::from_micros(10);
 /// How long one round may copy slots that nobody waits for.
 const ROUND_COPY_TIME: Duration = Duration::from_secs(1);
 /// How long a peer may take to reply.
-const REPLY_TIMEOUT: Duration = Duration::from_secs(2);
+pub(crate) const REPLY_TIMEOUT: Duration = Duration::from_secs(2);
 /// Slots that are copied together.
-pub(super) const COPY_SLOTS_MAX: usize = 256;
+pub(crate) const COPY_SLOTS_MAX: usize = 256;
 /// Records of them that may be named as held; of more, all are copied.
-pub(super) const HELD_RECORDS_MAX: usize = 65_536;
+pub(crate) const HELD_RECORDS_MAX: usize = 65_536;
 /// Keys and values in one page of a copy: no more than both sides read and merge in a millisecond or two, because
 /// requests on the same thread wait for that.
-pub(super) const PAGE_BYTES_MAX: usize = 256 * 1024;
+pub(crate) const PAGE_BYTES_MAX: usize = 256 * 1024;
 /// How often a page is asked for before the copy is given up until the next round, and the longest pause in between.
 const PAGE_TRIES_MAX: u32 = 4;
 const PAGE_PAUSE_MAX: Duration = Duration::from_millis(400);
@@ -320,7 +320,11 @@ impl SlotHandoff {
             return Ok(());
         }
         // Once: what comes with one page is not in a later one.
-        let held = self.replica.held(&set, HELD_RECORDS_MAX);
+        // Of too many to name all are sent.
+        let held = self
+            .replica
+            .held(&set, HELD_RECORDS_MAX)
+            .unwrap_or_default();
         let (mut cursor, mut traces) = (0, Traces::default());
         loop {
             let began = self.clock.monotonic();

@@ -23,6 +23,7 @@ use crate::{
     handoff::{
         Pace, RepairMarks, RingCell,
         records::{self, NotRecords},
+        rounds::{COPY_SLOTS_MAX, HELD_RECORDS_MAX, PAGE_BYTES_MAX, REPLY_TIMEOUT},
     },
     key::Slot,
     replica::Replica,
@@ -47,14 +48,6 @@ const SETTLE: Duration = Duration::from_secs(2);
 const RETRY: Duration = Duration::from_secs(5);
 /// Between the two comparisons that have to differ.
 const CONFIRM: Duration = Duration::from_millis(500);
-/// Slots that are copied together, at most.
-const COPIED_SLOTS_MAX: usize = 256;
-/// Records of them that may be named as held; of more, fewer slots are copied together.
-const HELD_RECORDS_MAX: usize = 65_536;
-/// Keys and values in a page.
-const PAGE_BYTES_MAX: usize = 256 * 1024;
-/// How long a peer may take to reply.
-const REPLY_TIMEOUT: Duration = Duration::from_secs(2);
 /// What share of the interval passes before a comparison: never all of it, because what a comparison finds has to be
 /// confirmed and copied within the interval as well.
 const SHARE: std::ops::Range<f64> = 0.7..0.95;
@@ -211,9 +204,15 @@ impl Repair {
         }
         self.parts.clock.sleep(CONFIRM).await;
         let shared = self.shared(peer, Some(&differing));
-        let mut confirmed = Vec::new();
+        let (mut confirmed, mut is_complete) = (Vec::new(), true);
         for some in shared.chunks(COMPARED_SLOTS_MAX) {
-            confirmed.extend(self.differing(peer, some).await.unwrap_or_default());
+            match self.differing(peer, some).await {
+                Ok(found) => confirmed.extend(found),
+                Err(error) => {
+                    tracing::debug!(peer = %peer.node_id, %error, "slots were not compared again");
+                    is_complete = false;
+                }
+            }
         }
         self.parts
             .metrics
@@ -226,8 +225,8 @@ impl Repair {
         let slots: Vec<Slot> = confirmed.iter().map(|(slot, _)| *slot).collect();
         // Those of what was compared: a slot that moves into another root meanwhile takes nothing of the old one.
         let roots: BTreeMap<Slot, u64> = shared.iter().map(|it| (it.slot, it.root)).collect();
-        let (mut refused, mut is_complete) = (SlotSet::new(), true);
-        for some in slots.chunks(COPIED_SLOTS_MAX) {
+        let mut refused = SlotSet::new();
+        for some in slots.chunks(COPY_SLOTS_MAX) {
             let some = some.iter().copied().collect();
             if let Err(error) = self.copy(peer, some, &roots, &mut refused).await {
                 tracing::debug!(peer = %peer.node_id, %error, "slots were not repaired");
@@ -307,21 +306,14 @@ impl Repair {
         let mut pending = vec![slots];
         while let Some(slots) = pending.pop() {
             let held = self.parts.replica.held(&slots, HELD_RECORDS_MAX);
-            // Without a list of what is held everything would be sent.
-            let is_too_much = held == Inventory::nothing();
-            if is_too_much && slots.len() > 1 {
-                let (mut first, mut second) = (SlotSet::new(), SlotSet::new());
-                for (place, slot) in slots.iter().enumerate() {
-                    let half = if place * 2 < slots.len() {
-                        &mut first
-                    } else {
-                        &mut second
-                    };
-                    half.insert(slot);
-                }
-                pending.extend([second, first]);
+            if held.is_none() && slots.len() > 1 {
+                // Too many to name, and all would be sent.
+                let half = slots.len() / 2;
+                pending.push(slots.iter().skip(half).collect());
+                pending.push(slots.iter().take(half).collect());
                 continue;
             }
+            let held = held.unwrap_or_default();
             self.copy_few(peer, slots, held, roots, refused).await?;
         }
         Ok(())

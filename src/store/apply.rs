@@ -4,7 +4,7 @@ use super::{
     Applied, Store,
     entry::{Entry, Keyed as _, Probe},
     record::{Body, Record},
-    shard::{Shard, Standing, Warmth, is_past},
+    shard::{Ghost, Shard, Standing, Warmth, is_past},
     totals::{Amount, Lack},
 };
 use crate::{sync::lock, version::Version};
@@ -72,7 +72,7 @@ impl Store {
             return answer;
         }
         let replaced = shard.is_live(probe, now_millis);
-        let (value, tombstone) = shard.pass_over(probe, version);
+        let (value, tombstone) = shard.give_up(probe, Ghost::heard_of(version));
         self.totals.values.sub(value);
         self.totals.tombstones.sub(tombstone);
         self.bound_ghosts(&mut shard);
@@ -192,7 +192,7 @@ impl Store {
         let mut shard = lock(self.shard(probe.position().slot()));
         let answer = rejection(&mut shard, probe, version, source);
         if answer.is_none() {
-            let (superseded, tombstone) = shard.give_up(probe, version);
+            let (superseded, tombstone) = shard.give_up(probe, Ghost::own(version));
             if superseded.entries > 0 {
                 self.totals.evicted(lack);
             }

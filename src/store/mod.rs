@@ -144,16 +144,11 @@ impl Traces {
         self.marks.extend(later.marks);
     }
 
-    /// How much is known.
-    #[must_use]
-    pub fn len(&self) -> usize {
-        self.ghosts.len() + self.floors.len() + self.marks.len()
-    }
-
-    /// Whether nothing is known.
-    #[must_use]
-    pub fn is_empty(&self) -> bool {
-        self.ghosts.is_empty() && self.floors.is_empty() && self.marks.is_empty()
+    /// All versions.
+    pub fn versions(&self) -> impl Iterator<Item = Version> + '_ {
+        let ghosts = self.ghosts.iter().map(|(_, version)| *version);
+        let of_slots = self.floors.iter().chain(&self.marks);
+        ghosts.chain(of_slots.map(|(_, version)| *version))
     }
 }
 
@@ -268,18 +263,18 @@ impl Store {
         lock(self.shard(slot)).digest(slot)
     }
 
-    /// What is held of `slots`, values, tombstones and ghosts, as far as that is at most `records_max`; otherwise nothing, and
-    /// everything has to be sent.
+    /// What is held of `slots`, values, tombstones and ghosts, as far as that is at most `records_max`; `None` if it is
+    /// more.
     #[must_use]
-    pub fn held(&self, slots: &SlotSet, records_max: usize) -> Inventory {
+    pub fn held(&self, slots: &SlotSet, records_max: usize) -> Option<Inventory> {
         let mut terms = Vec::new();
         for slot in slots.iter().take_while(|slot| slot.0 < self.limits.slots) {
             lock(self.shard(slot)).terms(slot, &mut terms);
             if terms.len() > records_max {
-                return Inventory::nothing();
+                return None;
             }
         }
-        Inventory::of_terms(terms)
+        Some(Inventory::of_terms(terms))
     }
 
     /// A page of the live values and tombstones of `slots`, without those that are `held`. Pass 0 first, then each page's
@@ -316,7 +311,7 @@ impl Store {
                     .extend(shard.floor_of(slot).map(|floor| (slot, floor)));
                 traces
                     .marks
-                    .extend(shard.mark_of_slot(slot).map(|mark| (slot, mark)));
+                    .extend(shard.mark_of(slot).map(|mark| (slot, mark)));
             }
             let time = (now_millis, self.limits.tombstone_life_millis);
             if let Some(Position(next)) = shard.scan(slot, from, time, &mut page) {
@@ -335,28 +330,28 @@ impl Store {
         }
     }
 
-    /// Takes over what another node knows of values that are not there. What is here and out of date by it goes; of
-    /// slots that `is_taken` refuses nothing is taken.
-    pub fn take_traces(&self, traces: &Traces, is_taken: impl Fn(Slot) -> bool) {
-        let is_known = |slot: Slot| slot.0 < self.limits.slots && is_taken(slot);
-        let known = |slots: &[(Slot, Version)]| -> Vec<(Slot, Version)> {
-            let known = slots.iter().copied();
-            known.filter(|(slot, _)| is_known(*slot)).collect()
+    /// Takes over what another node knows of values that are not there, as far as `is_taken` says. What is here and out of
+    /// date by it goes.
+    pub fn take_traces(&self, traces: &Traces, is_taken: impl Fn(Slot, Version) -> bool) {
+        let is_taken = |slot: Slot, version| slot.0 < self.limits.slots && is_taken(slot, version);
+        let of_slots = |traces: &[(Slot, Version)]| -> Vec<(Slot, Version)> {
+            let taken = traces.iter().copied();
+            taken.filter(|(slot, at)| is_taken(*slot, *at)).collect()
         };
-        for (slot, floor) in known(&traces.floors) {
+        for (slot, floor) in of_slots(&traces.floors) {
             let forgotten = lock(self.shard(slot)).raise_floor(slot, floor);
             self.totals.tombstones.sub(forgotten);
         }
-        for (slot, mark) in known(&traces.marks) {
+        for (slot, mark) in of_slots(&traces.marks) {
             lock(self.shard(slot)).raise_mark(slot, mark);
         }
-        for (at, version) in &traces.ghosts {
-            let position = Position(*at);
-            if !is_known(position.slot()) {
-                continue;
-            }
+        let ghosts = traces
+            .ghosts
+            .iter()
+            .map(|(at, ghost)| (Position(*at), *ghost));
+        for (position, version) in ghosts.filter(|(at, ghost)| is_taken(at.slot(), *ghost)) {
             let mut shard = lock(self.shard(position.slot()));
-            let (values, tombstones) = shard.hear_of_ghost(position, *version);
+            let (values, tombstones) = shard.hear_of_ghost(position, version);
             self.bound_ghosts(&mut shard);
             self.totals.values.sub(values);
             self.totals.tombstones.sub(tombstones);

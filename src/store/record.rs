@@ -43,8 +43,9 @@ pub enum Form {
 }
 
 impl Record {
-    /// What tells others that a value of this version was here and went: it expired with its own stamp, so that whoever
-    /// takes it keeps nothing but the version.
+    /// What tells others that a value of this version was here and went. It expired with its own stamp: whoever takes a
+    /// record has a hybrid clock at or past its stamp from then on, so that it keeps nothing but the version, also where a
+    /// wall clock is behind or is set back.
     #[must_use]
     pub const fn ghost(version: Version) -> Self {
         Self {

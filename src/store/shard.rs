@@ -21,8 +21,11 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use lru::LruCache;
 
-use self::ghosts::{Ghost, Ghosts};
-pub(super) use self::scan::{Page, is_past};
+use self::ghosts::Ghosts;
+pub(super) use self::{
+    ghosts::Ghost,
+    scan::{Page, is_past},
+};
 use super::{
     Absence, digest,
     entry::{Entry, EntryKey, Keyed, Position, PositionHash, Probe, tombstone_cost},
@@ -154,7 +157,7 @@ impl Shard {
             (Some(dead), Some(ghost)) if ghost.version > dead => Absence::Ghost(ghost.version),
             (None, Some(ghost)) => Absence::Ghost(ghost.version),
             (Some(dead), _) if buried.is_some() => Absence::Gone(dead),
-            (dead, None | Some(_)) => match (dead, self.mark_of(probe.position())) {
+            (dead, None | Some(_)) => match (dead, self.mark_of(probe.position().slot())) {
                 (dead, Some(mark)) if dead < Some(mark) => Absence::Unsure(mark),
                 (Some(dead), _) => Absence::Gone(dead),
                 (None, _) => Absence::Untraced,
@@ -184,7 +187,7 @@ impl Shard {
     }
 
     fn standing_to_ghosts(&self, position: Position, version: Version) -> Standing {
-        match (self.ghosts.get(position), self.mark_of(position)) {
+        match (self.ghosts.get(position), self.mark_of(position.slot())) {
             (Some(ghost), _) if version < ghost.version => Standing::Lower(ghost.version),
             (Some(ghost), _) if version == ghost.version && ghost.is_own => Standing::GivenUp,
             (None, Some(mark)) if version <= mark => Standing::Untraced(mark),
@@ -314,26 +317,15 @@ impl Shard {
             return None;
         }
         let (key, entry) = self.values.pop_lru()?;
-        self.leave_ghost(key.position(), entry.version());
+        self.leave_ghost(key.position(), Ghost::own(entry.version()));
         Some(self.unlink(&key, &entry))
     }
 
-    /// Removes the key's value and tombstone, if they are not above `version`, and leaves a ghost of it; returns what value
-    /// and tombstone held.
-    pub(super) fn give_up(&mut self, probe: &Probe<'_>, version: Version) -> (Amount, Amount) {
+    /// Removes the key's value and tombstone, which the caller has found to be older, and leaves a ghost instead; returns
+    /// what value and tombstone held.
+    pub(super) fn give_up(&mut self, probe: &Probe<'_>, ghost: Ghost) -> (Amount, Amount) {
         let dropped = self.drop_key(probe);
-        self.leave_ghost(probe.position(), version);
-        dropped
-    }
-
-    /// The same for a record that was never held here.
-    pub(super) fn pass_over(&mut self, probe: &Probe<'_>, version: Version) -> (Amount, Amount) {
-        let dropped = self.drop_key(probe);
-        if self.floor(probe.position()) < Some(version) {
-            let is_own = false;
-            self.ghosts
-                .enter(probe.position(), Ghost { version, is_own });
-        }
+        self.leave_ghost(probe.position(), ghost);
         dropped
     }
 
@@ -360,17 +352,15 @@ impl Shard {
             }
         }
         if !is_superseded {
-            let is_own = false;
-            self.ghosts.enter(position, Ghost { version, is_own });
+            self.leave_ghost(position, Ghost::heard_of(version));
         }
         dropped
     }
 
-    /// Leaves a ghost of a value that went.
-    fn leave_ghost(&mut self, position: Position, version: Version) {
-        if self.floor(position) < Some(version) {
-            let is_own = true;
-            self.ghosts.enter(position, Ghost { version, is_own });
+    /// Leaves a ghost of a value that went, unless the floor says as much.
+    fn leave_ghost(&mut self, position: Position, ghost: Ghost) {
+        if self.floor(position) < Some(ghost.version) {
+            self.ghosts.enter(position, ghost);
         }
     }
 
@@ -434,7 +424,7 @@ impl Shard {
 
     /// The digest of one of the shard's slots.
     pub(super) fn digest(&self, slot: Slot) -> u64 {
-        self.slots[slot.index() / self.stride].digest
+        self.state(slot).digest
     }
 
     /// What the shard holds: values, then tombstones.
@@ -443,21 +433,21 @@ impl Shard {
     }
 
     fn floor(&self, position: Position) -> Option<Version> {
-        self.slots[position.slot().index() / self.stride].floor
+        self.floor_of(position.slot())
     }
 
     /// A slot's floor.
     pub(super) fn floor_of(&self, slot: Slot) -> Option<Version> {
-        self.slots[slot.index() / self.stride].floor
+        self.state(slot).floor
     }
 
     /// A slot's mark.
-    pub(super) fn mark_of_slot(&self, slot: Slot) -> Option<Version> {
-        self.slots[slot.index() / self.stride].mark
+    pub(super) fn mark_of(&self, slot: Slot) -> Option<Version> {
+        self.state(slot).mark
     }
 
-    fn mark_of(&self, position: Position) -> Option<Version> {
-        self.slots[position.slot().index() / self.stride].mark
+    fn state(&self, slot: Slot) -> &SlotState {
+        &self.slots[slot.index() / self.stride]
     }
 
     fn state_mut(&mut self, slot: Slot) -> &mut SlotState {

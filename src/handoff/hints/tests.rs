@@ -1,7 +1,11 @@
+use bytes::Bytes;
 use proptest::prelude::*;
 
 use super::*;
-use crate::{store::Form, version::Stamp};
+use crate::{
+    store::{Body, Form, Value},
+    version::Stamp,
+};
 
 const TARGET: NodeId = NodeId(1);
 const OTHER: NodeId = NodeId(2);

@@ -7,7 +7,8 @@
 use std::ops::Bound::{Excluded, Included};
 
 use super::{
-    Amount, Entry, EntryKey, Keyed, Position, Probe, Shard, Slot, scan::is_past, tombstone_cost,
+    Amount, Entry, EntryKey, Ghost, Keyed, Position, Probe, Shard, Slot, scan::is_past,
+    tombstone_cost,
 };
 
 /// What one step removed.
@@ -40,7 +41,7 @@ impl Shard {
             *budget -= 1;
             if let Some((_, key)) = self.expiries.pop_first() {
                 if let Some(version) = self.values.peek(&key).map(Entry::version) {
-                    self.leave_ghost(key.position(), version);
+                    self.leave_ghost(key.position(), Ghost::own(version));
                 }
                 step.values += self.drop_value(&key);
             }
@@ -55,7 +56,7 @@ impl Shard {
             if let Some((version, key)) = self.ages.pop_first() {
                 self.tombstones.remove(&key);
                 self.mark(key.position(), version);
-                self.leave_ghost(key.position(), version);
+                self.leave_ghost(key.position(), Ghost::own(version));
                 step.tombstones += self.released(tombstone_cost(key.bytes().len()));
             }
         }

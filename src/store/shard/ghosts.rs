@@ -21,6 +21,24 @@ pub(in crate::store) struct Ghost {
     pub(in crate::store) is_own: bool,
 }
 
+impl Ghost {
+    /// Of a value that was given up here.
+    pub(in crate::store) const fn own(version: Version) -> Self {
+        Self {
+            version,
+            is_own: true,
+        }
+    }
+
+    /// Of one that was never held here, or went elsewhere.
+    pub(in crate::store) const fn heard_of(version: Version) -> Self {
+        Self {
+            version,
+            is_own: false,
+        }
+    }
+}
+
 /// The ghosts of one shard. Two keys of one position share one.
 #[derive(Debug, Default)]
 pub(super) struct Ghosts {
@@ -95,18 +113,11 @@ mod tests {
         Version::new(Stamp::new(millis, 0), 1)
     }
 
-    const fn own(version: Version) -> Ghost {
-        Ghost {
-            version,
-            is_own: true,
-        }
-    }
-
     #[test]
     fn the_newest_of_a_position_stays_and_the_oldest_of_all_goes() {
         let mut ghosts = Ghosts::default();
         for (position, millis) in [(1, 5), (2, 6), (1, 4), (1, 7)] {
-            ghosts.enter(Position(position), own(version(millis)));
+            ghosts.enter(Position(position), Ghost::own(version(millis)));
         }
         assert_eq!(ghosts.len(), 2);
         let first = ghosts.get(Position(1)).map(|ghost| ghost.version);
@@ -121,7 +132,7 @@ mod tests {
     fn an_order_of_ghosts_that_went_is_bounded() {
         let mut ghosts = Ghosts::default();
         for round in 0..1000 {
-            ghosts.enter(Position(1), own(version(round)));
+            ghosts.enter(Position(1), Ghost::own(version(round)));
             ghosts.lay(Position(1));
             assert_eq!(ghosts.forget_oldest(4), None);
             assert!(ghosts.order.len() <= 8);

@@ -202,7 +202,7 @@ fn what_another_store_knows_to_be_gone_is_gone_here_and_what_it_gave_up_may_stay
     }
     let page = other.scan(&SlotSet::all(SLOTS), 0, 1 << 20, &Inventory::nothing(), NOW);
     assert!(page.traces.ghosts.len() >= 3);
-    store.take_traces(&page.traces, |_slot| true);
+    store.take_traces(&page.traces, |_slot, _version| true);
     assert_eq!(store.peek(&key("stale"), NOW), haunted(5));
     assert_eq!(store.peek(&key("same"), NOW), Lookup::Hit(value(6)));
     assert_eq!(store.peek(&key("newer"), NOW), Lookup::Hit(value(8)));
@@ -213,7 +213,9 @@ fn what_another_store_knows_to_be_gone_is_gone_here_and_what_it_gave_up_may_stay
     );
     store.audit();
     // What is held here, ghosts included, is not sent again.
-    let held = store.held(&SlotSet::all(SLOTS), usize::MAX);
+    let held = store
+        .held(&SlotSet::all(SLOTS), usize::MAX)
+        .expect("not too many");
     let page = other.scan(&SlotSet::all(SLOTS), 0, 1 << 20, &held, NOW);
     let sent = page.traces.ghosts.iter().map(|(_, version)| *version);
     assert!(!sent.into_iter().any(|sent| sent == version(6)));
@@ -234,9 +236,11 @@ fn floors_and_marks_travel() {
     store.write(&key("old"), value(3), NOW);
     let page = other.scan(&SlotSet::all(SLOTS), 0, 1 << 20, &Inventory::nothing(), NOW);
     assert!(page.traces.floors.len() > 1);
-    store.take_traces(&page.traces, |slot| slot != key("old").slot(SLOTS));
+    store.take_traces(&page.traces, |slot, _version| {
+        slot != key("old").slot(SLOTS)
+    });
     assert_eq!(store.peek(&key("old"), NOW), Lookup::Hit(value(3)));
-    store.take_traces(&page.traces, |_slot| true);
+    store.take_traces(&page.traces, |_slot, _version| true);
     assert!(matches!(store.peek(&key("old"), NOW), Lookup::Miss(_)));
     store.audit();
 }
