@@ -4,6 +4,7 @@
 mod addresses;
 mod admin;
 mod clocks;
+mod core;
 mod departure;
 mod desk;
 mod drain;
@@ -18,7 +19,7 @@ use std::{
     net::SocketAddr,
     sync::{
         Arc,
-        atomic::{AtomicBool, AtomicU64, Ordering},
+        atomic::{AtomicBool, Ordering},
     },
     time::Duration,
 };
@@ -40,6 +41,7 @@ use tokio_util::sync::CancellationToken;
 pub use addresses::Advertised;
 pub use addresses::{AddressError, Addresses};
 use addresses::{Listeners, Sockets};
+use core::Core;
 use departure::Departure;
 use desk::{Desk, Facts};
 pub use drain::Drained;
@@ -51,37 +53,24 @@ use traces::Traces;
 use crate::{
     api::{self, ClusterQueries, Edge, Limits, Reflection, ServingSwitch, peer::PeerParts},
     clock::{Clock, Entropy, SystemClock},
-    config::{self, Config, GossipProfile, LimitsConfig, RepairConfig},
-    coordinator::{self, Coordinator, Degrade, Ledger, Policy},
-    handoff::{
-        HintLimits, HintStats, OwedHints, RepairMarks, RingCell,
-        delivery::{DeliveryParts, HintDelivery},
-        rounds::SlotHandoff,
-        slots::{OnLoss, Slots},
-    },
-    offsets::PeerClocks,
+    config::{Config, GossipProfile, LimitsConfig},
+    coordinator::{Coordinator, Degrade},
+    handoff::{HintStats, delivery::HintDelivery},
     overload::{
         Admission,
         system::{CpuSource, SystemCpu},
         watch::CpuWatch,
     },
-    repair::{Repair, RepairParts},
-    replica::Replica,
     ring::{
         Ring, RingMember, Shape,
         gates::Gates,
         roster::{Roster, RosterConfig},
-        slot::Quorums,
-        table::{SlotCounts, SlotTable},
+        table::SlotCounts,
         zone::ZoneId,
     },
-    store::{self, Store},
+    store::Store,
     telemetry::Metrics,
-    transport::{
-        self, GrpcDialer, PeerTransport, StreamTransport, StreamTransportConfig, dial::Dialer,
-        inquiry::Terms,
-    },
-    version::HybridClock,
+    transport::{GrpcDialer, PeerTransport, dial::Dialer, inquiry::Terms},
     workers::{TokioWorkers, Workers},
 };
 
@@ -89,9 +78,6 @@ use crate::{
 const PROTOCOL: u8 = 1;
 /// How long the candidates of a first ring must stay the same when there must be more than one.
 const FORMATION_WAIT: Duration = Duration::from_millis(500);
-/// How often expired entries are looked for, and how many are removed in one go.
-const EXPIRY_INTERVAL: Duration = Duration::from_millis(100);
-const EXPIRY_BUDGET: usize = 4096;
 /// How often readiness is looked at for `grpc.health.v1`.
 const READINESS_INTERVAL: Duration = Duration::from_millis(200);
 /// What a node on this machine takes from its surroundings, beside the machine's sockets and tasks.
@@ -164,27 +150,6 @@ pub struct Node {
     stop_peers: CancellationToken,
     traces: Traces,
     rival: watch::Receiver<Option<Rival>>,
-}
-
-/// The parts that exist before any socket is served.
-struct Core {
-    own: RingMember,
-    boot: Arc<AtomicU64>,
-    clock: Arc<dyn Clock>,
-    hybrid: Arc<HybridClock>,
-    clocks: Arc<PeerClocks>,
-    metrics: Arc<Metrics>,
-    store: Arc<Store>,
-    ring: RingCell,
-    slots: Arc<Slots>,
-    hints: Arc<OwedHints>,
-    marks: RepairMarks,
-    ledger: Arc<Ledger>,
-    replica: Arc<Replica>,
-    transport: Arc<StreamTransport>,
-    workers: Arc<dyn Workers>,
-    handoff_bytes_per_second_max: u64,
-    repair: RepairConfig,
 }
 
 /// The tasks of a node that has been built and does not run yet.
@@ -378,9 +343,7 @@ impl Node {
             rivals,
         } = loops;
         self.core
-            .start_workers(&self.membership, delivery, handoff_rng);
-        let repair = Repair::new(self.core.repair_parts(&self.membership), repair_rng);
-        self.core.workers.spawn("repair", Box::pin(repair.run()));
+            .start_workers(&self.membership, delivery, (handoff_rng, repair_rng));
         self.core.workers.spawn("rivals", Box::pin(rivals.run()));
         self.core
             .workers
@@ -558,200 +521,6 @@ impl Node {
     }
 }
 
-impl Core {
-    fn build(
-        config: &Config,
-        own: RingMember,
-        seams: CoreSeams,
-        metrics: Arc<Metrics>,
-        traces: &Traces,
-    ) -> Self {
-        let CoreSeams {
-            clock,
-            workers,
-            dialer,
-            ..
-        } = seams;
-        let boot = Arc::new(AtomicU64::new(own.boot_id.0));
-        let hybrid = Arc::new(HybridClock::new());
-        let clocks = Arc::new(PeerClocks::new());
-        let store = Arc::new(Store::new(store::Limits {
-            capacity_entries: config.server.cache.capacity,
-            memory_bytes: usize::try_from(config.memory_limit_bytes()).unwrap_or(usize::MAX),
-            tombstone_bytes: config.tombstones.bytes_max,
-            tombstone_life_millis: millis(config.tombstones.life),
-            ghosts: config.ghosts_max(),
-            slots: config.cluster.slots,
-        }));
-        let ring = RingCell::new(config.cluster.slots);
-        let hint_limits = HintLimits {
-            target_bytes_max: config.hints.target_bytes_max,
-            total_bytes_max: config.hints.total_bytes_max,
-            window_millis: millis(config.hints.window),
-        };
-        let hints = Arc::new(OwedHints::new(
-            hint_limits,
-            config.cluster.slots,
-            Arc::clone(&clock),
-            Arc::clone(&metrics),
-        ));
-        let slots = Arc::new(Slots::new(
-            SlotTable::new(config.cluster.slots, own, quorums(config)),
-            ring.clone(),
-            Arc::clone(&store),
-            Arc::clone(&hints),
-            Arc::clone(&metrics),
-            on_loss(config),
-        ));
-        let ledger = Arc::new(Ledger::new(
-            Arc::clone(&hints),
-            Arc::clone(&ring.gates),
-            Arc::clone(&clock),
-            Arc::clone(&metrics),
-        ));
-        let replica = Replica::new(
-            Arc::clone(&store),
-            Arc::clone(&hybrid),
-            Arc::clone(&ring.gates),
-        );
-        let replica = Arc::new(replica.traced(traces.tracer.clone()));
-        let transport = Arc::new(StreamTransport::new(
-            transport_config(config, own.node_id),
-            transport::Surroundings {
-                boot: Arc::clone(&boot),
-                clock: Arc::clone(&clock),
-                workers: Arc::clone(&workers),
-                dialer,
-                hybrid: Arc::clone(&hybrid),
-                clocks: Arc::clone(&clocks),
-                replica: Arc::clone(&replica),
-                completions: Arc::clone(&ledger) as Arc<dyn transport::Completions>,
-                metrics: Arc::clone(&metrics),
-            },
-        ));
-        Self {
-            own,
-            boot,
-            clock,
-            hybrid,
-            clocks,
-            metrics,
-            store,
-            ring,
-            slots,
-            hints,
-            marks: RepairMarks::default(),
-            ledger,
-            replica,
-            transport,
-            workers,
-            handoff_bytes_per_second_max: config.handoff.bytes_per_second_max as u64,
-            repair: config.repair,
-        }
-    }
-
-    fn repair_parts(&self, membership: &Handle) -> RepairParts {
-        RepairParts {
-            cell: self.ring.clone(),
-            store: Arc::clone(&self.store),
-            replica: Arc::clone(&self.replica),
-            transport: Arc::clone(&self.transport) as Arc<dyn PeerTransport>,
-            view: membership.view(),
-            marks: self.marks.clone(),
-            clock: Arc::clone(&self.clock),
-            metrics: Arc::clone(&self.metrics),
-            interval: self.repair.interval,
-            bytes_per_second_max: self.repair.bytes_per_second_max as u64,
-        }
-    }
-
-    fn coordinator(&self, config: &Config, membership: &Handle) -> Coordinator {
-        let quorum = config.client.quorum;
-        let hedging = config.client.hedging;
-        let default_ttl = config.server.cache.default_ttl;
-        let policy = Policy {
-            read_quorum: owners(quorum.read_quorum),
-            write_quorum: owners(quorum.write_quorum),
-            replication_factor: owners(config.cluster.replication_factor),
-            default_ttl: (!default_ttl.is_zero()).then_some(default_ttl),
-            hedge_after: hedging.enabled.then_some(hedging.timeout),
-            hedge_ratio: hedging.ratio,
-        };
-        let surroundings = coordinator::Surroundings {
-            boot: Arc::clone(&self.boot),
-            ring: self.ring.clone(),
-            transport: Arc::clone(&self.transport) as Arc<dyn PeerTransport>,
-            ledger: Arc::clone(&self.ledger),
-            clock: Arc::clone(&self.clock),
-            hybrid: Arc::clone(&self.hybrid),
-            clocks: Arc::clone(&self.clocks),
-            view: membership.view(),
-            metrics: Arc::clone(&self.metrics),
-        };
-        Coordinator::new(self.own.node_id, policy, surroundings)
-    }
-
-    fn hint_delivery(&self, membership: &Handle, rng: StdRng) -> HintDelivery {
-        let parts = DeliveryParts {
-            own: self.own.node_id,
-            hints: Arc::clone(&self.hints),
-            marks: self.marks.clone(),
-            replica: Arc::clone(&self.replica),
-            transport: Arc::clone(&self.transport) as Arc<dyn PeerTransport>,
-            ring: Arc::clone(&self.ring.ring),
-            gates: Arc::clone(&self.ring.gates),
-            view: membership.view(),
-            clock: Arc::clone(&self.clock),
-            metrics: Arc::clone(&self.metrics),
-        };
-        HintDelivery::new(parts, rng)
-    }
-
-    fn start_workers(&self, membership: &Handle, delivery: HintDelivery, handoff_rng: StdRng) {
-        let spawn = |name, task| self.workers.spawn(name, task);
-        spawn("deadline sweep", Box::pin(Arc::clone(&self.ledger).sweep()));
-        spawn(
-            "link monitor",
-            Box::pin(Arc::clone(&self.transport).monitor()),
-        );
-        spawn("hint delivery", Box::pin(delivery.run()));
-        let handoff = SlotHandoff {
-            slots: Arc::clone(&self.slots),
-            replica: Arc::clone(&self.replica),
-            transport: Arc::clone(&self.transport) as Arc<dyn PeerTransport>,
-            view: membership.view(),
-            clock: Arc::clone(&self.clock),
-            metrics: Arc::clone(&self.metrics),
-            bytes_per_second_max: self.handoff_bytes_per_second_max,
-            rng: handoff_rng,
-        };
-        spawn("slot handoff", Box::pin(handoff.run()));
-        let expiry = expire(
-            Arc::clone(&self.store),
-            Arc::clone(&self.hybrid),
-            Arc::clone(&self.clock),
-        );
-        spawn("expiry", Box::pin(expiry));
-        let watch = clocks::watch(Arc::clone(&self.clocks), Arc::clone(&self.clock));
-        spawn("clock watch", Box::pin(watch));
-    }
-}
-
-/// Removes what has expired, for as long as the node runs.
-async fn expire(store: Arc<Store>, hybrid: Arc<HybridClock>, clock: Arc<dyn Clock>) {
-    loop {
-        let now_millis = hybrid.now(clock.wall_millis()).millis();
-        let removed = store.expire(now_millis, EXPIRY_BUDGET);
-        // A full budget means that there is more.
-        let pause = if removed < EXPIRY_BUDGET {
-            EXPIRY_INTERVAL
-        } else {
-            Duration::from_millis(1)
-        };
-        clock.sleep(pause).await;
-    }
-}
-
 /// Tells `grpc.health.v1` whether clients should be sent here.
 async fn follow_readiness(desk: Arc<Desk>, switch: ServingSwitch, clock: Arc<dyn Clock>) {
     let mut told = false;
@@ -843,37 +612,10 @@ fn roster_config(config: &Config) -> RosterConfig {
     }
 }
 
-fn quorums(config: &Config) -> Quorums {
-    Quorums {
-        replication_factor: owners(config.cluster.replication_factor),
-        write_quorum: owners(config.client.quorum.write_quorum),
-    }
-}
-
-const fn on_loss(config: &Config) -> OnLoss {
-    match config.cluster.on_loss {
-        config::OnLoss::Auto => OnLoss::Auto,
-        config::OnLoss::Manual => OnLoss::Manual,
-    }
-}
-
 fn shape(config: &Config) -> Shape {
     Shape {
         slots: config.cluster.slots,
         replication_factor: owners(config.cluster.replication_factor),
-    }
-}
-
-fn transport_config(config: &Config, own: NodeId) -> StreamTransportConfig {
-    let peer = config.server.peer;
-    StreamTransportConfig {
-        own,
-        cluster_id: config.cluster.id.clone(),
-        parameters: parameters(config),
-        connect_timeout: peer.connect_timeout,
-        stall_timeout: peer.stall_timeout,
-        queue_bytes_max: peer.queue_bytes_max,
-        reconnect_max: peer.reconnect_max,
     }
 }
 
