@@ -29,6 +29,8 @@ const OPERATION_OVERHEAD_BYTES: usize = 96;
 /// Weight of a new measurement in the smoothed round trip, as a divisor (RFC 6298 uses the same 1/8).
 const SMOOTHING: u32 = 8;
 
+/// Between two round trips of a peer that are told of.
+const SAMPLE_PAUSE: Duration = Duration::from_millis(100);
 /// A peer that was not heard for so long is asked for its clock.
 const QUIET_MAX: Duration = Duration::from_secs(2);
 
@@ -60,6 +62,8 @@ struct State {
     round_trip: Duration,
     /// When the peer was last heard on this connection.
     heard: Option<Monotonic>,
+    /// When a round trip was last told of.
+    sampled: Option<Monotonic>,
     probe: Probe,
 }
 
@@ -217,7 +221,8 @@ impl Link {
     }
 
     /// Takes answers of the peer, in order, and hands each to `complete`. No answers are those to an empty batch. Returns
-    /// how long it took at most since the last of what is answered was sent, if anything is.
+    /// how long it took at most since the last of what is answered was sent, if anything is; now and then only, because
+    /// whoever wants to know compares clocks, which costs more than an answer.
     pub(super) fn answered(
         &self,
         answers: impl IntoIterator<Item = (u64, Answer)>,
@@ -255,7 +260,21 @@ impl Link {
             drop(state);
             complete(token, answer);
         }
-        Ok(quickest.or_else(|| self.probed(now)))
+        match quickest {
+            Some(quickest) => Ok(self.is_sample_due(now).then_some(quickest)),
+            None => Ok(self.probed(now)),
+        }
+    }
+
+    fn is_sample_due(&self, now: Monotonic) -> bool {
+        let mut state = lock(&self.state);
+        let is_due = state
+            .sampled
+            .is_none_or(|last| now.saturating_sub(last) >= SAMPLE_PAUSE);
+        if is_due {
+            state.sampled = Some(now);
+        }
+        is_due
     }
 
     /// The answer to an empty batch has come. Returns how long it took; `None` if none was sent.
@@ -347,6 +366,7 @@ impl State {
         self.stalled = false;
         self.queued_bytes = 0;
         self.heard = None;
+        self.sampled = None;
         self.probe = Probe::None;
         let sent = self
             .in_flight

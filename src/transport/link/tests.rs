@@ -312,3 +312,22 @@ fn a_new_connection_is_asked_for_the_clock_at_once() {
     ));
     assert_eq!(link.answered([], at(5), |_, _| {}), Ok(Some(at(2))));
 }
+
+#[test]
+fn a_round_trip_is_told_of_every_hundred_milliseconds_at_most() {
+    let (link, mut session) = up();
+    let told = |session, token, sent, answered| {
+        link.submit(operation(token, 1), at(sent)).unwrap();
+        drained(&link, session, at(sent));
+        let answers = [(token, DONE)];
+        link.answered(answers, at(answered), |_, _| {}).unwrap()
+    };
+    assert_eq!(told(session, 1, 10, 12), Some(at(2)));
+    assert_eq!(told(session, 2, 20, 111), None);
+    assert_eq!(told(session, 3, 111, 112), Some(at(1)));
+
+    link.close(session);
+    (session, _) = link.open();
+    link.accept(session);
+    assert_eq!(told(session, 4, 120, 123), Some(at(3)), "a new connection");
+}
