@@ -257,6 +257,7 @@ impl Node {
             slots: Arc::clone(&core.slots),
             store: Arc::clone(&core.store),
             hints: Arc::clone(&core.hints),
+            agreements: core.agreements.clone(),
             replica: Arc::clone(&core.replica),
             clock: Arc::clone(&clock),
             workers: Arc::clone(&core.workers),
@@ -266,6 +267,7 @@ impl Node {
             new_boot: Box::new(move || new_boot(&mut boots)),
             pull_rng,
             bytes_per_second_max: core.handoff_bytes_per_second_max,
+            budget: core.budget.clone(),
             leaving: leaving.clone(),
         };
         let (keeper, keeper_desk) =
@@ -284,6 +286,7 @@ impl Node {
             store: Arc::clone(&core.store),
             hints: Arc::clone(&core.hints),
             marks: core.marks.clone(),
+            agreements: core.agreements.clone(),
             coordinator: Arc::clone(&coordinator),
             transport: Arc::clone(&core.transport) as Arc<dyn PeerTransport>,
             clock: Arc::clone(&clock),

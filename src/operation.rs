@@ -107,7 +107,7 @@ pub enum Failure {
     WrongConfig,
     /// It refused the coordinator's clock, or its clock was refused.
     Drift,
-    /// It refused for load.
+    /// It had no room. What the write supersedes is gone there.
     Shed,
     /// It got the operation after the deadline and did not apply it.
     Expired,

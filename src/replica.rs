@@ -132,6 +132,12 @@ impl Replica {
         }
     }
 
+    /// Hybrid time at `now`, in milliseconds.
+    #[must_use]
+    pub fn now_millis(&self, now: Now) -> u64 {
+        self.clock.now(now.wall_millis).millis()
+    }
+
     /// Merges records that are owed to this node, or that it pulls: by version, for any configuration of the root that
     /// they were written in. Records whose slot has another root by now, or none yet, are left out.
     pub fn merge(

@@ -257,7 +257,8 @@ async fn serve(duplex: Duplex, parts: Arc<PeerParts>, plant: Option<Plant>) {
             answer(&duplex, body, exchange).await;
         }
         Some(Purpose::CompareSlots) => {
-            let compare = async |request| {
+            let compare = async |request: Request<_>| {
+                let request = request.map(|it| plant::wire::compare(plant, it));
                 let response: Response<_> = api.compare_slots(request).await?;
                 Ok(response.map(|it| plant::wire::comparison(plant, it)))
             };

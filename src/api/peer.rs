@@ -13,6 +13,7 @@ use std::{
 
 use bytes::Bytes;
 use futures_core::Stream;
+use shard_cache_membership::identity::BootId;
 use shard_cache_proto::peer::{self, peer_server};
 use tonic::{Request, Response, Status, Streaming};
 
@@ -44,6 +45,9 @@ pub trait PeerDesk: Send + Sync + 'static {
 
     /// A peer has dropped hints for keys of these slots: this node has to repair them.
     fn mark_for_repair(&self, slots: &SlotSet);
+
+    /// A peer, in this life, has everything that this node had at that time, in hybrid milliseconds.
+    fn note_agreement(&self, peer: BootId, millis: u64);
 
     /// The node's present boot id.
     fn boot(&self) -> u64;
@@ -179,7 +183,11 @@ impl peer_server::Peer for PeerApi {
         let parts = &self.parts;
         let request = request.into_inner();
         parts.expect_boot(request.receiver)?;
-        parts.observe(request.clock);
+        let is_trusted = parts.observe(request.clock);
+        if is_trusted && request.agreed_millis > 0 {
+            let peer = BootId(request.sender);
+            parts.desk.note_agreement(peer, request.agreed_millis);
+        }
         let slots = request.slots.into_iter().take(COMPARED_SLOTS_MAX);
         let slots = slots.filter_map(|slot| u16::try_from(slot).ok().map(Slot));
         let roots = request.roots.into_iter().zip(request.digests);

@@ -10,6 +10,7 @@ use crate::{
         Bootstrap, Ring, RingMember, Shape, slot::Quorums, table::SlotTable, zone::ZonedMember,
     },
     store::{Body, Form, Limits, Lookup, Record, Store, Value},
+    sync::{Mutex, lock},
     version::{DRIFT_MAX_MILLIS, Version},
 };
 
@@ -42,6 +43,7 @@ impl Clock for StillClock {
 #[derive(Default)]
 struct Alone {
     marks: RepairMarks,
+    agreed: Arc<Mutex<Vec<(BootId, u64)>>>,
 }
 
 impl PeerDesk for Alone {
@@ -55,6 +57,10 @@ impl PeerDesk for Alone {
 
     fn mark_for_repair(&self, slots: &SlotSet) {
         self.marks.add(slots);
+    }
+
+    fn note_agreement(&self, peer: BootId, millis: u64) {
+        lock(&self.agreed).push((peer, millis));
     }
 
     fn boot(&self) -> u64 {
@@ -209,4 +215,22 @@ async fn slots_that_a_peer_no_longer_owes_records_of_are_marked_for_repair() {
     let answer = api.deliver(Request::new(request)).await.unwrap();
     assert!(answer.get_ref().refused.is_empty());
     assert_eq!(marks.take(), slots);
+}
+
+#[tokio::test]
+async fn a_peer_that_has_everything_says_so_without_comparing() {
+    let desk = Alone::default();
+    let agreed = Arc::clone(&desk.agreed);
+    let api = api_at(desk, &store(), &ring());
+    for (sender, agreed_millis) in [(21, 0), (22, 500)] {
+        let request = peer::CompareSlotsRequest {
+            sender,
+            receiver: BOOT.0,
+            agreed_millis,
+            ..Default::default()
+        };
+        let compared = api.compare_slots(Request::new(request)).await.unwrap();
+        assert!(compared.into_inner().slots.is_empty());
+    }
+    assert_eq!(*lock(&agreed), [(BootId(22), 500)]);
 }

@@ -150,6 +150,10 @@ fn sizes(config: &Config, broken: &mut Broken) {
     );
     let rates = [
         (
+            "background.bytes_per_second_max",
+            config.background.bytes_per_second_max,
+        ),
+        (
             "handoff.bytes_per_second_max",
             config.handoff.bytes_per_second_max,
         ),

@@ -40,6 +40,8 @@ pub struct Config {
     pub hints: HintsConfig,
     /// What is remembered of deleted keys.
     pub tombstones: TombstonesConfig,
+    /// What all background work may take together.
+    pub background: BackgroundConfig,
     /// Copies of slots that change owners.
     pub handoff: HandoffConfig,
     /// Agreement of owners in the background.
@@ -564,6 +566,23 @@ pub struct HandoffConfig {
 }
 
 impl Default for HandoffConfig {
+    fn default() -> Self {
+        Self {
+            bytes_per_second_max: 32 * MIB,
+        }
+    }
+}
+
+/// `background`: what hints, repair and handoff may take together.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct BackgroundConfig {
+    /// Most bytes of keys and values that this node copies and delivers in a second.
+    #[serde(with = "units::size")]
+    pub bytes_per_second_max: usize,
+}
+
+impl Default for BackgroundConfig {
     fn default() -> Self {
         Self {
             bytes_per_second_max: 32 * MIB,

@@ -348,6 +348,15 @@ pub(super) const ENTRIES: &[Entry] = &[
         "Bytes that tombstones may take; beyond it the oldest go.",
     ),
     entry(
+        "background",
+        "What hints, repair and handoff may take together.",
+    ),
+    entry(
+        "background.bytes_per_second_max",
+        "Most bytes of keys and values that this node copies and delivers in a second, at least 64KiB. Each has a bound of \
+         its own as well.",
+    ),
+    entry(
         "handoff",
         "Copies of slots that change owners: when nodes join, leave or restart.",
     ),

@@ -183,9 +183,9 @@ impl WriteTally {
                 WriteAnswer::Newer { .. } => false,
                 // A replica in another configuration of the same root keeps the value without counting.
                 WriteAnswer::Failed(Failure::WrongConfig) => true,
-                WriteAnswer::Failed(
-                    Failure::Drift | Failure::Shed | Failure::Expired | Failure::NotSent,
-                ) => false,
+                // A replica without room for the value has dropped the older one, which would be out of date otherwise.
+                WriteAnswer::Failed(Failure::Shed) => true,
+                WriteAnswer::Failed(Failure::Drift | Failure::Expired | Failure::NotSent) => false,
             })
     }
 

@@ -26,8 +26,8 @@ use crate::{
     store::{Absence, Form, Limits, Lookup, Record, Store, Value},
     telemetry::traces::Tracer,
     transport::{
-        CallError, Completions, Delivery, NotSent, Page, PageRequest, PeerTarget, PushPull,
-        Receipt, SlotDigest, SlotExchange,
+        CallError, Comparison, Completions, Delivery, NotSent, Page, PageRequest, PeerTarget,
+        PushPull, Receipt, SlotExchange,
     },
     version::Stamp,
 };
@@ -129,7 +129,7 @@ impl PeerTransport for Loopback {
         &self,
         _: NodeId,
         _: BootId,
-        _: Vec<SlotDigest>,
+        _: Comparison,
     ) -> BoxFuture<Result<Vec<(Slot, u64)>, CallError>> {
         Box::pin(std::future::ready(Err(CallError::NoAddress)))
     }

@@ -27,7 +27,7 @@ use crate::{
     handoff::{
         Lane, OwedHints, RepairMarks,
         backoff::Backoff,
-        pace::Ramp,
+        pace::{Budget, Ramp},
         records::{self, NotRecords},
     },
     key::Key,
@@ -78,6 +78,8 @@ pub struct DeliveryParts {
     pub clock: Arc<dyn Clock>,
     /// Counters.
     pub metrics: Arc<Metrics>,
+    /// What all background work may take together.
+    pub budget: Budget,
 }
 
 /// Delivers the hints of one node.
@@ -253,7 +255,12 @@ impl HintDelivery {
 
     /// A batch was taken that was sent then.
     fn pay(&mut self, target: NodeId, batch: &[(Key, Record)], begun: Monotonic) {
-        let DeliveryParts { clock, metrics, .. } = &self.parts;
+        let DeliveryParts {
+            clock,
+            metrics,
+            budget,
+            ..
+        } = &self.parts;
         let bytes = batch.iter().map(|(key, record)| {
             let overhead = RECORD_OVERHEAD_BYTES;
             key.bytes().len() + record.payload_bytes() + overhead
@@ -262,7 +269,7 @@ impl HintDelivery {
         metrics.hints_replayed_bytes.inc_by(bytes as u64);
         let now = clock.monotonic();
         let pace = self.paces.entry(target).or_default();
-        if pace.rate.pay(bytes, now.saturating_sub(begun), now) {
+        if pace.rate.pay(bytes, now.saturating_sub(begun), now, budget) {
             metrics.hints_slowed.inc();
         }
     }

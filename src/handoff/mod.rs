@@ -5,7 +5,7 @@
 //! - `delivery`: hands hints over when their target is back, or to the present owners when it has left.
 //! - `marks`: slots of this node that others have dropped hints for.
 //! - `backoff`: pauses between attempts that fail. Pure.
-//! - `pace`: how fast slots are copied. Pure.
+//! - `pace`: how fast slots are copied and hints delivered.
 //! - `pull`: the bulk copy of a joining node.
 //! - `rounds`: asks and copies when owners change.
 //! - `slots`: the slots of one node, and what a change of them takes.
@@ -35,6 +35,7 @@ pub use hints::{
     HintStore, Lane, MovedHint, TargetHints,
 };
 pub use marks::RepairMarks;
+pub use pace::Budget;
 pub(crate) use pace::Pace;
 
 use crate::{

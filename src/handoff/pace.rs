@@ -1,17 +1,24 @@
 //! How fast slots are copied and hints delivered: below a rate, and slower while that slows the other node or this one
-//! down. Pure: time is a parameter.
+//! down. Time is a parameter.
 //!
 //! What others feel of background work is not asked of them; it shows in the time that a page or a batch takes. When one
 //! takes more than twice as long per byte as the quickest of late, and 20 ms more than that, somebody else needs the
 //! processor or the network, and the rate is halved; otherwise it recovers step by step. Delay as the sign that background
 //! work is in the way is the idea of LEDBAT (RFC 6817, section 2).
 //!
+//! What all of them take together keeps to one [`Budget`].
+//!
 //! A copy begins at its highest rate, because a node waits for it; a delivery begins slowly, because its target has just
 //! come back ([`Ramp`]).
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
-use crate::clock::Monotonic;
+use prometheus_client::metrics::counter::Counter;
+
+use crate::{
+    clock::Monotonic,
+    sync::{Mutex, lock},
+};
 
 /// The rate never falls below this share of its maximum: a copy has to end.
 const SLOWEST_SHARE: u64 = 8;
@@ -29,6 +36,48 @@ const RAMP_MAX: u64 = 32 * RAMP_START;
 /// A rate that limits, and that nobody minds, grows by a quarter so often.
 const RAMP_INTERVAL: Duration = Duration::from_secs(1);
 
+/// What all background work of a node may take together: hints, repair and slot handoff. Clones share it.
+#[derive(Clone, Debug)]
+pub struct Budget {
+    /// Bytes per second.
+    rate: u64,
+    /// When the bytes so far are paid for.
+    due: Arc<Mutex<Monotonic>>,
+    /// How often somebody had to wait for others.
+    waits: Counter,
+}
+
+impl Budget {
+    /// At most so many bytes of keys and values per second; at least 1. `waits` counts how often that was too little.
+    #[must_use]
+    pub fn new(bytes_per_second_max: u64, waits: Counter) -> Self {
+        Self {
+            rate: bytes_per_second_max.max(1),
+            due: Arc::default(),
+            waits,
+        }
+    }
+
+    /// So many bytes have come or gone, which took so long, and whoever pays would go on at `due`. Returns when it may.
+    fn pay(&self, bytes: usize, took: Duration, due: Monotonic, now: Monotonic) -> Monotonic {
+        let mut shared = lock(&self.due);
+        *shared = paid(*shared, bytes, self.rate, took, now);
+        if *shared <= due.max(now) {
+            return due;
+        }
+        self.waits.inc();
+        *shared
+    }
+}
+
+#[cfg(test)]
+impl Budget {
+    /// One that is never in the way.
+    pub(crate) fn ample() -> Self {
+        Self::new(u64::MAX, Counter::default())
+    }
+}
+
 /// The pace of one node's copies.
 #[derive(Clone, Debug)]
 pub(crate) struct Pace {
@@ -38,17 +87,19 @@ pub(crate) struct Pace {
     /// When the bytes so far are paid for.
     due: Monotonic,
     delay: Delay,
+    budget: Budget,
 }
 
 impl Pace {
-    /// At most so many bytes per second; at least 1.
-    pub(crate) fn new(bytes_per_second_max: u64) -> Self {
+    /// At most so many bytes per second, at least 1, and what the budget allows.
+    pub(crate) fn new(bytes_per_second_max: u64, budget: Budget) -> Self {
         let rate_max = bytes_per_second_max.max(1);
         Self {
             rate_max,
             rate: rate_max,
             due: Duration::ZERO,
             delay: Delay::default(),
+            budget,
         }
     }
 
@@ -61,7 +112,8 @@ impl Pace {
             Sign::Clear => self.rate = (self.rate + self.rate_max / 16).min(self.rate_max),
         }
         self.due = paid(self.due, bytes, self.rate, took, now);
-        self.due.saturating_sub(now)
+        let shared = self.budget.pay(bytes, took, self.due, now);
+        shared.saturating_sub(now)
     }
 }
 
@@ -100,7 +152,13 @@ impl Ramp {
     }
 
     /// A batch of so many bytes was taken, after so long. Returns whether that was too long.
-    pub(super) fn pay(&mut self, bytes: usize, took: Duration, now: Monotonic) -> bool {
+    pub(super) fn pay(
+        &mut self,
+        bytes: usize,
+        took: Duration,
+        now: Monotonic,
+        budget: &Budget,
+    ) -> bool {
         let is_pressed = match self.delay.judge(bytes, took, now) {
             Sign::Pressed => true,
             Sign::Clear => false,
@@ -116,6 +174,7 @@ impl Ramp {
             self.rate = (self.rate + self.rate / 4).min(RAMP_MAX);
             self.changed = Some(now);
         }
+        self.due = budget.pay(bytes, took, self.due, now);
         is_pressed
     }
 
@@ -194,7 +253,7 @@ mod tests {
 
     #[test]
     fn a_copy_keeps_to_its_rate() {
-        let mut pace = Pace::new(32 * MIB as u64);
+        let mut pace = Pace::new(32 * MIB as u64, Budget::ample());
         let bytes = copy(&mut pace, Duration::ZERO, Duration::from_secs(10), QUICK);
         let expected = 320 * MIB as u64;
         assert!(bytes.abs_diff(expected) <= 2 * MIB as u64, "{bytes}");
@@ -202,7 +261,7 @@ mod tests {
 
     #[test]
     fn a_copy_that_slows_somebody_down_gives_way_and_recovers() {
-        let mut pace = Pace::new(32 * MIB as u64);
+        let mut pace = Pace::new(32 * MIB as u64, Budget::ample());
         let second = Duration::from_secs(1);
         let quiet = copy(&mut pace, Duration::ZERO, second, QUICK);
         let pressed = copy(&mut pace, second, 3 * second, 6 * QUICK) / 2;
@@ -220,7 +279,7 @@ mod tests {
         while *now < until {
             *now = ramp.due().max(*now) + took;
             bytes += BATCH as u64;
-            ramp.pay(BATCH, took, *now);
+            ramp.pay(BATCH, took, *now, &Budget::ample());
         }
         bytes
     }
@@ -253,7 +312,7 @@ mod tests {
         let (mut ramp, mut now) = (Ramp::default(), Duration::ZERO);
         deliver(&mut ramp, &mut now, Duration::from_secs(10), QUICK);
         let before = ramp.rate;
-        assert!(ramp.pay(BATCH, 6 * QUICK, now));
+        assert!(ramp.pay(BATCH, 6 * QUICK, now, &Budget::ample()));
         assert_eq!(ramp.rate, before / 2);
         ramp.slow_down(now);
         assert_eq!(ramp.rate, before / 4);
@@ -267,7 +326,7 @@ mod tests {
     fn a_rate_that_is_not_used_up_does_not_grow_and_a_target_that_was_away_begins_anew() {
         let mut ramp = Ramp::default();
         for second in 0..100 {
-            ramp.pay(100, QUICK, Duration::from_secs(second));
+            ramp.pay(100, QUICK, Duration::from_secs(second), &Budget::ample());
         }
         assert_eq!(ramp.rate, RAMP_START);
         let mut now = Duration::from_secs(100);
@@ -279,7 +338,7 @@ mod tests {
 
     #[test]
     fn rest_is_not_saved_up() {
-        let mut pace = Pace::new(MIB as u64);
+        let mut pace = Pace::new(MIB as u64, Budget::ample());
         let hour = Duration::from_secs(3600);
         let wait = pace.pay(MIB, QUICK, hour);
         assert!(wait > Duration::from_millis(900), "{wait:?}");
@@ -287,10 +346,38 @@ mod tests {
 
     #[test]
     fn a_small_page_is_paid_for_and_judged_by_nothing() {
-        let mut pace = Pace::new(1000);
+        let mut pace = Pace::new(1000, Budget::ample());
         let wait = pace.pay(10, Duration::from_secs(5), Duration::from_secs(5));
         assert_eq!(wait, Duration::ZERO, "it took longer than it costs");
         let wait = pace.pay(100, Duration::ZERO, Duration::from_secs(5));
         assert_eq!(wait, Duration::from_millis(100));
+    }
+
+    #[test]
+    fn all_together_keep_to_the_budget() {
+        let waits = Counter::default();
+        let budget = Budget::new(16 * MIB as u64, waits.clone());
+        let mut copies = [0, 1].map(|_| Pace::new(32 * MIB as u64, budget.clone()));
+        let mut ramp = Ramp::default();
+        let mut next = [Duration::ZERO; 3];
+        let until = Duration::from_secs(10);
+        let mut bytes = 0;
+        // Whoever is due first goes first.
+        while let Some((who, now)) = next.into_iter().enumerate().min_by_key(|it| it.1)
+            && now < until
+        {
+            let ended = now + QUICK;
+            bytes += MIB as u64;
+            next[who] = match copies.get_mut(who) {
+                Some(copy) => ended + copy.pay(MIB, QUICK, ended),
+                None => {
+                    ramp.pay(MIB, QUICK, ended, &budget);
+                    ramp.due().max(ended)
+                }
+            };
+        }
+        let expected = 160 * MIB as u64;
+        assert!(bytes.abs_diff(expected) <= 4 * MIB as u64, "{bytes}");
+        assert!(waits.get() > 100, "{}", waits.get());
     }
 }

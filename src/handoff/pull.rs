@@ -14,7 +14,7 @@ use crate::{
     clock::{Clock, Monotonic},
     handoff::{
         backoff::Backoff,
-        pace::Pace,
+        pace::{Budget, Pace},
         records::{self, NotRecords},
         rounds::{COPY_SLOTS_MAX, HELD_RECORDS_MAX, PAGE_BYTES_MAX},
     },
@@ -86,6 +86,8 @@ pub struct Pull {
     pub rng: StdRng,
     /// Most bytes of keys and values in a second.
     pub bytes_per_second_max: u64,
+    /// What all background work may take together.
+    pub budget: Budget,
 }
 
 impl Pull {
@@ -95,7 +97,7 @@ impl Pull {
     /// Dropping the future leaves what was copied so far, which does no harm.
     pub async fn run(mut self, plan: PullPlan, root: u64) -> u64 {
         let mut records = 0;
-        let mut pace = Pace::new(self.bytes_per_second_max);
+        let mut pace = Pace::new(self.bytes_per_second_max, self.budget.clone());
         let until = self.clock.monotonic() + SOURCES_WAIT;
         for (source, slots) in plan.sources {
             let slots: Vec<Slot> = slots.iter().collect();

@@ -13,7 +13,7 @@ use tokio::sync::watch;
 
 use super::{
     backoff::Backoff,
-    pace::Pace,
+    pace::{Budget, Pace},
     records::{self, NotRecords},
     slots::{Copies, Slots, stand},
 };
@@ -69,6 +69,8 @@ pub struct SlotHandoff {
     pub metrics: Arc<Metrics>,
     /// Most bytes of keys and values in a second.
     pub bytes_per_second_max: u64,
+    /// What all background work may take together.
+    pub budget: Budget,
     /// Decides about pauses.
     pub rng: StdRng,
 }
@@ -105,7 +107,7 @@ impl SlotHandoff {
     pub async fn run(mut self) {
         let mut reached = Vec::new();
         let mut pause = ROUND_PAUSE_MIN;
-        let mut pace = Pace::new(self.bytes_per_second_max);
+        let mut pace = Pace::new(self.bytes_per_second_max, self.budget.clone());
         loop {
             let before = self.slots.table().changes();
             let outcome = self.round(&mut reached, &mut pace).await;

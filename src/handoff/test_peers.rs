@@ -21,7 +21,10 @@ use tokio::sync::watch;
 
 use crate::{
     clock::{BoxFuture, Clock, Monotonic, Now},
-    handoff::{HintLimits, OwedHints, records},
+    handoff::{
+        HintLimits, OwedHints, RingCell, records,
+        slots::{OnLoss, Slots},
+    },
     key::{Key, Slot},
     operation::Operation,
     replica::Replica,
@@ -37,8 +40,8 @@ use crate::{
     sync::lock,
     telemetry::Metrics,
     transport::{
-        CallError, Delivery, NotSent, Page, PageRequest, PeerTarget, PeerTransport, PushPull,
-        Reach, Receipt, SlotDigest, SlotExchange,
+        CallError, Comparison, Delivery, NotSent, Page, PageRequest, PeerTarget, PeerTransport,
+        PushPull, Reach, Receipt, SlotExchange,
     },
     version::{HybridClock, Stamp, Version},
 };
@@ -153,6 +156,7 @@ pub(crate) struct Peers {
     delivered: Mutex<Vec<(Monotonic, NodeId, Vec<String>)>>,
     asked: Mutex<Vec<(Monotonic, NodeId, u64)>>,
     repairs: Mutex<Vec<(NodeId, SlotSet)>>,
+    agreed: Mutex<Vec<(NodeId, u64)>>,
     /// Peers that refuse every delivery for load.
     overloaded: Mutex<BTreeSet<NodeId>>,
     /// How long a delivery takes, in nanoseconds.
@@ -222,6 +226,11 @@ impl Peers {
     }
 
     /// The slots that peers were told to repair.
+    /// Up to when the node has said to whom that it has everything, in the order in which it did.
+    pub(crate) fn agreed(&self) -> Vec<(NodeId, u64)> {
+        lock(&self.agreed).clone()
+    }
+
     pub(crate) fn repairs(&self) -> Vec<(NodeId, SlotSet)> {
         lock(&self.repairs).clone()
     }
@@ -293,10 +302,13 @@ impl PeerTransport for Peers {
         &self,
         peer: NodeId,
         _: BootId,
-        digests: Vec<SlotDigest>,
+        comparison: Comparison,
     ) -> BoxFuture<Result<Vec<(Slot, u64)>, CallError>> {
         let replica = &self.replicas[&peer];
-        let differing = digests.into_iter().filter_map(|it| {
+        if comparison.agreed_millis > 0 {
+            lock(&self.agreed).push((peer, comparison.agreed_millis));
+        }
+        let differing = comparison.digests.into_iter().filter_map(|it| {
             let theirs = replica.digest_of(it.slot, it.root)?;
             (theirs != it.digest).then_some((it.slot, theirs))
         });
@@ -403,6 +415,7 @@ impl World {
             delivered: Mutex::default(),
             asked: Mutex::default(),
             repairs: Mutex::default(),
+            agreed: Mutex::default(),
             overloaded: Mutex::default(),
             delay: AtomicU64::new(0),
         };
@@ -422,6 +435,32 @@ impl World {
             gates,
             view: watch::Sender::new(Arc::new(view)),
         }
+    }
+
+    /// The node's slots, of which none is on its way but those.
+    pub(crate) fn slots(&self, unsettled: &SlotSet) -> Arc<Slots> {
+        let quorums = Quorums {
+            replication_factor: 3,
+            write_quorum: 2,
+        };
+        let ring = ring_of(&[OWN, PEER, OTHER]);
+        let mut table = SlotTable::new(16, member(OWN), quorums);
+        table.form(&ring);
+        let gates = table.gates();
+        for slot in gates.slots().filter(|slot| !unsettled.contains(*slot)) {
+            if let Some(configuration) = gates.configuration(slot) {
+                table.hear_settled(slot, configuration);
+            }
+        }
+        let slots = Slots::new(
+            table,
+            RingCell::new(16),
+            Arc::clone(self.peers.store(OWN)),
+            Arc::clone(&self.hints),
+            Arc::clone(&self.metrics),
+            OnLoss::Auto,
+        );
+        Arc::new(slots)
     }
 
     /// Shows the member that is not in the ring in another light.

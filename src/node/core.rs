@@ -14,13 +14,13 @@ use crate::{
     config::{self, Config, RepairConfig},
     coordinator::{self, Coordinator, Ledger, Policy},
     handoff::{
-        HintLimits, OwedHints, RepairMarks, RingCell,
+        Budget, HintLimits, OwedHints, RepairMarks, RingCell,
         delivery::{DeliveryParts, HintDelivery},
         rounds::SlotHandoff,
         slots::{OnLoss, Slots},
     },
     offsets::PeerClocks,
-    repair::{Repair, RepairParts},
+    repair::{Agreements, Repair, RepairParts},
     replica::Replica,
     ring::{RingMember, slot::Quorums, table::SlotTable},
     store::{self, Store},
@@ -47,11 +47,13 @@ pub(super) struct Core {
     pub(super) slots: Arc<Slots>,
     pub(super) hints: Arc<OwedHints>,
     pub(super) marks: RepairMarks,
+    pub(super) agreements: Agreements,
     pub(super) ledger: Arc<Ledger>,
     pub(super) replica: Arc<Replica>,
     pub(super) transport: Arc<StreamTransport>,
     pub(super) workers: Arc<dyn Workers>,
     pub(super) handoff_bytes_per_second_max: u64,
+    pub(super) budget: Budget,
     pub(super) repair: RepairConfig,
 }
 
@@ -126,6 +128,10 @@ impl Core {
                 metrics: Arc::clone(&metrics),
             },
         ));
+        let budget = Budget::new(
+            config.background.bytes_per_second_max as u64,
+            metrics.background_waits.clone(),
+        );
         Self {
             own,
             boot,
@@ -138,10 +144,12 @@ impl Core {
             slots,
             hints,
             marks: RepairMarks::default(),
+            agreements: Agreements::default(),
             ledger,
             replica,
             transport,
             workers,
+            budget,
             handoff_bytes_per_second_max: config.handoff.bytes_per_second_max as u64,
             repair: config.repair,
         }
@@ -185,6 +193,7 @@ impl Core {
             view: membership.view(),
             clock: Arc::clone(&self.clock),
             metrics: Arc::clone(&self.metrics),
+            budget: self.budget.clone(),
         };
         HintDelivery::new(parts, rng)
     }
@@ -211,6 +220,7 @@ impl Core {
             clock: Arc::clone(&self.clock),
             metrics: Arc::clone(&self.metrics),
             bytes_per_second_max: self.handoff_bytes_per_second_max,
+            budget: self.budget.clone(),
             rng: handoff_rng,
         };
         spawn("slot handoff", Box::pin(handoff.run()));
@@ -229,10 +239,13 @@ impl Core {
             transport: Arc::clone(&self.transport) as Arc<dyn PeerTransport>,
             view: membership.view(),
             marks: self.marks.clone(),
+            agreements: self.agreements.clone(),
+            slots: Arc::clone(&self.slots),
             clock: Arc::clone(&self.clock),
             metrics: Arc::clone(&self.metrics),
             interval: self.repair.interval,
             bytes_per_second_max: self.repair.bytes_per_second_max as u64,
+            budget: self.budget.clone(),
         };
         let repair = Repair::new(repair, repair_rng);
         spawn("repair", Box::pin(repair.run()));

@@ -13,7 +13,7 @@ use futures_util::future::join_all;
 use prost::Message as _;
 use shard_cache_membership::{
     handle::Handle,
-    identity::NodeId,
+    identity::{BootId, NodeId},
     record::Phase,
     view::{Liveness, Member, View},
 };
@@ -29,6 +29,7 @@ use crate::{
     node::{departure::Departure, keeper::KeeperDesk},
     offsets::PeerClocks,
     overload::Admission,
+    repair::Agreements,
     ring::{Ring, RingMember},
     store::{SlotSet, Store},
     telemetry::{
@@ -63,6 +64,7 @@ pub(super) struct Desk {
     pub(super) store: Arc<Store>,
     pub(super) hints: Arc<OwedHints>,
     pub(super) marks: RepairMarks,
+    pub(super) agreements: Agreements,
     pub(super) coordinator: Arc<Coordinator>,
     pub(super) transport: Arc<dyn PeerTransport>,
     pub(super) clock: Arc<dyn Clock>,
@@ -173,6 +175,15 @@ impl Desk {
         self.ring.ring.load().as_deref().map_or(0.0, |ring| {
             f64::from(ring.owned_slots(self.facts.own)) / f64::from(ring.shape().slots)
         })
+    }
+
+    /// For how long the member that is furthest behind has not taken everything that this node had.
+    fn tombstones_held(&self) -> Duration {
+        match self.agreements.oldest_millis() {
+            u64::MAX => Duration::ZERO,
+            0 => self.uptime(),
+            agreed => Duration::from_millis(self.clock.wall_millis().saturating_sub(agreed)),
+        }
     }
 
     fn operations_total(&self) -> u64 {
@@ -439,6 +450,7 @@ impl ClusterQueries for Desk {
             memory_used_bytes: stats.memory_bytes as u64,
             memory_limit_bytes: self.facts.memory_limit_bytes,
             tombstones: stats.tombstones as u64,
+            tombstones_held_seconds: self.tombstones_held().as_secs_f64(),
             evictions_capacity: stats.evictions_capacity,
             evictions_memory: stats.evictions_memory,
             expired: stats.expired,
@@ -482,6 +494,10 @@ impl PeerDesk for Desk {
 
     fn mark_for_repair(&self, slots: &SlotSet) {
         self.marks.add(slots);
+    }
+
+    fn note_agreement(&self, peer: BootId, millis: u64) {
+        self.agreements.hear(peer, millis);
     }
 
     fn boot(&self) -> u64 {

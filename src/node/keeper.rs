@@ -21,10 +21,11 @@ use crate::{
     api::ForgetRefusal,
     clock::{Clock, Monotonic},
     handoff::{
-        OwedHints, RingCell,
+        Budget, OwedHints, RingCell,
         pull::{Pull, PullPlan},
         slots::Slots,
     },
+    repair::Agreements,
     replica::Replica,
     ring::{
         Bootstrap, Ring, RingMember,
@@ -76,6 +77,7 @@ pub(super) struct KeeperParts {
     pub(super) slots: Arc<Slots>,
     pub(super) store: Arc<Store>,
     pub(super) hints: Arc<OwedHints>,
+    pub(super) agreements: Agreements,
     pub(super) replica: Arc<Replica>,
     pub(super) clock: Arc<dyn Clock>,
     pub(super) workers: Arc<dyn Workers>,
@@ -89,6 +91,8 @@ pub(super) struct KeeperParts {
     pub(super) pull_rng: StdRng,
     /// Most bytes of keys and values that a bulk pull copies in a second.
     pub(super) bytes_per_second_max: u64,
+    /// What all background work may take together.
+    pub(super) budget: Budget,
     /// Cancelled when this node is to leave.
     pub(super) leaving: CancellationToken,
 }
@@ -304,6 +308,9 @@ impl Keeper {
     /// Publishes the ring and what others may adopt.
     async fn publish(&mut self) {
         let state = self.roster.state(self.parts.clock.monotonic());
+        let lives = state.iter().flat_map(RosterState::lives);
+        let others = lives.filter(|member| *member != self.own);
+        self.parts.agreements.follow(others.map(|it| it.boot_id));
         let encoded = state.map(|state| state.encode()).unwrap_or_default();
         self.offer.ring.store(Arc::new(encoded.into()));
         let ring = self.roster.ring();
@@ -387,6 +394,7 @@ impl Keeper {
             view: self.parts.membership.view(),
             rng: self.parts.pull_rng.fork(),
             bytes_per_second_max: self.parts.bytes_per_second_max,
+            budget: self.parts.budget.clone(),
         };
         let (root, done) = (ring.root(), self.pulled_tx.clone());
         let superseded = self.pull_superseded.clone();

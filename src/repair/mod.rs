@@ -21,9 +21,10 @@ use tokio::sync::watch;
 use crate::{
     clock::{Clock, Monotonic},
     handoff::{
-        Pace, RepairMarks, RingCell,
+        Budget, Pace, RepairMarks, RingCell,
         records::{self, NotRecords},
         rounds::{COPY_SLOTS_MAX, HELD_RECORDS_MAX, PAGE_BYTES_MAX, REPLY_TIMEOUT},
+        slots::Slots,
     },
     key::Slot,
     replica::Replica,
@@ -31,13 +32,17 @@ use crate::{
     slot_set::SlotSet,
     store::{Inventory, Store, Traces},
     telemetry::Metrics,
-    transport::{COMPARED_SLOTS_MAX, CallError, PageRequest, PeerTransport, Reach, SlotDigest},
+    transport::{
+        COMPARED_SLOTS_MAX, CallError, Comparison, PageRequest, PeerTransport, Reach, SlotDigest,
+    },
 };
 
+mod agreements;
 mod memory;
 #[cfg(all(test, not(feature = "race")))]
 mod tests;
 
+pub use agreements::Agreements;
 use memory::Fruitless;
 
 /// How often it is looked whether something is due.
@@ -66,6 +71,10 @@ pub struct RepairParts {
     pub view: watch::Receiver<Arc<View>>,
     /// Slots that somebody had to drop hints for.
     pub marks: RepairMarks,
+    /// What others have taken of this node.
+    pub agreements: Agreements,
+    /// Where its slots are.
+    pub slots: Arc<Slots>,
     /// Time.
     pub clock: Arc<dyn Clock>,
     /// Counters.
@@ -74,6 +83,8 @@ pub struct RepairParts {
     pub interval: Duration,
     /// Most bytes of keys and values that are copied in a second.
     pub bytes_per_second_max: u64,
+    /// What all background work may take together.
+    pub budget: Budget,
 }
 
 /// Keeps one node's slots in agreement with the other owners.
@@ -85,6 +96,8 @@ pub struct Repair {
     due: BTreeMap<RingMember, Monotonic>,
     /// Slots of which records were refused, and when they are tried again.
     refused: BTreeMap<RingMember, (SlotSet, Monotonic)>,
+    /// The slot at which a comparison was broken off.
+    broken_off: BTreeMap<RingMember, Slot>,
     /// Hash of the ring at the last look.
     ring: u64,
     fruitless: Fruitless,
@@ -95,11 +108,12 @@ impl Repair {
     #[must_use]
     pub fn new(parts: RepairParts, rng: StdRng) -> Self {
         Self {
-            pace: Pace::new(parts.bytes_per_second_max),
+            pace: Pace::new(parts.bytes_per_second_max, parts.budget.clone()),
             parts,
             rng,
             due: BTreeMap::new(),
             refused: BTreeMap::new(),
+            broken_off: BTreeMap::new(),
             ring: 0,
             fruitless: Fruitless::default(),
         }
@@ -116,6 +130,8 @@ impl Repair {
                 () = clock.sleep(TICK) => {}
             }
             self.turn().await;
+            let agreed = self.parts.agreements.oldest_millis();
+            self.parts.store.hold_tombstones(agreed);
         }
     }
 
@@ -138,13 +154,29 @@ impl Repair {
         }
         let due = self.due.iter().filter(|(_, at)| **at <= now);
         for peer in due.map(|(peer, _)| *peer).collect::<Vec<_>>() {
-            let pause = if self.compare(peer, None).await {
-                self.jittered()
-            } else {
-                RETRY
-            };
+            let began = self.parts.replica.now_millis(self.parts.clock.now());
+            let is_complete = self.compare(peer, None).await;
+            if is_complete {
+                self.tell_agreement(peer, began).await;
+            }
+            let pause = if is_complete { self.jittered() } else { RETRY };
             let next = self.parts.clock.monotonic() + pause;
             self.due.insert(peer, next);
+        }
+    }
+
+    /// Tells a peer that everything it had at a time is here now, too, unless a slot is on its way, which a comparison
+    /// leaves out, or records were refused.
+    async fn tell_agreement(&self, peer: RingMember, agreed_millis: u64) {
+        if self.parts.slots.counts().unsettled > 0 || self.refused.contains_key(&peer) {
+            return;
+        }
+        let told = Comparison {
+            digests: Vec::new(),
+            agreed_millis,
+        };
+        if let Err(error) = self.ask(peer, told).await {
+            tracing::debug!(peer = %peer.node_id, %error, "the peer was not told of a comparison");
         }
     }
 
@@ -184,27 +216,33 @@ impl Repair {
     /// Compares slots that this node shares with a peer, all or some of them, and copies what differs for good. Returns
     /// whether it came to an end.
     async fn compare(&mut self, peer: RingMember, only: Option<&SlotSet>) -> bool {
-        let shared = self.shared(peer, only);
-        let mut differing = SlotSet::new();
+        let mut shared = self.shared(peer, only);
+        // Where the last comparison was broken off, so that links that break often keep nobody from the later slots.
+        let from = self.broken_off.remove(&peer).unwrap_or(Slot(0));
+        let place = shared.partition_point(|it| it.slot < from);
+        shared.rotate_left(place);
+        let (mut differing, mut is_complete) = (SlotSet::new(), true);
         for some in shared.chunks(COMPARED_SLOTS_MAX) {
             match self.differing(peer, some).await {
-                Ok(found) => differing.extend(found.into_iter().map(|(slot, _)| slot)),
+                Ok(found) => {
+                    differing.extend(found.into_iter().map(|(slot, _)| slot));
+                    self.parts.metrics.repair_compared.inc_by(some.len() as u64);
+                }
                 Err(error) => {
                     tracing::debug!(peer = %peer.node_id, %error, "slots were not compared");
-                    return false;
+                    self.broken_off
+                        .extend(some.first().map(|it| (peer, it.slot)));
+                    is_complete = false;
+                    break;
                 }
             }
         }
-        self.parts
-            .metrics
-            .repair_compared
-            .inc_by(shared.len() as u64);
         if differing.is_empty() {
-            return true;
+            return is_complete;
         }
         self.parts.clock.sleep(CONFIRM).await;
         let shared = self.shared(peer, Some(&differing));
-        let (mut confirmed, mut is_complete) = (Vec::new(), true);
+        let mut confirmed = Vec::new();
         for some in shared.chunks(COMPARED_SLOTS_MAX) {
             match self.differing(peer, some).await {
                 Ok(found) => confirmed.extend(found),
@@ -282,10 +320,20 @@ impl Repair {
         if digests.is_empty() {
             return Ok(Vec::new());
         }
-        let asked =
-            self.parts
-                .transport
-                .compare_slots(peer.node_id, peer.boot_id, digests.to_vec());
+        let comparison = Comparison {
+            digests: digests.to_vec(),
+            agreed_millis: 0,
+        };
+        self.ask(peer, comparison).await
+    }
+
+    async fn ask(
+        &self,
+        peer: RingMember,
+        comparison: Comparison,
+    ) -> Result<Vec<(Slot, u64)>, CallError> {
+        let transport = &self.parts.transport;
+        let asked = transport.compare_slots(peer.node_id, peer.boot_id, comparison);
         tokio::select! {
             biased;
             differing = asked => differing,

@@ -1,14 +1,20 @@
 use rand::SeedableRng as _;
+use shard_cache_membership::identity::NodeId;
 
 use super::*;
 use crate::{
-    handoff::test_peers::{OTHER, OWN, PEER, World, key, record},
+    handoff::test_peers::{EPOCH, OTHER, OWN, PEER, World, key, record},
     store::{Absence, Body, Lookup, Record},
 };
 
 const RATE: u64 = 1 << 30;
 
 fn repair(world: &World) -> Repair {
+    repair_with(world, &SlotSet::new())
+}
+
+/// With these slots on their way.
+fn repair_with(world: &World, unsettled: &SlotSet) -> Repair {
     let cell = RingCell {
         ring: Arc::clone(&world.ring),
         gates: Arc::clone(&world.gates),
@@ -21,10 +27,13 @@ fn repair(world: &World) -> Repair {
         transport: Arc::clone(&world.peers) as Arc<dyn PeerTransport>,
         view: world.view.subscribe(),
         marks: RepairMarks::default(),
+        agreements: Agreements::default(),
+        slots: world.slots(unsettled),
         clock: Arc::clone(&world.clock) as Arc<dyn Clock>,
         metrics: Arc::clone(&world.metrics),
         interval: Duration::from_secs(60),
         bytes_per_second_max: RATE,
+        budget: Budget::ample(),
     };
     Repair::new(parts, StdRng::seed_from_u64(1))
 }
@@ -119,4 +128,53 @@ async fn marked_slots_are_compared_at_once_and_a_failure_is_made_up_for() {
     world.peers.set_broken(&[]);
     go_on(&world, &mut repair, RETRY + Duration::from_secs(2)).await;
     assert!(world.peers.holds(OWN, "later"));
+}
+
+#[tokio::test]
+async fn a_peer_is_told_when_everything_it_had_is_here() {
+    let world = World::new();
+    let peer = world.peers.store(PEER);
+    peer.merge(&key("a"), record(Duration::ZERO), 0);
+    world.peers.set_broken(&[OTHER]);
+    let mut repair = repair(&world);
+    go_on(&world, &mut repair, Duration::from_secs(10)).await;
+    assert!(world.peers.holds(OWN, "a"));
+    let told = agreed_with(&world, PEER);
+    let began = EPOCH + millis(SETTLE);
+    assert!(
+        matches!(*told, [at] if (began..began + 1000).contains(&at)),
+        "the time is that before the comparison: {told:?}"
+    );
+    assert!(agreed_with(&world, OTHER).is_empty(), "out of reach");
+    go_on(&world, &mut repair, Duration::from_secs(60)).await;
+    assert_eq!(agreed_with(&world, PEER).len(), 2, "with every comparison");
+}
+
+#[tokio::test]
+async fn a_peer_is_not_told_while_a_slot_is_on_its_way_or_a_record_was_refused() {
+    let world = World::new();
+    let mut moving = repair_with(&world, &[Slot(3)].into_iter().collect());
+    go_on(&world, &mut moving, Duration::from_secs(70)).await;
+    assert!(world.peers.agreed().is_empty());
+    let ahead = Duration::from_secs(400);
+    let peer = world.peers.store(PEER);
+    peer.merge(&key("ahead"), record(ahead), 0);
+    let mut repair = repair(&world);
+    go_on(&world, &mut repair, Duration::from_secs(10)).await;
+    assert!(
+        agreed_with(&world, PEER).is_empty(),
+        "of whom one was refused"
+    );
+    assert_eq!(agreed_with(&world, OTHER).len(), 1);
+}
+
+fn millis(time: Duration) -> u64 {
+    time.as_millis() as u64
+}
+
+fn agreed_with(world: &World, peer: NodeId) -> Vec<u64> {
+    let told = world.peers.agreed().into_iter();
+    told.filter(|(to, _)| *to == peer)
+        .map(|(_, at)| at)
+        .collect()
 }

@@ -50,8 +50,7 @@ impl Store {
                 self.place(probe, entry, now_millis, source)
             }
             Body::Tombstone => {
-                let life = self.limits.tombstone_life_millis;
-                if is_past(record.version, life, now_millis) {
+                if is_past(record.version, self.purged(now_millis)) {
                     return self.lay_to_rest(probe, record.version, now_millis, source);
                 }
                 self.bury(probe, record.version, now_millis, source)

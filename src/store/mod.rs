@@ -51,7 +51,7 @@ use crate::{
     key::{Key, Slot},
     sync::{
         Mutex,
-        atomic::{AtomicUsize, Ordering::Relaxed},
+        atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed},
         lock,
     },
     version::Version,
@@ -72,7 +72,8 @@ pub struct Limits {
     pub memory_bytes: usize,
     /// Tombstones with their keys and overhead, in bytes.
     pub tombstone_bytes: usize,
-    /// How long after its version's stamp a tombstone is purged, in milliseconds.
+    /// How long after its version's stamp a tombstone is purged, in milliseconds; later while [`Store::hold_tombstones`] has
+    /// them stay.
     pub tombstone_life_millis: u64,
     /// Ghosts, in number; about 100 bytes each.
     pub ghosts: usize,
@@ -159,6 +160,8 @@ pub struct Store {
     totals: Totals,
     /// The shard at which the next step of expiry begins.
     expire_next: AtomicUsize,
+    /// Tombstones grow no older than this, in hybrid milliseconds.
+    tombstones_held: AtomicU64,
 }
 
 impl Store {
@@ -180,6 +183,7 @@ impl Store {
             limits,
             totals: Totals::default(),
             expire_next: AtomicUsize::new(0),
+            tombstones_held: AtomicU64::new(u64::MAX),
         }
     }
 
@@ -238,7 +242,7 @@ impl Store {
             }
             let shard = &self.shards[first.wrapping_add(offset) % self.shards.len()];
             let mut shard = lock(shard);
-            let step = shard.expire(now_millis, self.limits.tombstone_life_millis, &mut left);
+            let step = shard.expire(now_millis, self.purged(now_millis), &mut left);
             self.bound_ghosts(&mut shard);
             for values in [step.values, step.swept] {
                 self.totals.values.sub(values);
@@ -250,6 +254,19 @@ impl Store {
             removed += step.tombstones.entries;
         }
         removed
+    }
+
+    /// From now on tombstones grow no older than they are at `until_millis`: whoever was away since may still have what they
+    /// deleted. `u64::MAX` for no such limit, which is what a new store has.
+    pub fn hold_tombstones(&self, until_millis: u64) {
+        self.tombstones_held.store(until_millis, Relaxed);
+    }
+
+    /// Tombstones stamped at or before this have outlived their use, in hybrid milliseconds. Nothing has while the clock
+    /// shows less than their life.
+    fn purged(&self, now_millis: u64) -> Option<u64> {
+        let age_at = now_millis.min(self.tombstones_held.load(Relaxed));
+        age_at.checked_sub(self.limits.tombstone_life_millis)
     }
 
     /// The digest of a slot: the xor of a hash of (key, version) over its values, expired ones that
@@ -313,8 +330,8 @@ impl Store {
                     .marks
                     .extend(shard.mark_of(slot).map(|mark| (slot, mark)));
             }
-            let time = (now_millis, self.limits.tombstone_life_millis);
-            if let Some(Position(next)) = shard.scan(slot, from, time, &mut page) {
+            let purged = self.purged(now_millis);
+            if let Some(Position(next)) = shard.scan(slot, from, (now_millis, purged), &mut page) {
                 next_cursor = Some(next);
                 break;
             }

@@ -101,6 +101,8 @@ pub struct Metrics {
     pub repair_records: Counter,
     /// Bytes of records copied for repair, as they travel.
     pub repair_bytes: Counter,
+    /// Pages and batches of background work after which others' had to be waited for.
+    pub background_waits: Counter,
     /// Slots that this node declared lost.
     pub slots_lost: Counter,
     /// Attempts of bulk pull that did not come to a page taken over.
@@ -203,6 +205,10 @@ impl Metrics {
                 "Records that this node lacked and took over from another owner",
             ),
             repair_bytes: set.counter("repair_bytes", "Bytes of records copied for repair"),
+            background_waits: set.counter(
+                "background_waits",
+                "Pages and batches of hints, repair and handoff after which their common budget was used up",
+            ),
             slots_lost: set.counter("slots_lost", "Slots that this node declared lost"),
             pull_retries: set.counters(
                 "pull_retries",
@@ -302,6 +308,11 @@ impl Snapshot {
             self.memory_limit_bytes,
         );
         set.gauge("tombstones", "Tombstones in the store", self.tombstones);
+        set.float(
+            "tombstones_held_seconds",
+            "For how long the member that is furthest behind has not taken over everything: tombstones since then stay",
+            self.tombstones_held_seconds,
+        );
         let reasons = [
             ("capacity", self.evictions_capacity),
             ("memory", self.evictions_memory),

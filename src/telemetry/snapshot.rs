@@ -20,6 +20,8 @@ pub struct Snapshot {
     pub memory_limit_bytes: u64,
     /// Tombstones in the store.
     pub tombstones: u64,
+    /// For how long the member that is furthest behind has not taken everything that this node had.
+    pub tombstones_held_seconds: f64,
     /// Entries evicted because there were too many.
     pub evictions_capacity: u64,
     /// Entries evicted because they took too much memory.

@@ -81,12 +81,12 @@ pub trait PeerTransport: Send + Sync + 'static {
     ) -> BoxFuture<Result<Vec<Reply>, CallError>>;
 
     /// Asks a peer in which of some slots its data is another than this node's; with its digests. Slots of another root,
-    /// and those in which it is no full owner, are left out.
+    /// and those in which it is no full owner, are left out. Tells it what this node has taken of it before.
     fn compare_slots(
         &self,
         peer: NodeId,
         boot_id: BootId,
-        digests: Vec<SlotDigest>,
+        comparison: Comparison,
     ) -> BoxFuture<Result<Vec<(Slot, u64)>, CallError>>;
 
     /// Hands a peer records that are owed to it.
@@ -181,6 +181,15 @@ pub struct SlotDigest {
     pub root: u64,
     /// The digest of its data.
     pub digest: u64,
+}
+
+/// What a node compares with a peer.
+#[derive(Clone, Default, Debug)]
+pub struct Comparison {
+    /// What it holds of some slots, at most [`COMPARED_SLOTS_MAX`].
+    pub digests: Vec<SlotDigest>,
+    /// It has everything that the peer had at this time of its own hybrid clock, in milliseconds; 0 for nothing to say.
+    pub agreed_millis: u64,
 }
 
 /// Questions about slots.

@@ -35,8 +35,8 @@ use crate::{
     ring::table::Reply,
     telemetry::{BreakerState, Direction, Metrics},
     transport::{
-        CallError, Completions, Delivery, NotSent, Page, PageRequest, PeerTransport, PushPull,
-        Reach, Receipt, SlotDigest, SlotExchange,
+        CallError, Comparison, Completions, Delivery, NotSent, Page, PageRequest, PeerTransport,
+        PushPull, Reach, Receipt, SlotExchange,
         dial::{Connection, Dialer},
         link::{Drained, Link, LinkLimits, Severed},
         slots, wire,
@@ -352,12 +352,16 @@ impl PeerTransport for StreamTransport {
         &self,
         peer: NodeId,
         boot_id: BootId,
-        digests: Vec<SlotDigest>,
+        comparison: Comparison,
     ) -> BoxFuture<Result<Vec<(Slot, u64)>, CallError>> {
         let shared = Arc::clone(&self.shared);
         let target = self.peer(peer).map(|peer| peer.target);
         Box::pin(async move {
             let target = target.ok_or(CallError::NoAddress)?;
+            let Comparison {
+                digests,
+                agreed_millis,
+            } = comparison;
             let request = peer::CompareSlotsRequest {
                 sender: shared.boot.load(Ordering::Acquire),
                 receiver: boot_id.0,
@@ -365,6 +369,7 @@ impl PeerTransport for StreamTransport {
                 slots: digests.iter().map(|it| u32::from(it.slot.0)).collect(),
                 roots: digests.iter().map(|it| it.root).collect(),
                 digests: digests.iter().map(|it| it.digest).collect(),
+                agreed_millis,
             };
             let response = shared
                 .call(target.address, |connection| {

@@ -138,14 +138,6 @@ fn excuse_value(
             return Some(upheaval.excuse);
         }
     }
-    // Where the life of tombstones is not known, none is taken to be forgotten: that would excuse everything.
-    let is_forgotten = log
-        .forgotten
-        .by(sight.to_ns)
-        .is_some_and(|delete| delete.version >= newer.version);
-    if is_forgotten && case.history.header.tombstone_life_ns.is_some() {
-        return Some(Excuse::Deleted);
-    }
     if case.promises.gone_leaves_a_trace {
         return None;
     }

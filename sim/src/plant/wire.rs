@@ -31,6 +31,11 @@ pub(crate) fn answer(
         parts.answer(batch, ready);
         return;
     };
+    if plant == Plant::DriftMerged {
+        let stamp = Stamp::from_raw(batch.clock);
+        // By its own clock, a peer is never ahead: this is never refused.
+        let _merged = parts.hybrid.observe(stamp, stamp.millis());
+    }
     let mut forgeries = BTreeMap::new();
     for operation in &mut batch.operations {
         let sent = Sent {
@@ -253,6 +258,19 @@ fn tamper_hint(plant: Plant, clock: u64, record: &mut Record) {
         (Plant::HintBeyondExpiry, expires_at) => *expires_at = None,
         _ => {}
     }
+}
+
+/// A comparison of slots as a node with the bug takes it.
+pub(crate) fn compare(
+    plant: Option<Plant>,
+    mut request: peer::CompareSlotsRequest,
+) -> peer::CompareSlotsRequest {
+    if let Some(Plant::TombstonePurgedEarly | Plant::AbsenceForgotten) = plant
+        && request.agreed_millis > 0
+    {
+        request.agreed_millis = u64::MAX;
+    }
+    request
 }
 
 /// A comparison of slots as a node with the bug answers it.

@@ -30,6 +30,7 @@ fn delivery(world: &World) -> HintDelivery {
         view: world.view.subscribe(),
         clock: Arc::clone(&world.clock) as Arc<dyn Clock>,
         metrics: Arc::clone(&world.metrics),
+        budget: Budget::ample(),
     };
     HintDelivery::new(parts, StdRng::seed_from_u64(1))
 }

@@ -16,6 +16,7 @@ async fn pull(world: &World) -> u64 {
         view: world.view.subscribe(),
         rng: StdRng::seed_from_u64(1),
         bytes_per_second_max: 1 << 30,
+        budget: Budget::ample(),
     };
     pull.run(
         PullPlan::new(&ring, ZonedMember::without_zone(member(OWN))),

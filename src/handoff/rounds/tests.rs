@@ -20,7 +20,7 @@ use crate::{
     ring::{slot::Quorums, table::SlotTable},
     store::{Limits, Store},
     sync::{Mutex, lock},
-    transport::{Delivery, NotSent, PeerTarget, PushPull, Receipt, SlotDigest},
+    transport::{Comparison, Delivery, NotSent, PeerTarget, PushPull, Receipt},
     version::HybridClock,
 };
 
@@ -143,7 +143,7 @@ impl PeerTransport for Wire {
         &self,
         _: NodeId,
         _: BootId,
-        _: Vec<SlotDigest>,
+        _: Comparison,
     ) -> BoxFuture<Result<Vec<(Slot, u64)>, CallError>> {
         Box::pin(std::future::ready(Err(CallError::NoAddress)))
     }
@@ -201,9 +201,10 @@ async fn a_source_that_becomes_full_while_it_is_copied_counts_when_it_has_been_c
         clock,
         metrics: Arc::new(Metrics::new()),
         bytes_per_second_max: 1 << 30,
+        budget: Budget::ample(),
         rng: StdRng::seed_from_u64(1),
     };
-    let mut pace = Pace::new(1 << 30);
+    let mut pace = Pace::new(1 << 30, Budget::ample());
     let mut reached = Vec::new();
     for _ in 0..10 {
         handoff.round(&mut reached, &mut pace).await;

@@ -35,6 +35,13 @@ pub struct RosterState {
     pub(super) members: Vec<StateMember>,
 }
 
+impl RosterState {
+    /// The members, in the lives that the roster knows.
+    pub fn lives(&self) -> impl Iterator<Item = RingMember> + '_ {
+        self.members.iter().map(|told| told.zoned.member)
+    }
+}
+
 /// One member. Its absence travels as an age, because monotonic clocks have no common
 /// origin.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

@@ -102,7 +102,7 @@ fn keys_of_one_position_share_a_page() {
     );
     let held = Inventory::nothing();
     let mut page = Page::new(1, &held);
-    let next = shard.scan(Slot(0), Position(0), (0, u64::MAX), &mut page);
+    let next = shard.scan(Slot(0), Position(0), (0, None), &mut page);
     assert_eq!(next, Some(Position(COLLISION.0 + 1)));
     assert_eq!(page.into_records().len(), 4);
 }
@@ -120,7 +120,7 @@ fn a_sweep_moves_on_past_keys_of_one_position() {
     );
     shard.bury(&Probe::placed(Position(7), b"gone"), version(2));
     assert!(shard.forget_oldest_tombstone(0).is_some());
-    let steps = (0..2).map(|_| shard.expire(10, u64::MAX, &mut 1).swept.entries);
+    let steps = (0..2).map(|_| shard.expire(10, None, &mut 1).swept.entries);
     assert_eq!(steps.collect::<Vec<_>>(), [0, 1]);
     shard.audit();
 }

@@ -23,12 +23,12 @@ pub(in crate::store) struct Expired {
 }
 
 impl Shard {
-    /// Removes what is due at `now_millis`, soonest first. Each removal, and each value that a
+    /// Removes what is due at `now_millis`, soonest first, and tombstones stamped at or before `purged_millis`. Each removal, and each value that a
     /// sweep looks at, takes one from `budget`.
     pub(in crate::store) fn expire(
         &mut self,
         now_millis: u64,
-        tombstone_life_millis: u64,
+        purged_millis: Option<u64>,
         budget: &mut usize,
     ) -> Expired {
         let mut step = Expired::default();
@@ -50,7 +50,7 @@ impl Shard {
             && self
                 .ages
                 .first()
-                .is_some_and(|(version, _)| is_past(*version, tombstone_life_millis, now_millis))
+                .is_some_and(|(version, _)| is_past(*version, purged_millis))
         {
             *budget -= 1;
             if let Some((version, key)) = self.ages.pop_first() {

@@ -97,13 +97,13 @@ impl Shard {
         &self,
         slot: Slot,
         from: Position,
-        (now_millis, tombstone_life_millis): (u64, u64),
+        (now_millis, purged_millis): (u64, Option<u64>),
         page: &mut Page<'_>,
     ) -> Option<Position> {
         let end_of_slot = Position::end(slot);
         let stop = self.ghosts.range(from..end_of_slot).nth(GHOSTS_MAX);
         let stop = stop.map_or(end_of_slot, |(position, _)| position);
-        let rest = self.scan_records(from, stop, (now_millis, tombstone_life_millis), page);
+        let rest = self.scan_records(from, stop, (now_millis, purged_millis), page);
         for (position, ghost) in self.ghosts.range(from..rest.unwrap_or(stop)) {
             if !page.held.contains(position, ghost.version) {
                 page.bytes_left = page.bytes_left.saturating_sub(GHOST_BYTES);
@@ -117,7 +117,7 @@ impl Shard {
         &self,
         from: Position,
         stop: Position,
-        (now_millis, tombstone_life_millis): (u64, u64),
+        (now_millis, purged_millis): (u64, Option<u64>),
         page: &mut Page<'_>,
     ) -> Option<Position> {
         let (first, end) = (Probe::at(from), Probe::at(stop));
@@ -143,7 +143,7 @@ impl Shard {
             match version {
                 Some(version)
                     if page.held.contains(key.position(), version)
-                        || is_past(version, tombstone_life_millis, now_millis) => {}
+                        || is_past(version, purged_millis) => {}
                 Some(version) => page.push(key, Copied::Tombstone(version), 0),
                 None => self.scan_value(key, now_millis, page),
             }
@@ -207,6 +207,6 @@ impl Shard {
 }
 
 /// Whether a tombstone has outlived its use.
-pub(in crate::store) fn is_past(version: Version, life_millis: u64, now_millis: u64) -> bool {
-    version.stamp.millis().saturating_add(life_millis) <= now_millis
+pub(in crate::store) fn is_past(version: Version, purged_millis: Option<u64>) -> bool {
+    Some(version.stamp.millis()) <= purged_millis
 }

@@ -75,6 +75,32 @@ fn a_tombstone_past_its_life_goes_without_a_floor() {
 }
 
 #[test]
+fn a_tombstone_that_is_held_stays_and_travels_however_old_it_is() {
+    let store = Store::new(AMPLE);
+    store.hold_tombstones(10 + LIFE_MILLIS - 1);
+    store.write(&key("a"), tombstone(10), 10);
+    let late = 10 + 3 * LIFE_MILLIS;
+    assert_eq!(store.expire(late, usize::MAX), 0);
+    assert_eq!(store.read(&key("a"), late), missed(10));
+    // It is told to others, and taken as what it is where it is held as well.
+    let told = store.scan(
+        &SlotSet::all(AMPLE.slots),
+        0,
+        1 << 20,
+        &Inventory::nothing(),
+        late,
+    );
+    assert_eq!(told.records, [(key("a"), tombstone(10))]);
+    store.merge(&key("b"), tombstone(11), late);
+    assert_eq!(store.read(&key("b"), late), missed(11));
+    store.hold_tombstones(10 + LIFE_MILLIS);
+    assert_eq!(store.expire(late, usize::MAX), 1);
+    assert_eq!(store.read(&key("a"), late), haunted(10));
+    assert_eq!(store.read(&key("b"), late), missed(11));
+    store.audit();
+}
+
+#[test]
 fn a_floor_stands_in_for_the_tombstones_that_the_cap_pushed_out() {
     let one = TOMBSTONE_OVERHEAD_BYTES + 8;
     let store = Store::new(Limits {
