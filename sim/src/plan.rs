@@ -34,6 +34,10 @@ pub struct Given {
     pub replay: String,
 }
 
+/// In runs of at least this, some that are cut off are so for this many times longer: up to 160 s.
+const LONG_RUN: Duration = Duration::from_secs(120);
+const LONG: u32 = 4;
+const LONG_SHARE: f64 = 0.2;
 /// About how long a ring needs to be whole again.
 const SETTLES_WITHIN: Duration = Duration::from_secs(5);
 
@@ -248,7 +252,10 @@ impl Drawing<'_> {
             if at >= self.options.duration {
                 return drawn;
             }
-            if let Some(fault) = self.one(kind, at) {
+            if let Some(mut fault) = self.one(kind, at) {
+                if self.is_long(&fault) {
+                    fault.lasts = Span(fault.lasts.0 * LONG);
+                }
                 let again = fault.again.iter();
                 at += fault.lasts.0 + again.map(|it| it.after.0 + it.lasts.0).sum::<Duration>();
                 if kind.loses_memory() || CHANGES.contains(&kind) {
@@ -257,6 +264,31 @@ impl Drawing<'_> {
                 drawn.push(fault);
             }
         }
+    }
+
+    /// Whether somebody is cut off for so long that deletes may have outlived their tombstones meanwhile. Drawn apart, so
+    /// that short runs stay as they are.
+    fn is_long(&self, fault: &Fault) -> bool {
+        let cuts_off = match fault.kind {
+            FaultKind::Pause | FaultKind::Isolate | FaultKind::Deaf | FaultKind::Split => true,
+            FaultKind::Kill
+            | FaultKind::Vanish
+            | FaultKind::Cut
+            | FaultKind::OneWayCut
+            | FaultKind::Slow
+            | FaultKind::Loss
+            | FaultKind::Disorder
+            | FaultKind::Stutter
+            | FaultKind::ClockStep
+            | FaultKind::ClockJump
+            | FaultKind::Join
+            | FaultKind::Leave
+            | FaultKind::Reset
+            | FaultKind::Setback => false,
+        };
+        let seed = self.options.seed ^ u64::try_from(fault.at.0.as_nanos()).unwrap_or(0);
+        let mut rng = SmallRng::seed_from_u64(seed);
+        cuts_off && self.options.duration >= LONG_RUN && rng.random_bool(LONG_SHARE)
     }
 
     fn one(&mut self, kind: FaultKind, at: Duration) -> Option<Fault> {

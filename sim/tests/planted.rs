@@ -4,15 +4,19 @@ use std::time::Duration;
 
 use shard_cache_sim::{
     cli::mutants::{Shown, show},
-    options::Options,
+    options::{FaultKind, Options},
     plant::Plant,
 };
 
 #[track_caller]
 fn expect_caught(plant: Plant, seed: u64, seconds: u64) {
     let options = Options::of_seed(seed, Duration::from_secs(seconds));
-    let shown = show(&options, plant);
-    let invariant = plant.invariant();
+    expect_caught_in(&options, plant);
+}
+
+#[track_caller]
+fn expect_caught_in(options: &Options, plant: Plant) {
+    let (shown, invariant, seed) = (show(options, plant), plant.invariant(), options.seed);
     assert!(
         matches!(&shown, Shown::Caught(violated) if violated.contains(&invariant)),
         "{plant} should break {invariant} under seed {seed}, and nothing should be broken without it: {shown:?}"
@@ -37,6 +41,15 @@ fn deletes_without_tombstones_break_no_resurrection() {
 #[test]
 fn tombstones_purged_early_break_no_resurrection() {
     expect_caught(Plant::TombstonePurgedEarly, 0, 30);
+}
+
+#[test]
+fn time_that_is_taken_from_clocks_far_ahead_breaks_expiry() {
+    let options = Options {
+        faults: [FaultKind::Kill, FaultKind::Pause, FaultKind::ClockJump].into(),
+        ..Options::of_seed(15, Duration::from_secs(60))
+    };
+    expect_caught_in(&options, Plant::DriftMerged);
 }
 
 #[test]

@@ -29,8 +29,6 @@ pub enum Plant {
     NoTombstone,
     /// Tombstones are forgotten while older writes may still be owed, and nothing is left of them.
     TombstonePurgedEarly,
-    /// Tombstones are forgotten while a member is away that may still have what they deleted.
-    AbsenceForgotten,
     /// A node takes the time of peers whose clocks are far ahead for its own.
     DriftMerged,
     /// An owner that holds something newer says that it has stored the write.
@@ -65,12 +63,11 @@ pub enum Plant {
 
 impl Plant {
     /// All of them.
-    pub const ALL: [Self; 20] = [
+    pub const ALL: [Self; 19] = [
         Self::AckBeforeStore,
         Self::AnyConfiguration,
         Self::NoTombstone,
         Self::TombstonePurgedEarly,
-        Self::AbsenceForgotten,
         Self::DriftMerged,
         Self::NewerIgnored,
         Self::HintCounted,
@@ -96,7 +93,6 @@ impl Plant {
             Self::AnyConfiguration => "any_configuration",
             Self::NoTombstone => "no_tombstone",
             Self::TombstonePurgedEarly => "tombstone_purged_early",
-            Self::AbsenceForgotten => "absence_forgotten",
             Self::DriftMerged => "drift_merged",
             Self::NewerIgnored => "newer_ignored",
             Self::HintCounted => "hint_counted",
@@ -124,15 +120,12 @@ impl Plant {
             | Self::HintCounted
             | Self::EmptyPull
             | Self::FullClaimed
-            | Self::DriftMerged
             | Self::BootKept => Invariant::Durability,
             Self::PullUnsealed | Self::SettledEarly => Invariant::FullCovers,
-            Self::NoTombstone | Self::TombstonePurgedEarly | Self::AbsenceForgotten => {
-                Invariant::NoResurrection
-            }
+            Self::NoTombstone | Self::TombstonePurgedEarly => Invariant::NoResurrection,
             Self::NewerIgnored => Invariant::WriteOrder,
             Self::DigestSkipped => Invariant::Convergence,
-            Self::ExpiryRestarted | Self::HintBeyondExpiry => Invariant::Expiry,
+            Self::ExpiryRestarted | Self::HintBeyondExpiry | Self::DriftMerged => Invariant::Expiry,
             Self::NoWriteBack | Self::GhostIgnored => Invariant::ReadYourWrites,
             Self::SilentDegrade => Invariant::NoSilentDegrade,
             Self::FailedWriteSent => Invariant::FailedMeansFailed,

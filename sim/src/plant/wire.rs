@@ -265,9 +265,8 @@ pub(crate) fn compare(
     plant: Option<Plant>,
     mut request: peer::CompareSlotsRequest,
 ) -> peer::CompareSlotsRequest {
-    if let Some(Plant::TombstonePurgedEarly | Plant::AbsenceForgotten) = plant
-        && request.agreed_millis > 0
-    {
+    // Whoever is away counts as having everything.
+    if plant == Some(Plant::TombstonePurgedEarly) && request.agreed_millis > 0 {
         request.agreed_millis = u64::MAX;
     }
     request
