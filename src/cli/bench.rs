@@ -57,11 +57,14 @@ fn judge(arguments: &BenchArguments, report: &Report) -> Result<Exit, Failure> {
         return Ok(Exit::Threshold);
     }
     if report.all.ok == 0 && report.all.errors() > 0 {
-        return Err(Failure::new(
-            Exit::Unreachable,
-            "NOTHING_SUCCEEDED",
-            "not one request succeeded",
-        ));
+        let most = report.failures.iter().max_by_key(|one| one.count);
+        let (code, reason) = most.map_or(("", ""), |one| (&one.code, &one.reason));
+        let exit = match reason {
+            "no_quorum" => Exit::NoQuorum,
+            _ => Exit::Unreachable,
+        };
+        let message = format!("not one request succeeded, mostly because of {code} {reason}");
+        return Err(Failure::new(exit, "NOTHING_SUCCEEDED", message));
     }
     Ok(Exit::Ok)
 }
