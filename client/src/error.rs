@@ -137,9 +137,10 @@ impl ClientError {
         }
     }
 
-    /// Sorts a status by what it says about the effect of the call. Statuses that tonic made up because of the
-    /// connection have a source; those that a node sent have none.
-    pub(crate) fn from_status(status: Status, timeout: Duration) -> Self {
+    /// Sorts a status by what it says about the effect of the call, whose deadline was `timeout`. Statuses that tonic
+    /// made up because of the connection have a source; those that a node sent have none.
+    #[must_use]
+    pub fn from_status(status: Status, timeout: Duration) -> Self {
         if let Some(source) = status.source() {
             return Self::from_transport(&status, source, timeout);
         }

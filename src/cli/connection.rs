@@ -57,24 +57,31 @@ pub(super) struct TermsArguments {
     degrade: bool,
 }
 
+/// A consistency level.
 #[derive(Clone, Copy, Debug, ValueEnum)]
-enum Level {
+pub(super) enum Level {
     One,
     Quorum,
     All,
 }
 
+impl Level {
+    /// For the client; without one, the node's default.
+    pub(super) const fn consistency(level: Option<Self>) -> Consistency {
+        match level {
+            None => Consistency::Default,
+            Some(Self::One) => Consistency::One,
+            Some(Self::Quorum) => Consistency::Quorum,
+            Some(Self::All) => Consistency::All,
+        }
+    }
+}
+
 impl TermsArguments {
     /// The terms for the client.
     pub(super) fn options(self) -> CallOptions {
-        let consistency = match self.consistency {
-            None => Consistency::Default,
-            Some(Level::One) => Consistency::One,
-            Some(Level::Quorum) => Consistency::Quorum,
-            Some(Level::All) => Consistency::All,
-        };
         CallOptions {
-            consistency,
+            consistency: Level::consistency(self.consistency),
             degrade: self.degrade,
             timeout: None,
         }

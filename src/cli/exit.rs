@@ -26,6 +26,8 @@ pub(super) enum Exit {
     Degraded = 6,
     /// The configuration is invalid.
     ConfigInvalid = 7,
+    /// A threshold of `bench` is broken.
+    Threshold = 8,
 }
 
 impl Exit {

@@ -5,6 +5,7 @@
 //! [`run`] prints failures.
 
 mod arguments;
+mod bench;
 mod cluster;
 mod cluster_status;
 mod config;
@@ -33,7 +34,7 @@ use output::Format;
 /// What `--help` says at its end.
 const EXIT_CODES: &str = "\
 Exit codes: 0 ok, 1 failed, 2 usage, 3 key absent (serve, node: not safe), 4 unreachable or deadline, \
-5 quorum not met, 6 degraded, 7 configuration invalid.
+5 quorum not met, 6 degraded, 7 configuration invalid, 8 bench threshold broken.
 
 Without a command a node is run: `shard-cache -grpc-port=8080 -http-port=8081` is `shard-cache serve ...`.";
 
@@ -61,6 +62,7 @@ enum Command {
     Ring(ring::RingCommand),
     #[command(subcommand)]
     Config(config::ConfigCommand),
+    Bench(Box<bench::BenchArguments>),
     Healthcheck(healthcheck::HealthcheckArguments),
     Version(version::VersionArguments),
 }
@@ -104,6 +106,7 @@ impl Command {
             Self::Node(command) => node::run(&command),
             Self::Ring(command) => ring::run(&command),
             Self::Config(command) => config::run(command),
+            Self::Bench(arguments) => bench::run(&arguments),
             Self::Healthcheck(arguments) => healthcheck::run(&arguments),
             Self::Version(arguments) => version::run(&arguments),
         }
@@ -121,6 +124,7 @@ impl Command {
             Self::Node(command) => command.format(),
             Self::Ring(command) => command.format(),
             Self::Config(command) => command.format(),
+            Self::Bench(arguments) => arguments.format(),
             Self::Version(arguments) => arguments.format(),
         }
     }

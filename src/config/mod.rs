@@ -42,4 +42,4 @@ pub use model::{
 pub use overrides::Flag;
 #[cfg(test)]
 pub(crate) use reference::twin_flags;
-pub(crate) use units::parse_duration;
+pub(crate) use units::{parse_duration, parse_size};

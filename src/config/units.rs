@@ -53,7 +53,7 @@ pub(super) fn format_duration(duration: Duration) -> String {
 }
 
 /// Parses a size: bytesize's form, or bare bytes.
-pub(super) fn parse_size(text: &str) -> Result<u64, String> {
+pub(crate) fn parse_size(text: &str) -> Result<u64, String> {
     let text = text.trim();
     let size = text
         .parse::<bytesize::ByteSize>()
