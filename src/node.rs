@@ -53,7 +53,7 @@ use traces::Traces;
 use crate::{
     api::{self, ClusterQueries, Edge, Limits, Reflection, ServingSwitch, peer::PeerParts},
     clock::{Clock, Entropy, SystemClock},
-    config::{Config, GossipProfile, LimitsConfig},
+    config::{Config, GossipProfile, LimitsConfig, LinkKind},
     coordinator::{Coordinator, Degrade},
     handoff::{HintStats, delivery::HintDelivery},
     overload::{
@@ -70,7 +70,7 @@ use crate::{
     },
     store::Store,
     telemetry::Metrics,
-    transport::{GrpcDialer, PeerTransport, dial::Dialer, inquiry::Terms},
+    transport::{GrpcDialer, LinkMode, PeerTransport, dial::Dialer, inquiry::Terms},
     workers::{TokioWorkers, Workers},
 };
 
@@ -186,6 +186,7 @@ impl Node {
         let advertised = Advertised::of(&config, addresses).await?;
         let dialer = Arc::new(GrpcDialer {
             connect_timeout: config.server.peer.connect_timeout,
+            mode: link_mode(config.server.peer.link),
         });
         let claim = claim(&config, addresses, &advertised);
         let search = Search {
@@ -531,6 +532,13 @@ async fn follow_readiness(desk: Arc<Desk>, switch: ServingSwitch, clock: Arc<dyn
             told = is_ready;
         }
         clock.sleep(READINESS_INTERVAL).await;
+    }
+}
+
+const fn link_mode(kind: LinkKind) -> LinkMode {
+    match kind {
+        LinkKind::Stream => LinkMode::Stream,
+        LinkKind::Unary => LinkMode::Unary,
     }
 }
 

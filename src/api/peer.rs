@@ -90,6 +90,22 @@ impl peer_server::Peer for PeerApi {
         }))
     }
 
+    async fn operate(
+        &self,
+        request: Request<peer::Batch>,
+    ) -> Result<Response<peer::ReplyBatch>, Status> {
+        let mut ready = VecDeque::new();
+        self.parts.answer(request.into_inner(), &mut ready);
+        let replies = match (ready.pop_front(), ready.pop_front()) {
+            (Some(replies), None) => Some(replies),
+            (None | Some(_), _) => None,
+        };
+        // Only several operations can have answers that one message does not hold.
+        replies
+            .map(Response::new)
+            .ok_or_else(|| Status::out_of_range("the answers do not fit one message"))
+    }
+
     async fn push_pull(
         &self,
         request: Request<peer::PushPullRequest>,

@@ -366,6 +366,18 @@ pub struct PeerConfig {
     /// Longest pause between two attempts to connect.
     #[serde(with = "units::duration")]
     pub reconnect_max: Duration,
+    /// How operations travel to a peer.
+    pub link: LinkKind,
+}
+
+/// How operations travel to a peer.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum LinkKind {
+    /// In batches on one long-lived stream.
+    Stream,
+    /// In a call of its own each: for comparison.
+    Unary,
 }
 
 impl Default for PeerConfig {
@@ -375,6 +387,7 @@ impl Default for PeerConfig {
             stall_timeout: Duration::from_millis(250),
             queue_bytes_max: 16 * MIB,
             reconnect_max: Duration::from_secs(1),
+            link: LinkKind::Stream,
         }
     }
 }

@@ -238,6 +238,11 @@ pub(super) const ENTRIES: &[Entry] = &[
         "Longest pause between two attempts to connect.",
     ),
     entry(
+        "server.peer.link",
+        "How operations travel: stream, in batches on one long-lived stream per peer; or unary, in a call each, which is \
+         there to be compared with and costs several times as much.",
+    ),
+    entry(
         "server.reflection",
         "Whether the client port answers gRPC reflection: true or false.",
     ),

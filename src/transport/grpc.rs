@@ -14,17 +14,29 @@ use crate::{
         CallError, MESSAGE_BYTES_MAX,
         dial::{Connection, Dialer, Replies},
         streams::Outgoing,
+        unary::UnaryReplies,
     },
 };
 
 /// A quiet link is pinged this often and closed when the answer takes as long again, so that a silent cut is noticed.
 const KEEPALIVE: Duration = Duration::from_secs(1);
 
+/// How the operations of a link travel.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum LinkMode {
+    /// In batches on one long-lived stream.
+    Stream,
+    /// In a call of its own each: for comparison.
+    Unary,
+}
+
 /// Connects over TCP.
 #[derive(Clone, Copy, Debug)]
 pub struct GrpcDialer {
     /// How long connecting may take.
     pub connect_timeout: Duration,
+    /// How the operations of a link travel.
+    pub mode: LinkMode,
 }
 
 impl GrpcDialer {
@@ -45,6 +57,7 @@ impl GrpcDialer {
 impl Dialer for GrpcDialer {
     fn dial(&self, address: SocketAddr) -> BoxFuture<Result<Box<dyn Connection>, CallError>> {
         let endpoint = self.endpoint(address);
+        let mode = self.mode;
         Box::pin(async move {
             let channel = endpoint.connect().await.map_err(|error| {
                 let reason = error.to_string();
@@ -53,18 +66,28 @@ impl Dialer for GrpcDialer {
             let client = PeerClient::new(channel)
                 .max_decoding_message_size(MESSAGE_BYTES_MAX)
                 .max_encoding_message_size(MESSAGE_BYTES_MAX);
-            Ok(Box::new(GrpcConnection(client)) as Box<dyn Connection>)
+            Ok(Box::new(GrpcConnection { client, mode }) as Box<dyn Connection>)
         })
     }
 }
 
-struct GrpcConnection(PeerClient<Channel>);
+struct GrpcConnection {
+    client: PeerClient<Channel>,
+    mode: LinkMode,
+}
 
 impl Connection for GrpcConnection {
     fn link(mut self: Box<Self>, outgoing: Outgoing) -> BoxFuture<Result<Replies, Status>> {
         Box::pin(async move {
-            let opened = self.0.link(outgoing).await?;
-            Ok(Box::pin(opened.into_inner()) as Replies)
+            match self.mode {
+                LinkMode::Stream => {
+                    let opened = self.client.link(outgoing).await?;
+                    Ok(Box::pin(opened.into_inner()) as Replies)
+                }
+                LinkMode::Unary => {
+                    Ok(Box::pin(UnaryReplies::new(self.client, outgoing)) as Replies)
+                }
+            }
         })
     }
 
@@ -72,14 +95,24 @@ impl Connection for GrpcConnection {
         mut self: Box<Self>,
         request: peer::PushPullRequest,
     ) -> BoxFuture<Result<peer::PushPullResponse, Status>> {
-        Box::pin(async move { self.0.push_pull(request).await.map(Response::into_inner) })
+        Box::pin(async move {
+            self.client
+                .push_pull(request)
+                .await
+                .map(Response::into_inner)
+        })
     }
 
     fn pull_slots(
         mut self: Box<Self>,
         request: peer::PullSlotsRequest,
     ) -> BoxFuture<Result<peer::PullSlotsResponse, Status>> {
-        Box::pin(async move { self.0.pull_slots(request).await.map(Response::into_inner) })
+        Box::pin(async move {
+            self.client
+                .pull_slots(request)
+                .await
+                .map(Response::into_inner)
+        })
     }
 
     fn exchange_slots(
@@ -87,7 +120,7 @@ impl Connection for GrpcConnection {
         request: peer::ExchangeSlotsRequest,
     ) -> BoxFuture<Result<peer::ExchangeSlotsResponse, Status>> {
         Box::pin(async move {
-            self.0
+            self.client
                 .exchange_slots(request)
                 .await
                 .map(Response::into_inner)
@@ -99,7 +132,7 @@ impl Connection for GrpcConnection {
         request: peer::CompareSlotsRequest,
     ) -> BoxFuture<Result<peer::CompareSlotsResponse, Status>> {
         Box::pin(async move {
-            self.0
+            self.client
                 .compare_slots(request)
                 .await
                 .map(Response::into_inner)
@@ -110,13 +143,13 @@ impl Connection for GrpcConnection {
         mut self: Box<Self>,
         request: peer::DeliverRequest,
     ) -> BoxFuture<Result<peer::DeliverResponse, Status>> {
-        Box::pin(async move { self.0.deliver(request).await.map(Response::into_inner) })
+        Box::pin(async move { self.client.deliver(request).await.map(Response::into_inner) })
     }
 
     fn report(
         mut self: Box<Self>,
         request: peer::ReportRequest,
     ) -> BoxFuture<Result<peer::ReportResponse, Status>> {
-        Box::pin(async move { self.0.report(request).await.map(Response::into_inner) })
+        Box::pin(async move { self.client.report(request).await.map(Response::into_inner) })
     }
 }
