@@ -84,7 +84,7 @@ impl Config {
         })
     }
 
-    /// Worker threads: `server.threads`, or one per core.
+    /// Threads that serve connections: `server.threads`, or one per core.
     #[must_use]
     pub fn worker_threads(&self) -> usize {
         if self.server.threads == 0 {
@@ -111,7 +111,7 @@ pub struct ServerConfig {
     /// What other nodes and clients are told to connect to. Absent: the bound address, or the routed one when bound to
     /// all addresses.
     pub advertise: Option<Advertise>,
-    /// Worker threads, at most 1024; 0 means one per core.
+    /// Threads that serve connections, at most 1024; 0 means one per core.
     #[serde(deserialize_with = "units::whole::<_, _, 0, 1024>")]
     pub threads: usize,
     /// The cache.

@@ -170,7 +170,8 @@ pub(super) const ENTRIES: &[Entry] = &[
     ),
     entry(
         "server.threads",
-        "Worker threads, 0 to 1024; 0 means one per core.",
+        "Threads that serve connections, 0 to 1024; 0 means one per core. With more than one, gossip and background work have \
+         another one.",
     ),
     entry("server.cache", "How much is kept, and for how long."),
     entry(
