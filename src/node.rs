@@ -497,7 +497,7 @@ impl Node {
         let (front, switch) = api::front(Arc::clone(&edge), admin, reflection).await;
         for listener in grpc {
             let stop = self.stop_clients.clone().cancelled_owned();
-            let served = api::serve::serve(listener, front.clone(), lanes.clone(), stop);
+            let served = api::serve::serve(listener, Arc::clone(&front), lanes.clone(), stop);
             core.workers.spawn("client port", Box::pin(served));
         }
         for listener in http {

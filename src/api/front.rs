@@ -2,7 +2,8 @@
 //! who sends its message too slowly is cut off.
 //!
 //! `cache.CacheService` is reached by one comparison, without the layers and the timer per request that the other services
-//! have: its requests nearly always arrive whole, and bound their own time from there on.
+//! have: its requests nearly always arrive whole, and bound their own time from there on. Plain calls of it, which is all
+//! that usual clients make, are read and answered by hand ([`super::plain`]); the generated service answers the rest.
 
 use std::{
     convert::Infallible,
@@ -15,82 +16,121 @@ use std::{
 use bytes::Bytes;
 use http::{Request, Response};
 use http_body::{Body, Frame, SizeHint};
-use hyper::{body::Incoming, service::Service};
+use hyper::body::Incoming;
 use shard_cache_proto::cache::cache_service_server::{CacheServiceServer, SERVICE_NAME};
-use tonic::{Status, service::Routes, transport::server::TcpConnectInfo};
+use tonic::{Status, metadata::MetadataMap, service::Routes, transport::server::TcpConnectInfo};
 use tower_service::Service as _;
 
-use super::{cache::CacheApi, pieces::Pieces};
+use super::{
+    cache::CacheApi,
+    pieces::Pieces,
+    plain::{self, Answer},
+};
 use crate::clock::{BoxFuture, Clock};
 
 /// The services of the client port.
-#[derive(Clone)]
 pub struct Front {
+    pub(super) api: CacheApi,
+    /// The same for calls that are not plain.
     pub(super) cache: CacheServiceServer<CacheApi>,
     /// Everything else.
     pub(super) others: Routes,
     pub(super) clock: Arc<dyn Clock>,
     /// How long a caller may take to send its message, and another service to answer.
     pub(super) patience: Duration,
+    pub(super) message_bytes_max: usize,
 }
 
-/// The services for one connection.
-pub(super) struct ConnectionFront {
-    pub(super) front: Front,
-    pub(super) from: TcpConnectInfo,
-}
-
-impl Service<Request<Incoming>> for ConnectionFront {
-    type Response = Response<Pieces<tonic::body::Body>>;
-    type Error = Infallible;
-    type Future = BoxFuture<Result<Self::Response, Infallible>>;
-
-    fn call(&self, request: Request<Incoming>) -> Self::Future {
-        let front = &self.front;
-        if !is_for_cache(request.uri().path()) {
-            return front.call_other(self.from.clone(), request);
-        }
-        let request = request.map(|message| Punctual {
-            message,
-            patience: front.patience,
-            clock: Arc::clone(&front.clock),
-            end: None,
-        });
-        let answer = front.cache.clone().call(request);
-        Box::pin(async move { answer.await.map(|answer| answer.map(Pieces::of)) })
-    }
+/// The methods of the cache service of which there are many calls.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Method {
+    Set,
+    Get,
+    Delete,
 }
 
 impl Front {
-    fn call_other(
-        &self,
+    /// Answers a request that came over a connection.
+    pub(super) async fn answer(
+        self: Arc<Self>,
+        from: TcpConnectInfo,
+        request: Request<Incoming>,
+    ) -> Result<Response<Pieces<Answer>>, Infallible> {
+        let Some(method) = cache_method(request.uri().path()).map(Method::of) else {
+            return Box::pin(self.answer_other(from, request)).await;
+        };
+        let (parts, message) = request.into_parts();
+        let message = Punctual {
+            message,
+            patience: self.patience,
+            clock: Arc::clone(&self.clock),
+            end: None,
+        };
+        let method = method
+            .filter(|_| parts.method == http::Method::POST && plain::is_plain(&parts.headers));
+        let Some(method) = method else {
+            let answer = self.cache.clone().call(Request::from_parts(parts, message));
+            return answer.await.map(general);
+        };
+        let (api, bytes_max) = (&self.api, self.message_bytes_max);
+        let metadata = MetadataMap::from_headers(parts.headers);
+        Ok(match method {
+            Method::Set => plain::respond(match plain::receive(message, bytes_max).await {
+                Ok(request) => api.carry_out_set(&metadata, request).await,
+                Err(refused) => Err(refused),
+            }),
+            Method::Get => plain::respond(match plain::receive(message, bytes_max).await {
+                Ok(request) => api.carry_out_get(&metadata, request).await,
+                Err(refused) => Err(refused),
+            }),
+            Method::Delete => plain::respond(match plain::receive(message, bytes_max).await {
+                Ok(request) => api.carry_out_delete(&metadata, request).await,
+                Err(refused) => Err(refused),
+            }),
+        })
+    }
+
+    async fn answer_other(
+        self: Arc<Self>,
         from: TcpConnectInfo,
         mut request: Request<Incoming>,
-    ) -> BoxFuture<Result<Response<Pieces<tonic::body::Body>>, Infallible>> {
+    ) -> Result<Response<Pieces<Answer>>, Infallible> {
         request.extensions_mut().insert(from);
         let answer = self
             .others
             .clone()
             .call(request.map(tonic::body::Body::new));
-        let late = self.clock.sleep(self.patience);
-        Box::pin(async move {
-            let answer = tokio::select! {
-                biased;
-                answer = answer => match answer {
-                    Ok(answer) => answer,
-                    Err(never) => match never {},
-                },
-                () = late => Status::deadline_exceeded("the request took too long").into_http(),
-            };
-            Ok(answer.map(Pieces::of))
-        })
+        tokio::select! {
+            biased;
+            answer = answer => answer.map(general),
+            () = self.clock.sleep(self.patience) => {
+                let late = Status::deadline_exceeded("the request took too long");
+                Ok(general(late.into_http()))
+            }
+        }
     }
 }
 
-fn is_for_cache(path: &str) -> bool {
-    path.strip_prefix('/')
-        .and_then(|path| path.strip_prefix(SERVICE_NAME))
-        .is_some_and(|method| method.starts_with('/'))
+fn general(answer: Response<tonic::body::Body>) -> Response<Pieces<Answer>> {
+    answer.map(|body| Pieces::of(Answer::General(body)))
+}
+
+/// The name of the method, if the path is one of the cache service.
+fn cache_method(path: &str) -> Option<&str> {
+    path.strip_prefix('/')?
+        .strip_prefix(SERVICE_NAME)?
+        .strip_prefix('/')
+}
+
+impl Method {
+    fn of(name: &str) -> Option<Self> {
+        match name {
+            "Set" => Some(Self::Set),
+            "Get" => Some(Self::Get),
+            "Delete" => Some(Self::Delete),
+            _ => None,
+        }
+    }
 }
 
 /// A message that has to arrive in time. Time is measured only when it does not arrive with its headers.
@@ -139,8 +179,13 @@ mod tests {
 
     #[test]
     fn only_the_methods_of_the_cache_service_go_there() {
-        assert!(is_for_cache("/cache.CacheService/Set"));
-        assert!(is_for_cache("/cache.CacheService/"));
+        let method = |path| cache_method(path).and_then(Method::of);
+        assert_eq!(method("/cache.CacheService/Set"), Some(Method::Set));
+        assert_eq!(method("/cache.CacheService/Get"), Some(Method::Get));
+        assert_eq!(method("/cache.CacheService/Delete"), Some(Method::Delete));
+        // The service itself answers these.
+        assert_eq!(cache_method("/cache.CacheService/Health"), Some("Health"));
+        assert_eq!(method("/cache.CacheService/Set/"), None);
         for path in [
             "",
             "/",
@@ -149,7 +194,7 @@ mod tests {
             "cache.CacheService/Set",
             "/shardcache.v1.Cluster/Members",
         ] {
-            assert!(!is_for_cache(path), "{path:?}");
+            assert_eq!(cache_method(path), None, "{path:?}");
         }
     }
 }

@@ -6,7 +6,7 @@
 //! - [`status`]: every refusal and failure as a gRPC status or an HTTP answer.
 //! - [`deadline`]: how long a request may take.
 //! - `traced`: the span of every request that is recorded.
-//! - [`serve`]: the port; `front`: where its requests go; `connections`: how they are accepted; `socket`, `pieces`: how its
+//! - [`serve`]: the port; `front`: where its requests go; `plain`: their messages; `connections`: how they are accepted; `socket`, `pieces`: how its
 //!   answers are written.
 //! - [`peer`]: what other nodes ask; on a port of its own.
 
@@ -20,6 +20,7 @@ pub mod edge;
 mod front;
 pub mod peer;
 mod pieces;
+mod plain;
 pub mod serve;
 mod socket;
 pub mod status;

@@ -2,7 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use hyper::server::conn::http2;
+use hyper::{server::conn::http2, service::service_fn};
 use hyper_util::rt::TokioExecutor;
 use shard_cache_proto::{
     CLIENT_DESCRIPTOR_SET,
@@ -24,7 +24,7 @@ use super::{
     cluster::ClusterApi,
     connections::{self, Accepted, accept, serve_http2},
     edge::Edge,
-    front::{ConnectionFront, Front},
+    front::Front,
     socket::WholeWrites,
 };
 use crate::workers::Lanes;
@@ -81,7 +81,7 @@ pub async fn front(
     edge: Arc<Edge>,
     admin: Arc<dyn AdminActions>,
     reflection: Reflection,
-) -> (Front, ServingSwitch) {
+) -> (Arc<Front>, ServingSwitch) {
     let switch = ServingSwitch {
         reporter: HealthReporter::new(),
     };
@@ -91,7 +91,8 @@ pub async fn front(
     let cluster = ClusterApi::new(Arc::clone(&edge.queries), edge.limits);
     let clock = Arc::clone(&edge.clock);
     let patience = edge.limits.max_request_timeout + MESSAGE_READ_GRACE;
-    let cache = CacheServiceServer::new(CacheApi::new(edge));
+    let api = CacheApi::new(edge);
+    let cache = CacheServiceServer::new(api.clone());
     let mut others = Routes::new(HealthServer::new(health))
         .add_service(ClusterServer::new(cluster).max_decoding_message_size(message_size_max))
         .add_service(AdminServer::new(AdminApi::new(admin)));
@@ -102,12 +103,14 @@ pub async fn front(
             .add_service(reflected().build_v1alpha().expect(compiled_in));
     }
     let front = Front {
+        api,
         cache: cache.max_decoding_message_size(message_size_max),
         others: others.prepare(),
         clock,
         patience,
+        message_bytes_max: message_size_max,
     };
-    (front, switch)
+    (Arc::new(front), switch)
 }
 
 fn reflected() -> ReflectionBuilder<'static> {
@@ -119,19 +122,21 @@ fn reflected() -> ReflectionBuilder<'static> {
 /// Serves `front` until `stop` completes, then finishes what was begun on open connections.
 pub async fn serve(
     listener: TcpListener,
-    front: Front,
+    front: Arc<Front>,
     lanes: Lanes,
     stop: impl Future<Output = ()>,
 ) {
     let clock = Arc::clone(&front.clock);
     let serve = |connection: Accepted, closing| {
-        let front = front.clone();
+        let front = Arc::clone(&front);
         async move {
             let Some(connection) = connection.into_stream() else {
                 return;
             };
             let from = connection.connect_info();
-            let service = ConnectionFront { front, from };
+            // Boxed, because what answers a request is large and would be moved into its task several times.
+            let service =
+                service_fn(|request| Box::pin(Arc::clone(&front).answer(from.clone(), request)));
             serve_http2(http2(), WholeWrites(connection), service, closing).await;
         }
     };
