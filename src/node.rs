@@ -192,6 +192,7 @@ impl Node {
         let advertised = Advertised::of(&config, addresses).await?;
         let dialer = Arc::new(GrpcDialer {
             connect_timeout: config.server.peer.connect_timeout,
+            clock: Arc::clone(&clock),
             mode: link_mode(config.server.peer.link),
         });
         let claim = claim(&config, addresses, &advertised);
@@ -537,6 +538,7 @@ async fn follow_readiness(desk: Arc<Desk>, switch: ServingSwitch, clock: Arc<dyn
 
 const fn link_mode(kind: LinkKind) -> LinkMode {
     match kind {
+        LinkKind::Frames => LinkMode::Frames,
         LinkKind::Stream => LinkMode::Stream,
         LinkKind::Unary => LinkMode::Unary,
     }

@@ -8,7 +8,7 @@
 //! - `traced`: the span of every request that is recorded.
 //! - [`serve`]: the port; `front`: where its requests go; `plain`: their messages; `connections`: how they are accepted; `socket`, `pieces`: how its
 //!   answers are written.
-//! - [`peer`]: what other nodes ask; on a port of its own.
+//! - [`peer`]: what other nodes ask; on a port of its own. `frames`: its links of bare frames.
 
 pub mod admin;
 pub mod cache;
@@ -17,6 +17,7 @@ mod connections;
 pub mod convert;
 pub mod deadline;
 pub mod edge;
+mod frames;
 mod front;
 pub mod peer;
 mod pieces;

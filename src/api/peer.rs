@@ -19,7 +19,10 @@ use shard_cache_proto::peer::{self, peer_server};
 use tokio::net::TcpListener;
 use tonic::{Request, Response, Status, Streaming};
 
-use super::connections::{self, Accepted, accept, serve_http2};
+use super::{
+    connections::{self, Accepted, accept, serve_http2},
+    frames,
+};
 use crate::{
     clock::{BoxFuture, Clock},
     handoff::{records, slots::Slots},
@@ -375,15 +378,26 @@ pub async fn serve(
     stopped: impl Future<Output = ()>,
 ) {
     let clock = Arc::clone(&parts.clock);
-    let service = peer_server::PeerServer::new(PeerApi { parts })
+    let api = PeerApi {
+        parts: Arc::clone(&parts),
+    };
+    let service = peer_server::PeerServer::new(api)
         .max_decoding_message_size(MESSAGE_BYTES_MAX)
         .max_encoding_message_size(MESSAGE_BYTES_MAX);
     let service = TowerToHyperService::new(service);
     let serve = |connection: Accepted, closing| {
-        let service = service.clone();
+        let (service, parts) = (service.clone(), Arc::clone(&parts));
         async move {
-            if let Some(connection) = connection.into_stream() {
-                serve_http2(http2(), connection, service, closing).await;
+            let Some(connection) = connection.into_stream() else {
+                return;
+            };
+            match frames::is_framed(&connection).await {
+                Ok(false) => serve_http2(http2(), connection, service, closing).await,
+                Ok(true) => {
+                    let ended = frames::serve(connection, parts).await;
+                    tracing::debug!(?ended, "a link ended");
+                }
+                Err(error) => tracing::debug!(%error, "a peer's connection was lost"),
             }
         }
     };

@@ -374,7 +374,9 @@ pub struct PeerConfig {
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum LinkKind {
-    /// In batches on one long-lived stream.
+    /// In batches, in bare frames over TCP.
+    Frames,
+    /// In batches on one long-lived gRPC stream.
     Stream,
     /// In a call of its own each: for comparison.
     Unary,
@@ -387,7 +389,7 @@ impl Default for PeerConfig {
             stall_timeout: Duration::from_millis(250),
             queue_bytes_max: 16 * MIB,
             reconnect_max: Duration::from_secs(1),
-            link: LinkKind::Stream,
+            link: LinkKind::Frames,
         }
     }
 }

@@ -240,8 +240,8 @@ pub(super) const ENTRIES: &[Entry] = &[
     ),
     entry(
         "server.peer.link",
-        "How operations travel: stream, in batches on one long-lived stream per peer; or unary, in a call each, which is \
-         there to be compared with and costs several times as much.",
+        "How operations travel to a peer: frames, in batches over one TCP connection; stream, in batches on one gRPC \
+         stream; or unary, in a call each, which is there to be compared with and costs several times as much.",
     ),
     entry(
         "server.reflection",

@@ -1,6 +1,6 @@
 //! Connections of production: gRPC over TCP, by tonic.
 
-use std::{net::SocketAddr, time::Duration};
+use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 use shard_cache_proto::peer::{self, peer_client::PeerClient};
 use tonic::{
@@ -9,10 +9,11 @@ use tonic::{
 };
 
 use crate::{
-    clock::BoxFuture,
+    clock::{BoxFuture, Clock},
     transport::{
         CallError, MESSAGE_BYTES_MAX,
-        dial::{Connection, Dialer, Replies},
+        dial::{Connection, Dialer, LinkConnection, Replies},
+        frames::FramedConnection,
         streams::Outgoing,
         unary::UnaryReplies,
     },
@@ -24,17 +25,21 @@ const KEEPALIVE: Duration = Duration::from_secs(1);
 /// How the operations of a link travel.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum LinkMode {
-    /// In batches on one long-lived stream.
+    /// In batches, in bare frames on a connection of their own.
+    Frames,
+    /// In batches on one long-lived gRPC stream.
     Stream,
     /// In a call of its own each: for comparison.
     Unary,
 }
 
 /// Connects over TCP.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone)]
 pub struct GrpcDialer {
     /// How long connecting may take.
     pub connect_timeout: Duration,
+    /// Time.
+    pub clock: Arc<dyn Clock>,
     /// How the operations of a link travel.
     pub mode: LinkMode,
 }
@@ -69,6 +74,24 @@ impl Dialer for GrpcDialer {
             Ok(Box::new(GrpcConnection { client, mode }) as Box<dyn Connection>)
         })
     }
+
+    fn dial_link(
+        &self,
+        address: SocketAddr,
+    ) -> BoxFuture<Result<Box<dyn LinkConnection>, CallError>> {
+        if self.mode != LinkMode::Frames {
+            let dialed = self.dial(address);
+            return Box::pin(async move { Ok(dialed.await? as Box<dyn LinkConnection>) });
+        }
+        let clock = Arc::clone(&self.clock);
+        Box::pin(async move {
+            let connected = FramedConnection::connect(address, clock).await;
+            let connection = connected.map_err(|error| CallError::Unreachable {
+                reason: error.to_string(),
+            })?;
+            Ok(Box::new(connection) as Box<dyn LinkConnection>)
+        })
+    }
 }
 
 struct GrpcConnection {
@@ -76,21 +99,23 @@ struct GrpcConnection {
     mode: LinkMode,
 }
 
-impl Connection for GrpcConnection {
+impl LinkConnection for GrpcConnection {
     fn link(mut self: Box<Self>, outgoing: Outgoing) -> BoxFuture<Result<Replies, Status>> {
         Box::pin(async move {
             match self.mode {
-                LinkMode::Stream => {
-                    let opened = self.client.link(outgoing).await?;
-                    Ok(Box::pin(opened.into_inner()) as Replies)
-                }
                 LinkMode::Unary => {
                     Ok(Box::pin(UnaryReplies::new(self.client, outgoing)) as Replies)
+                }
+                LinkMode::Stream | LinkMode::Frames => {
+                    let opened = self.client.link(outgoing).await?;
+                    Ok(Box::pin(opened.into_inner()) as Replies)
                 }
             }
         })
     }
+}
 
+impl Connection for GrpcConnection {
     fn push_pull(
         mut self: Box<Self>,
         request: peer::PushPullRequest,
