@@ -105,6 +105,12 @@ pub(super) async fn serve_http2<S, B>(
 /// HTTP/2 with what both ports have in common.
 pub(super) fn http2() -> http2::Builder<TokioExecutor> {
     let mut http2 = http2::Builder::new(TokioExecutor::new());
-    http2.timer(TokioTimer::new()).auto_date_header(false);
+    http2
+        .timer(TokioTimer::new())
+        .auto_date_header(false)
+        .max_concurrent_streams(None)
+        // They are counted over the whole life of a connection: a caller that now and then opens too many streams would lose
+        // it in the end.
+        .max_local_error_reset_streams(None);
     http2
 }
