@@ -15,7 +15,6 @@ mod safety;
 mod traces;
 
 use std::{
-    future::Future,
     net::SocketAddr,
     sync::{
         Arc,
@@ -35,7 +34,10 @@ use shard_cache_membership::{
     view::View,
 };
 use thiserror::Error;
-use tokio::sync::{mpsc, watch};
+use tokio::{
+    runtime,
+    sync::{mpsc, watch},
+};
 use tokio_util::sync::CancellationToken;
 
 pub use addresses::Advertised;
@@ -53,7 +55,7 @@ use traces::Traces;
 use crate::{
     api::{self, ClusterQueries, Edge, Limits, Reflection, ServingSwitch, peer::PeerParts},
     clock::{Clock, Entropy, SystemClock},
-    config::{Config, GossipProfile, LimitsConfig},
+    config::{Config, GossipProfile, LimitsConfig, LinkKind},
     coordinator::{Coordinator, Degrade},
     handoff::{HintStats, delivery::HintDelivery},
     overload::{
@@ -70,8 +72,8 @@ use crate::{
     },
     store::Store,
     telemetry::Metrics,
-    transport::{GrpcDialer, PeerTransport, dial::Dialer, inquiry::Terms},
-    workers::{TokioWorkers, Workers},
+    transport::{GrpcDialer, LinkMode, PeerTransport, dial::Dialer, inquiry::Terms},
+    workers::{Lanes, TokioWorkers, Workers},
 };
 
 /// Protocol between nodes that this build speaks.
@@ -90,6 +92,8 @@ pub struct Seams {
     pub resolver: Arc<dyn Resolver>,
     /// Where the CPU's counters come from.
     pub cpu: Box<dyn CpuSource>,
+    /// Runtimes, one thread each, that serve connections; without any, the present one does.
+    pub lanes: Vec<runtime::Handle>,
 }
 
 impl Seams {
@@ -101,6 +105,7 @@ impl Seams {
             entropy: Entropy::from_system(),
             resolver: Arc::new(SystemResolver),
             cpu: Box::new(SystemCpu::new()),
+            lanes: Vec::new(),
         }
     }
 }
@@ -174,6 +179,7 @@ impl Node {
             entropy,
             resolver,
             cpu,
+            lanes,
         } = seams;
         let sockets = Sockets::bind(&config).await?;
         let addresses = sockets.addresses;
@@ -186,6 +192,8 @@ impl Node {
         let advertised = Advertised::of(&config, addresses).await?;
         let dialer = Arc::new(GrpcDialer {
             connect_timeout: config.server.peer.connect_timeout,
+            clock: Arc::clone(&clock),
+            mode: link_mode(config.server.peer.link),
         });
         let claim = claim(&config, addresses, &advertised);
         let search = Search {
@@ -201,10 +209,12 @@ impl Node {
             resolver: &*resolver,
         };
         search.run().await?;
+        let workers = TokioWorkers::with_lanes(lanes);
+        let lanes = workers.lanes();
         let seams = CoreSeams {
             clock,
             entropy,
-            workers: Arc::new(TokioWorkers::current()),
+            workers: Arc::new(workers),
             dialer,
         };
         let gossip = sockets.gossip;
@@ -212,7 +222,7 @@ impl Node {
             Driver::from_socket(gossip)?.start(setup, resolver)
         };
         let (node, loops) = Self::build(&config, addresses, &advertised, seams, membership)?;
-        node.serve(&config, sockets.listeners).await;
+        node.serve(&config, sockets.listeners, lanes).await;
         node.run(loops);
         node.watch_cpu(config.server.limits, cpu);
         Ok(node)
@@ -478,7 +488,7 @@ impl Node {
         })
     }
 
-    async fn serve(&self, config: &Config, listeners: Listeners) {
+    async fn serve(&self, config: &Config, listeners: Listeners, lanes: Lanes) {
         let (core, desk) = (&self.core, &self.desk);
         let Listeners { grpc, http, peer } = listeners;
         let edge = self.edge(config);
@@ -488,39 +498,31 @@ impl Node {
             Reflection::Off
         };
         let admin = Arc::clone(desk) as Arc<dyn api::AdminActions>;
-        let (routes, switch) = api::routes(Arc::clone(&edge), admin, reflection).await;
+        let (front, switch) = api::front(Arc::clone(&edge), admin, reflection).await;
         for listener in grpc {
-            let (routes, edge) = (routes.clone(), Arc::clone(&edge));
             let stop = self.stop_clients.clone().cancelled_owned();
-            self.spawn_server("client port", async move {
-                api::serve::serve(listener, routes, &edge, stop).await
-            });
+            let served = api::serve::serve(listener, Arc::clone(&front), lanes.clone(), stop);
+            core.workers.spawn("client port", Box::pin(served));
         }
         for listener in http {
             let router = crate::http::router(Arc::clone(&edge));
             // Health is answered to the end.
             let stop = self.stop_peers.clone().cancelled_owned();
-            self.spawn_server("HTTP port", crate::http::serve(listener, router, stop));
+            core.workers.spawn(
+                "HTTP port",
+                Box::pin(async move {
+                    if let Err(error) = crate::http::serve(listener, router, stop).await {
+                        tracing::error!(%error, "the HTTP port is no longer served");
+                    }
+                }),
+            );
         }
         let parts = self.peer_parts(config);
         let stop = self.stop_peers.clone().cancelled_owned();
-        self.spawn_server("peer port", api::peer::serve(peer, parts, stop));
+        let served = api::peer::serve(peer, parts, lanes, stop);
+        core.workers.spawn("peer port", Box::pin(served));
         let readiness = follow_readiness(Arc::clone(desk), switch, Arc::clone(&core.clock));
         core.workers.spawn("readiness", Box::pin(readiness));
-    }
-
-    /// Runs a server. Its stop signal ends it gently; stopping the workers ends it for good.
-    fn spawn_server<E: std::fmt::Display>(
-        &self,
-        name: &'static str,
-        server: impl Future<Output = Result<(), E>> + Send + 'static,
-    ) {
-        let task = async move {
-            if let Err(error) = server.await {
-                tracing::error!(name, %error, "a port is no longer served");
-            }
-        };
-        self.core.workers.spawn(name, Box::pin(task));
     }
 }
 
@@ -534,6 +536,14 @@ async fn follow_readiness(desk: Arc<Desk>, switch: ServingSwitch, clock: Arc<dyn
             told = is_ready;
         }
         clock.sleep(READINESS_INTERVAL).await;
+    }
+}
+
+const fn link_mode(kind: LinkKind) -> LinkMode {
+    match kind {
+        LinkKind::Frames => LinkMode::Frames,
+        LinkKind::Stream => LinkMode::Stream,
+        LinkKind::Unary => LinkMode::Unary,
     }
 }
 

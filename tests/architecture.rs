@@ -123,6 +123,7 @@ const ARROWS: &[(&str, &[&str])] = &[
             "trace",
             "transport",
             "version",
+            "workers",
         ],
     ),
     (

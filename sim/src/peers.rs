@@ -22,7 +22,7 @@ use shard_cache::{
     clock::BoxFuture,
     transport::{
         CallError, Outgoing,
-        dial::{Connection, Dialer, Replies},
+        dial::{Connection, Dialer, LinkConnection, Replies},
     },
 };
 use shard_cache_proto::peer::{self, peer_server::Peer as _};
@@ -125,7 +125,7 @@ impl SimConnection {
     }
 }
 
-impl Connection for SimConnection {
+impl LinkConnection for SimConnection {
     fn link(self: Box<Self>, outgoing: Outgoing) -> BoxFuture<Result<Replies, Status>> {
         Box::pin(async move {
             let Self {
@@ -150,7 +150,9 @@ impl Connection for SimConnection {
             Ok(Box::pin(LinkReplies(duplex)) as Replies)
         })
     }
+}
 
+impl Connection for SimConnection {
     fn push_pull(
         self: Box<Self>,
         request: peer::PushPullRequest,

@@ -6,17 +6,24 @@
 //! - [`status`]: every refusal and failure as a gRPC status or an HTTP answer.
 //! - [`deadline`]: how long a request may take.
 //! - `traced`: the span of every request that is recorded.
-//! - [`serve`]: the port.
-//! - [`peer`]: what other nodes ask; on a port of its own.
+//! - [`serve`]: the port; `front`: where its requests go; `plain`: their messages; `connections`: how they are accepted; `socket`, `pieces`: how its
+//!   answers are written.
+//! - [`peer`]: what other nodes ask; on a port of its own. `frames`: its links of bare frames.
 
 pub mod admin;
 pub mod cache;
 pub mod cluster;
+mod connections;
 pub mod convert;
 pub mod deadline;
 pub mod edge;
+mod frames;
+mod front;
 pub mod peer;
+mod pieces;
+mod plain;
 pub mod serve;
+mod socket;
 pub mod status;
 mod traced;
 
@@ -24,6 +31,7 @@ pub use admin::{AdminActions, DropRefusal, ForgetRefusal, HintTarget};
 pub use cluster::{ClusterQueries, Condition, NodeHealth};
 pub use convert::{Invalid, Limits};
 pub use edge::Edge;
-pub use serve::{Reflection, ServingSwitch, routes};
+pub use front::Front;
+pub use serve::{Reflection, ServingSwitch, front};
 pub(crate) use status::Answered;
 pub use status::Refusal;

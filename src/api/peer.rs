@@ -13,11 +13,17 @@ use std::{
 
 use bytes::Bytes;
 use futures_core::Stream;
+use hyper::server::conn::http2;
+use hyper_util::{rt::TokioExecutor, service::TowerToHyperService};
 use shard_cache_membership::identity::BootId;
 use shard_cache_proto::peer::{self, peer_server};
+use tokio::net::TcpListener;
 use tonic::{Request, Response, Status, Streaming};
 
-use super::serve::Incoming;
+use super::{
+    connections::{self, Accepted, accept, serve_http2},
+    frames,
+};
 use crate::{
     clock::{BoxFuture, Clock},
     handoff::{records, slots::Slots},
@@ -28,12 +34,16 @@ use crate::{
     telemetry::{Direction, Metrics},
     transport::{COMPARED_SLOTS_MAX, MESSAGE_BYTES_MAX, PushPull, slots, wire},
     version::{HybridClock, Stamp},
+    workers::Lanes,
 };
 
 /// Bytes of values after which a reply batch is closed.
 const REPLY_BYTES_MAX: usize = 1024 * 1024;
 /// Most bytes of keys and values in a page of a bulk pull.
 const PAGE_BYTES_MAX: usize = MESSAGE_BYTES_MAX / 4;
+
+/// A quiet connection is probed this often, and closed without an answer within as long again.
+const KEEPALIVE: Duration = Duration::from_secs(5);
 
 /// What the peer service needs of the node beyond its replica.
 pub trait PeerDesk: Send + Sync + 'static {
@@ -92,6 +102,22 @@ impl peer_server::Peer for PeerApi {
             parts: Arc::clone(&self.parts),
             ready: VecDeque::new(),
         }))
+    }
+
+    async fn operate(
+        &self,
+        request: Request<peer::Batch>,
+    ) -> Result<Response<peer::ReplyBatch>, Status> {
+        let mut ready = VecDeque::new();
+        self.parts.answer(request.into_inner(), &mut ready);
+        let replies = match (ready.pop_front(), ready.pop_front()) {
+            (Some(replies), None) => Some(replies),
+            (None | Some(_), _) => None,
+        };
+        // Only several operations can have answers that one message does not hold.
+        replies
+            .map(Response::new)
+            .ok_or_else(|| Status::out_of_range("the answers do not fit one message"))
     }
 
     async fn push_pull(
@@ -352,27 +378,48 @@ impl Stream for LinkReplies {
     }
 }
 
-/// Serves the peer port until `stopped` completes.
-///
-/// # Errors
-/// When the listener breaks.
+/// Serves the peer port until `stopped` completes, then finishes what was begun on open connections.
 pub async fn serve(
-    listener: tokio::net::TcpListener,
+    listener: TcpListener,
     parts: Arc<PeerParts>,
+    lanes: Lanes,
     stopped: impl Future<Output = ()>,
-) -> Result<(), tonic::transport::Error> {
-    let incoming = Incoming::new(listener, Arc::clone(&parts.clock));
-    let service = peer_server::PeerServer::new(PeerApi { parts })
+) {
+    let clock = Arc::clone(&parts.clock);
+    let api = PeerApi {
+        parts: Arc::clone(&parts),
+    };
+    let service = peer_server::PeerServer::new(api)
         .max_decoding_message_size(MESSAGE_BYTES_MAX)
         .max_encoding_message_size(MESSAGE_BYTES_MAX);
-    tonic::transport::Server::builder()
+    let service = TowerToHyperService::new(service);
+    let serve = |connection: Accepted, closing| {
+        let (service, parts) = (service.clone(), Arc::clone(&parts));
+        async move {
+            let Some(connection) = connection.into_stream() else {
+                return;
+            };
+            match frames::is_framed(&connection).await {
+                Ok(false) => serve_http2(http2(), connection, service, closing).await,
+                Ok(true) => {
+                    let ended = frames::serve(connection, parts).await;
+                    tracing::debug!(?ended, "a link ended");
+                }
+                Err(error) => tracing::debug!(%error, "a peer's connection was lost"),
+            }
+        }
+    };
+    accept(listener, clock, &lanes, stopped, serve).await;
+}
+
+fn http2() -> http2::Builder<TokioExecutor> {
+    let mut http2 = connections::http2();
+    http2
         .initial_stream_window_size(8 * 1024 * 1024)
         .initial_connection_window_size(16 * 1024 * 1024)
-        .http2_keepalive_interval(Some(Duration::from_secs(5)))
-        .http2_keepalive_timeout(Some(Duration::from_secs(5)))
-        .add_service(service)
-        .serve_with_incoming_shutdown(incoming, stopped)
-        .await
+        .keep_alive_interval(KEEPALIVE)
+        .keep_alive_timeout(KEEPALIVE);
+    http2
 }
 
 #[cfg(all(test, not(feature = "race")))]

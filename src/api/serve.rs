@@ -1,24 +1,16 @@
-//! The client port: which services it has, its HTTP/2 limits, and how connections are accepted.
+//! The client port: which services it has, and its HTTP/2 limits.
 
-use std::{
-    io,
-    pin::Pin,
-    sync::Arc,
-    task::{Context, Poll},
-    time::Duration,
-};
+use std::{sync::Arc, time::Duration};
 
-use futures_core::Stream;
+use hyper::{server::conn::http2, service::service_fn};
+use hyper_util::rt::TokioExecutor;
 use shard_cache_proto::{
     CLIENT_DESCRIPTOR_SET,
     cache::cache_service_server::{CacheServiceServer, SERVICE_NAME},
     cluster::{admin_server::AdminServer, cluster_server::ClusterServer},
 };
-use tokio::net::{TcpListener, TcpStream};
-use tonic::{
-    service::Routes,
-    transport::{self, Server},
-};
+use tokio::net::TcpListener;
+use tonic::{service::Routes, transport::server::Connected as _};
 use tonic_health::{
     ServingStatus,
     pb::health_server::HealthServer,
@@ -30,9 +22,12 @@ use super::{
     admin::{AdminActions, AdminApi},
     cache::CacheApi,
     cluster::ClusterApi,
+    connections::{self, Accepted, accept, serve_http2},
     edge::Edge,
+    front::Front,
+    socket::WholeWrites,
 };
-use crate::clock::{BoxFuture, Clock};
+use crate::workers::Lanes;
 
 /// Requests that one connection may have open.
 const STREAMS_PER_CONNECTION_MAX: u32 = 1024;
@@ -50,8 +45,6 @@ const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(10);
 const KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(5);
 /// Reading a request's message counts toward this much on top of the longest request timeout.
 const MESSAGE_READ_GRACE: Duration = Duration::from_secs(1);
-/// Pause after a failure to accept, which is nearly always a lack of file descriptors.
-const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
 /// Whether the client port answers reflection.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -84,11 +77,11 @@ impl ServingSwitch {
 }
 
 /// The services of the client port, and the switch of its health.
-pub async fn routes(
+pub async fn front(
     edge: Arc<Edge>,
     admin: Arc<dyn AdminActions>,
     reflection: Reflection,
-) -> (Routes, ServingSwitch) {
+) -> (Arc<Front>, ServingSwitch) {
     let switch = ServingSwitch {
         reporter: HealthReporter::new(),
     };
@@ -96,18 +89,28 @@ pub async fn routes(
     let health = HealthService::from_health_reporter(switch.reporter.clone());
     let message_size_max = edge.limits.message_size_max();
     let cluster = ClusterApi::new(Arc::clone(&edge.queries), edge.limits);
-    let cache = CacheServiceServer::new(CacheApi::new(edge));
-    let mut routes = Routes::new(cache.max_decoding_message_size(message_size_max))
+    let clock = Arc::clone(&edge.clock);
+    let patience = edge.limits.max_request_timeout + MESSAGE_READ_GRACE;
+    let api = CacheApi::new(edge);
+    let cache = CacheServiceServer::new(api.clone());
+    let mut others = Routes::new(HealthServer::new(health))
         .add_service(ClusterServer::new(cluster).max_decoding_message_size(message_size_max))
-        .add_service(AdminServer::new(AdminApi::new(admin)))
-        .add_service(HealthServer::new(health));
+        .add_service(AdminServer::new(AdminApi::new(admin)));
     if reflection == Reflection::On {
         let compiled_in = "the descriptor sets are compiled in";
-        routes = routes
+        others = others
             .add_service(reflected().build_v1().expect(compiled_in))
             .add_service(reflected().build_v1alpha().expect(compiled_in));
     }
-    (routes.prepare(), switch)
+    let front = Front {
+        api,
+        cache: cache.max_decoding_message_size(message_size_max),
+        others: others.prepare(),
+        clock,
+        patience,
+        message_bytes_max: message_size_max,
+    };
+    (Arc::new(front), switch)
 }
 
 fn reflected() -> ReflectionBuilder<'static> {
@@ -116,74 +119,39 @@ fn reflected() -> ReflectionBuilder<'static> {
         .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
 }
 
-/// Serves `routes` until `stop` completes, then finishes what was begun on open connections.
-///
-/// # Errors
-/// Whatever ends the server early; a single connection never does.
+/// Serves `front` until `stop` completes, then finishes what was begun on open connections.
 pub async fn serve(
     listener: TcpListener,
-    routes: Routes,
-    edge: &Edge,
+    front: Arc<Front>,
+    lanes: Lanes,
     stop: impl Future<Output = ()>,
-) -> Result<(), transport::Error> {
-    let incoming = Incoming {
-        listener,
-        clock: Arc::clone(&edge.clock),
-        pause: None,
+) {
+    let clock = Arc::clone(&front.clock);
+    let serve = |connection: Accepted, closing| {
+        let front = Arc::clone(&front);
+        async move {
+            let Some(connection) = connection.into_stream() else {
+                return;
+            };
+            let from = connection.connect_info();
+            // Boxed, because what answers a request is large and would be moved into its task several times.
+            let service =
+                service_fn(|request| Box::pin(Arc::clone(&front).answer(from.clone(), request)));
+            serve_http2(http2(), WholeWrites(connection), service, closing).await;
+        }
     };
-    Server::builder()
-        .timeout(edge.limits.max_request_timeout + MESSAGE_READ_GRACE)
+    accept(listener, clock, &lanes, stop, serve).await;
+}
+
+fn http2() -> http2::Builder<TokioExecutor> {
+    let mut http2 = connections::http2();
+    http2
         .max_concurrent_streams(STREAMS_PER_CONNECTION_MAX)
         .initial_stream_window_size(STREAM_WINDOW_BYTES)
         .initial_connection_window_size(CONNECTION_WINDOW_BYTES)
-        .http2_keepalive_interval(Some(KEEPALIVE_INTERVAL))
-        .http2_keepalive_timeout(Some(KEEPALIVE_TIMEOUT))
-        .http2_max_header_list_size(HEADER_LIST_BYTES_MAX)
-        .http2_max_pending_accept_reset_streams(Some(PENDING_RESETS_MAX))
-        .add_routes(routes)
-        .serve_with_incoming_shutdown(incoming, stop)
-        .await
-}
-
-/// Accepted connections, with small writes sent at once. A failure to accept pauses instead of
-/// spinning.
-pub(super) struct Incoming {
-    listener: TcpListener,
-    clock: Arc<dyn Clock>,
-    pause: Option<BoxFuture<()>>,
-}
-
-impl Incoming {
-    pub(super) fn new(listener: TcpListener, clock: Arc<dyn Clock>) -> Self {
-        Self {
-            listener,
-            clock,
-            pause: None,
-        }
-    }
-}
-
-impl Stream for Incoming {
-    type Item = io::Result<TcpStream>;
-
-    fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
-        loop {
-            if let Some(pause) = &mut self.pause {
-                std::task::ready!(pause.as_mut().poll(context));
-                self.pause = None;
-            }
-            match std::task::ready!(self.listener.poll_accept(context)) {
-                Ok((connection, _address)) => {
-                    if let Err(error) = connection.set_nodelay(true) {
-                        tracing::debug!(%error, "TCP_NODELAY refused by an accepted connection");
-                    }
-                    return Poll::Ready(Some(Ok(connection)));
-                }
-                Err(error) => {
-                    tracing::warn!(%error, "a connection to the client port was not accepted");
-                    self.pause = Some(self.clock.sleep(ACCEPT_PAUSE));
-                }
-            }
-        }
-    }
+        .keep_alive_interval(KEEPALIVE_INTERVAL)
+        .keep_alive_timeout(KEEPALIVE_TIMEOUT)
+        .max_header_list_size(HEADER_LIST_BYTES_MAX)
+        .max_pending_accept_reset_streams(PENDING_RESETS_MAX);
+    http2
 }

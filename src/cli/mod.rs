@@ -15,6 +15,7 @@ mod exit;
 mod get;
 mod healthcheck;
 mod hints;
+mod lanes;
 mod local;
 mod node;
 mod orders;

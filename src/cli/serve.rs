@@ -11,6 +11,7 @@ use tokio::{
 
 use super::{
     exit::{Exit, Failure},
+    lanes::Lanes,
     output,
 };
 use crate::{
@@ -111,8 +112,13 @@ pub(super) fn run(arguments: ServeArguments) -> Result<Exit, Failure> {
     let flags = arguments.flags()?;
     let config = config::load_system(arguments.config, flags)?.config;
     init_logs(&config.telemetry)?;
-    let runtime = runtime(config.worker_threads())?;
-    let result = runtime.block_on(serve(config, arguments.print_addresses));
+    let lanes = Lanes::start(config.worker_threads())?;
+    let runtime = runtime()?;
+    let seams = Seams {
+        lanes: lanes.runtimes(),
+        ..Seams::system()
+    };
+    let result = runtime.block_on(serve(config, seams, arguments.print_addresses));
     // Everything of the node has ended or was given up; what is left must not keep the process.
     runtime.shutdown_background();
     result
@@ -128,18 +134,10 @@ fn init_logs(telemetry: &TelemetryConfig) -> Result<(), Failure> {
         .map_err(|error| Failure::failed(format!("cannot set up logs: {error}")))
 }
 
-/// With one thread everything runs on the main thread: no hand-over between threads at all.
-fn runtime(threads: usize) -> Result<Runtime, Failure> {
-    let mut builder = if threads == 1 {
-        Builder::new_current_thread()
-    } else {
-        let mut builder = Builder::new_multi_thread();
-        builder.worker_threads(threads);
-        builder
-    };
-    builder
+/// The main thread: gossip, background work, and with one thread everything.
+fn runtime() -> Result<Runtime, Failure> {
+    Builder::new_current_thread()
         .enable_all()
-        .thread_name("shard-cache")
         .build()
         .map_err(|error| Failure::system("cannot start the runtime", &error))
 }
@@ -171,12 +169,12 @@ impl Stop {
     }
 }
 
-async fn serve(config: Config, print_addresses: bool) -> Result<Exit, Failure> {
+async fn serve(config: Config, seams: Seams, print_addresses: bool) -> Result<Exit, Failure> {
     let mut stop = Stop::new()?;
     let node = tokio::select! {
         biased;
         () = stop.next() => return Ok(Exit::Ok),
-        started = Node::start(config, Seams::system()) => {
+        started = Node::start(config, seams) => {
             started.map_err(|error| Failure::failed(format!("the node did not start: {error}")))?
         }
     };

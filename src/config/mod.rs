@@ -36,8 +36,8 @@ pub use load::{Loaded, Sources, load, load_system};
 pub use model::{
     Advertise, BackgroundConfig, CacheConfig, ClientConfig, ClusterConfig, Config, DegradeConfig,
     GossipConfig, GossipProfile, GrpcConfig, HandoffConfig, HedgingConfig, HintsConfig, HttpConfig,
-    LimitsConfig, LogFormat, LogLevel, NodeConfig, OnLoss, PeerConfig, QuorumConfig, RepairConfig,
-    ServerConfig, TelemetryConfig, TombstonesConfig, TracesConfig, TracesSampler,
+    LimitsConfig, LinkKind, LogFormat, LogLevel, NodeConfig, OnLoss, PeerConfig, QuorumConfig,
+    RepairConfig, ServerConfig, TelemetryConfig, TombstonesConfig, TracesConfig, TracesSampler,
 };
 pub use overrides::Flag;
 #[cfg(test)]

@@ -86,7 +86,7 @@ impl Config {
         })
     }
 
-    /// Worker threads: `server.threads`, or one per core.
+    /// Threads that serve connections: `server.threads`, or one per core.
     #[must_use]
     pub fn worker_threads(&self) -> usize {
         if self.server.threads == 0 {
@@ -113,7 +113,7 @@ pub struct ServerConfig {
     /// What other nodes and clients are told to connect to. Absent: the bound address, or the routed one when bound to
     /// all addresses.
     pub advertise: Option<Advertise>,
-    /// Worker threads, at most 1024; 0 means one per core.
+    /// Threads that serve connections, at most 1024; 0 means one per core.
     #[serde(deserialize_with = "units::whole::<_, _, 0, 1024>")]
     pub threads: usize,
     /// The cache.
@@ -368,6 +368,20 @@ pub struct PeerConfig {
     /// Longest pause between two attempts to connect.
     #[serde(with = "units::duration")]
     pub reconnect_max: Duration,
+    /// How operations travel to a peer.
+    pub link: LinkKind,
+}
+
+/// How operations travel to a peer.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum LinkKind {
+    /// In batches, in bare frames over TCP.
+    Frames,
+    /// In batches on one long-lived gRPC stream.
+    Stream,
+    /// In a call of its own each: for comparison.
+    Unary,
 }
 
 impl Default for PeerConfig {
@@ -377,6 +391,7 @@ impl Default for PeerConfig {
             stall_timeout: Duration::from_millis(250),
             queue_bytes_max: 16 * MIB,
             reconnect_max: Duration::from_secs(1),
+            link: LinkKind::Frames,
         }
     }
 }

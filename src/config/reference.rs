@@ -170,7 +170,8 @@ pub(super) const ENTRIES: &[Entry] = &[
     ),
     entry(
         "server.threads",
-        "Worker threads, 0 to 1024; 0 means one per core.",
+        "Threads that serve connections, 0 to 1024; 0 means one per core. With more than one, gossip and background work have \
+         another one.",
     ),
     entry("server.cache", "How much is kept, and for how long."),
     entry(
@@ -236,6 +237,11 @@ pub(super) const ENTRIES: &[Entry] = &[
     entry(
         "server.peer.reconnect_max",
         "Longest pause between two attempts to connect.",
+    ),
+    entry(
+        "server.peer.link",
+        "How operations travel to a peer: frames, in batches over one TCP connection; stream, in batches on one gRPC \
+         stream; or unary, in a call each, which is there to be compared with and costs several times as much.",
     ),
     entry(
         "server.reflection",

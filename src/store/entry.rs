@@ -2,7 +2,7 @@
 //!
 //! Keys and values are copied out of the buffers they arrived in: a `Bytes` is usually a slice of a
 //! network read buffer and would pin all of it for as long as the entry lives. The copies are
-//! `Arc<[u8]>`, one allocation each, which the recency list, the slot order and the expiry order
+//! counted slices behind one word each, which the recency list, the slot order and the expiry order
 //! share; a reader takes a reference under the lock and wraps it into `Bytes` afterwards.
 //!
 //! Every key is looked up by its [`Probe`] (position and borrowed bytes), so that a lookup neither
@@ -12,10 +12,10 @@ use std::{
     borrow::Borrow,
     cmp::Ordering,
     hash::{BuildHasherDefault, Hash, Hasher},
-    sync::Arc,
 };
 
 use bytes::Bytes;
+use triomphe::ThinArc;
 
 use super::record::{Body, Form, Record, Value};
 use crate::{
@@ -149,7 +149,7 @@ impl<'a> Probe<'a> {
     pub(super) fn to_key(self) -> EntryKey {
         EntryKey {
             position: self.position,
-            bytes: Arc::from(self.bytes),
+            bytes: Slice::copy(self.bytes),
         }
     }
 }
@@ -164,17 +164,45 @@ impl Keyed for Probe<'_> {
     }
 }
 
+/// Shared bytes behind one word: their number and the count of references lie with them.
+#[derive(Clone, PartialEq, Eq)]
+struct Slice(ThinArc<(), u8>);
+
+impl Slice {
+    fn copy(bytes: &[u8]) -> Self {
+        Self(ThinArc::from_header_and_slice((), bytes))
+    }
+}
+
+impl AsRef<[u8]> for Slice {
+    fn as_ref(&self) -> &[u8] {
+        &self.0.slice
+    }
+}
+
 /// A key as the store holds it.
-#[derive(Clone, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, PartialEq, Eq)]
 pub(super) struct EntryKey {
     position: Position,
-    bytes: Arc<[u8]>,
+    bytes: Slice,
+}
+
+impl PartialOrd for EntryKey {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl Ord for EntryKey {
+    fn cmp(&self, other: &Self) -> Ordering {
+        (self as &dyn Keyed).cmp(other as &dyn Keyed)
+    }
 }
 
 impl EntryKey {
     /// The key as it was given.
     pub(super) fn to_key(&self) -> Key {
-        Key::new(Bytes::copy_from_slice(&self.bytes))
+        Key::new(Bytes::copy_from_slice(self.bytes.as_ref()))
     }
 }
 
@@ -184,7 +212,7 @@ impl Keyed for EntryKey {
     }
 
     fn bytes(&self) -> &[u8] {
-        &self.bytes
+        self.bytes.as_ref()
     }
 }
 
@@ -229,24 +257,18 @@ impl Hasher for PositionHasher {
 /// A value as the store holds it.
 #[derive(Clone)]
 pub(super) struct Entry {
-    bytes: Arc<[u8]>,
+    bytes: Slice,
     version: Version,
-    /// Hybrid milliseconds; `NEVER` for none, which keeps the entry small.
-    expires_at: u64,
-    form: Form,
+    life: Life,
 }
-
-/// No hybrid time reaches it: it has 48 bits of milliseconds.
-const NEVER: u64 = u64::MAX;
 
 impl Entry {
     /// A copy of `value`.
     pub(super) fn copy(value: &Value, version: Version, expires_at: Option<u64>) -> Self {
         Self {
-            bytes: Arc::from(&*value.bytes),
+            bytes: Slice::copy(&value.bytes),
             version,
-            expires_at: expires_at.unwrap_or(NEVER),
-            form: value.form,
+            life: Life::new(expires_at, value.form),
         }
     }
 
@@ -257,7 +279,7 @@ impl Entry {
 
     /// When it expires, in hybrid milliseconds.
     pub(super) fn expires_at(&self) -> Option<u64> {
-        (self.expires_at != NEVER).then_some(self.expires_at)
+        self.life.expires_at()
     }
 
     /// Whether it is past its expiry.
@@ -265,27 +287,70 @@ impl Entry {
         self.expires_at().is_some_and(|at| at <= now_millis)
     }
 
+    /// Whether the order of expiry has its key, at its expiry or before.
+    pub(super) const fn is_awaited(&self) -> bool {
+        self.life.0 & Life::AWAITED > 0
+    }
+
+    /// Notes that the order of expiry has its key.
+    pub(super) const fn await_expiry(&mut self) {
+        self.life.0 |= Life::AWAITED;
+    }
+
     /// The length of the value.
     pub(super) fn value_bytes(&self) -> usize {
-        self.bytes.len()
+        self.bytes.as_ref().len()
     }
 
     /// What it costs under a key of `key_bytes`.
     pub(super) fn cost(&self, key_bytes: usize) -> usize {
-        entry_cost(key_bytes, self.bytes.len(), self.expires_at().is_some())
+        entry_cost(key_bytes, self.value_bytes(), self.expires_at().is_some())
     }
 
     /// The record as it travels. Allocates, so it is called after the lock is released.
     pub(super) fn into_record(self) -> Record {
-        let expires_at = self.expires_at();
+        let (expires_at, form) = (self.expires_at(), self.life.form());
         let value = Value {
             bytes: Bytes::from_owner(self.bytes),
-            form: self.form,
+            form,
         };
         Record {
             version: self.version,
             expires_at,
             body: Body::Value(value),
+        }
+    }
+}
+
+/// When a value expires, in hybrid milliseconds, and two facts in the bits above, which keeps an entry small.
+#[derive(Clone, Copy)]
+struct Life(u64);
+
+impl Life {
+    const TEXT: u64 = 1 << 63;
+    const AWAITED: u64 = 1 << 62;
+    /// No hybrid time reaches it: it has 48 bits of milliseconds.
+    const NEVER: u64 = Self::AWAITED - 1;
+
+    fn new(expires_at: Option<u64>, form: Form) -> Self {
+        // What is further away than any hybrid time is further away in either form.
+        let at = expires_at.map_or(Self::NEVER, |at| at.min(Self::NEVER - 1));
+        Self(match form {
+            Form::Text => at | Self::TEXT,
+            Form::Bytes => at,
+        })
+    }
+
+    fn expires_at(self) -> Option<u64> {
+        let at = self.0 & Self::NEVER;
+        (at != Self::NEVER).then_some(at)
+    }
+
+    const fn form(self) -> Form {
+        if self.0 & Self::TEXT > 0 {
+            Form::Text
+        } else {
+            Form::Bytes
         }
     }
 }

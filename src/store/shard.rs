@@ -2,8 +2,8 @@
 //!
 //! Invariants:
 //! - a key has a value or a tombstone, never both;
-//! - `values`, `order` and, for those that expire, `expiries` hold the same keys; so do
-//!   `tombstones` and `ages`;
+//! - `values` and `order` hold the same keys, so do `tombstones` and `ages`; every value that expires
+//!   is awaited (`expiry.rs`);
 //! - a slot's digest is the xor over exactly its values and tombstones;
 //! - no tombstone is at or below its slot's floor. Values may be, until they are swept: they are
 //!   misses;
@@ -21,7 +21,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use lru::LruCache;
 
-use self::ghosts::Ghosts;
+use self::{expiry::Expiries, ghosts::Ghosts};
 pub(super) use self::{
     ghosts::Ghost,
     scan::{Page, is_past},
@@ -39,8 +39,8 @@ pub(super) struct Shard {
     values: LruCache<EntryKey, Entry, PositionHash>,
     /// The keys of the values, in order of position.
     order: BTreeSet<EntryKey>,
-    /// The keys of values that expire, in order of expiry.
-    expiries: BTreeSet<(u64, EntryKey)>,
+    /// When to look for what has expired.
+    expiries: Expiries,
     /// The deleted keys, in order of position.
     tombstones: BTreeMap<EntryKey, Version>,
     /// The deleted keys, in order of version: the oldest first.
@@ -114,7 +114,7 @@ impl Shard {
         Self {
             values: LruCache::unbounded_with_hasher(PositionHash::default()),
             order: BTreeSet::new(),
-            expiries: BTreeSet::new(),
+            expiries: Expiries::default(),
             tombstones: BTreeMap::new(),
             ages: BTreeSet::new(),
             ghosts: Ghosts::default(),
@@ -212,54 +212,38 @@ impl Shard {
     /// removed. The caller has checked the version and the room.
     pub(super) fn put(&mut self, probe: &Probe<'_>, entry: Entry, warmth: Warmth) -> Amount {
         let unburied = self.unbury(probe);
-        let expires_at = entry.expires_at();
         self.values_held += Amount::one(entry.cost(probe.bytes().len()));
         self.mark(probe.position(), entry.version());
-        let key = match self.values.peek_mut(probe as &dyn Keyed) {
-            Some(held) => {
-                let before = std::mem::replace(held, entry);
-                if warmth == Warmth::Hot {
-                    self.touch(probe);
-                }
-                self.replaced(probe, &before, expires_at)
+        let held = match warmth {
+            Warmth::Hot => self.values.get_key_value_mut(probe as &dyn Keyed),
+            Warmth::Cold => {
+                let key = self.order.get(probe as &dyn Keyed);
+                key.zip(self.values.peek_mut(probe as &dyn Keyed))
+            }
+        };
+        match held {
+            Some((key, held)) => {
+                let awaited = self.expiries.replace(key, held, entry);
+                self.forget(probe, &awaited);
             }
             None => {
                 self.ghosts.lay(probe.position());
-                Some(self.enter(probe, entry, warmth))
+                self.enter(probe, entry, warmth);
             }
-        };
-        if let (Some(at), Some(key)) = (expires_at, key) {
-            self.expiries.insert((at, key));
         }
+        self.rebuild_expiries();
         unburied
     }
 
-    /// Enters a new value into the orders of position and recency.
-    fn enter(&mut self, probe: &Probe<'_>, entry: Entry, warmth: Warmth) -> EntryKey {
+    /// Enters a new value into the orders of position, expiry and recency.
+    fn enter(&mut self, probe: &Probe<'_>, mut entry: Entry, warmth: Warmth) {
         let key = probe.to_key();
         self.order.insert(key.clone());
-        self.values.put(key.clone(), entry);
+        self.expiries.enter(&key, &mut entry);
+        self.values.put(key, entry);
         if warmth == Warmth::Cold {
             self.values.demote(probe as &dyn Keyed);
         }
-        key
-    }
-
-    /// Forgets the value that was in a place. Returns the key where an expiry, old or new, needs
-    /// it: finding the shared copy costs a search.
-    fn replaced(
-        &mut self,
-        probe: &Probe<'_>,
-        before: &Entry,
-        expires_at: Option<u64>,
-    ) -> Option<EntryKey> {
-        self.forget(probe, before);
-        before.expires_at().or(expires_at)?;
-        let key = self.order.get(probe as &dyn Keyed).cloned()?;
-        if let Some(at) = before.expires_at() {
-            self.expiries.remove(&(at, key.clone()));
-        }
-        Some(key)
     }
 
     /// Puts a tombstone in the place of whatever is held for the key. The caller has checked the
@@ -462,9 +446,7 @@ impl Shard {
     /// Takes a value that left `values` out of everything else.
     fn unlink(&mut self, key: &EntryKey, entry: &Entry) -> Amount {
         self.order.remove(key);
-        if let Some(at) = entry.expires_at() {
-            self.expiries.remove(&(at, key.clone()));
-        }
+        self.expiries.leave(entry);
         self.forget(key, entry)
     }
 

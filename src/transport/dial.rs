@@ -19,13 +19,30 @@ pub type Replies = Pin<Box<dyn Stream<Item = Result<peer::ReplyBatch, Status>> +
 pub trait Dialer: Send + Sync + 'static {
     /// Connects to the peer port at an address. The caller limits how long that may take by dropping the future.
     fn dial(&self, address: SocketAddr) -> BoxFuture<Result<Box<dyn Connection>, CallError>>;
+
+    /// The same for a connection that will be a link, where that is another kind.
+    fn dial_link(
+        &self,
+        address: SocketAddr,
+    ) -> BoxFuture<Result<Box<dyn LinkConnection>, CallError>> {
+        let dialed = self.dial(address);
+        Box::pin(async move {
+            dialed
+                .await
+                .map(|connection| connection as Box<dyn LinkConnection>)
+        })
+    }
+}
+
+/// A connection to a peer that can become a link.
+pub trait LinkConnection: Send {
+    /// Opens a link: everything that `outgoing` yields is sent, in order, whenever the connection can take more. Dropping
+    /// what it returns closes the connection.
+    fn link(self: Box<Self>, outgoing: Outgoing) -> BoxFuture<Result<Replies, Status>>;
 }
 
 /// A connection to a peer: good for one link or one call. Dropping what it returns closes it.
-pub trait Connection: Send {
-    /// Opens a link: everything that `outgoing` yields is sent, in order, whenever the connection can take more.
-    fn link(self: Box<Self>, outgoing: Outgoing) -> BoxFuture<Result<Replies, Status>>;
-
+pub trait Connection: LinkConnection {
     /// Exchanges the full member state.
     fn push_pull(
         self: Box<Self>,

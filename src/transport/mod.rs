@@ -5,15 +5,19 @@
 //! - `link`: what is queued for one peer and what is in flight, and the breaker. No I/O.
 //! - `streams`: the transport, one long-lived stream per peer.
 //! - [`dial`]: the I/O below it, which the simulator replaces; `grpc`: the one of production.
+//! - `frames`: links of bare frames.
+//! - `unary`: a link made of calls, to compare with.
 //! - [`inquiry`]: a push-pull of a node that does not take part yet.
 //! - `wire`: operations and answers as protobuf messages; `slots`: exchanges about slots.
 
 pub mod dial;
+mod frames;
 mod grpc;
 pub mod inquiry;
 mod link;
 pub(crate) mod slots;
 mod streams;
+mod unary;
 pub(crate) mod wire;
 
 use std::{collections::BTreeMap, net::SocketAddr, time::Duration};
@@ -22,7 +26,8 @@ use bytes::Bytes;
 use shard_cache_membership::identity::{BootId, NodeId};
 use thiserror::Error;
 
-pub use grpc::GrpcDialer;
+pub(crate) use frames::{Frames, PREAMBLE, Watch};
+pub use grpc::{GrpcDialer, LinkMode};
 pub use streams::{
     MESSAGE_BYTES_MAX, Outgoing, PeerTarget, StreamTransport, StreamTransportConfig, Surroundings,
 };

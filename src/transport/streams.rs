@@ -462,7 +462,7 @@ impl Shared {
     async fn serve_link(&self, peer: &Arc<PeerLink>, session: u64) -> bool {
         let connection = tokio::select! {
             biased;
-            connected = self.dialer.dial(peer.target.address) => match connected {
+            connected = self.dialer.dial_link(peer.target.address) => match connected {
                 Ok(connection) => connection,
                 Err(_unreachable) => return false,
             },

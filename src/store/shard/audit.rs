@@ -18,8 +18,7 @@ impl Shard {
     pub(in crate::store) fn audit(&self) {
         let mut digests = vec![0; self.slots.len()];
         let (mut values, mut tombstones) = (Amount::default(), Amount::default());
-        let (mut order, mut expiries, mut ages) =
-            (BTreeSet::new(), BTreeSet::new(), BTreeSet::new());
+        let (mut order, mut ages) = (BTreeSet::new(), BTreeSet::new());
         for (key, entry) in self.values.iter() {
             assert!(
                 !self.tombstones.contains_key(key),
@@ -27,7 +26,6 @@ impl Shard {
             );
             digests[self.index(key)] ^= digest::term(key.position(), entry.version());
             values += Amount::one(entry.cost(key.bytes().len()));
-            expiries.extend(entry.expires_at().map(|at| (at, key.clone())));
             order.insert(key.clone());
         }
         for (key, version) in &self.tombstones {
@@ -39,7 +37,8 @@ impl Shard {
             tombstones += Amount::one(tombstone_cost(key.bytes().len()));
             ages.insert((*version, key.clone()));
         }
-        assert!(order == self.order && expiries == self.expiries && ages == self.ages);
+        assert!(order == self.order && ages == self.ages);
+        self.audit_expiries();
         let kept: Vec<u64> = self
             .slots
             .iter()
