@@ -639,6 +639,8 @@ fn limits(config: &Config) -> Limits {
         max_value_size: cache.max_value_size,
         request_timeout: limits.request_timeout,
         max_request_timeout: limits.max_request_timeout,
+        max_batch_items: limits.max_batch_items,
+        max_batch_bytes: limits.max_batch_bytes,
         degrade: if config.quorum.degrade {
             Degrade::Accept
         } else {

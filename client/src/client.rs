@@ -4,15 +4,17 @@ use std::time::Duration;
 
 use shard_cache_proto::{
     cache::{
-        DeleteRequest, GetRequest, HealthRequest, HealthResponse, SetRequest,
-        cache_service_client::CacheServiceClient,
+        DeleteManyRequest, DeleteRequest, Failure, GetManyRequest, GetRequest, HealthRequest,
+        HealthResponse, SetItem, SetManyRequest, SetRequest,
+        cache_service_client::CacheServiceClient, delete_result, get_result, set_item, set_request,
+        set_result,
     },
     cluster::{
         MembersRequest, MembersResponse, OwnersRequest, OwnersResponse, StatusRequest,
         StatusResponse, admin_client::AdminClient, cluster_client::ClusterClient,
     },
 };
-use tonic::transport::Channel;
+use tonic::{Code, transport::Channel};
 
 use crate::{
     deadline::{bounded, request},
@@ -179,6 +181,94 @@ impl Client {
             .try_into()
     }
 
+    /// Reads many keys in one call. Results come in the order of the keys.
+    ///
+    /// # Errors
+    /// See [`ClientError`], of the call as a whole; reading again is always safe.
+    pub async fn get_many(
+        &self,
+        keys: &[&str],
+        options: &CallOptions,
+    ) -> Result<Vec<Result<Read, ClientError>>, ClientError> {
+        let message = GetManyRequest {
+            keys: keys.iter().map(|key| (*key).to_owned()).collect(),
+            consistency: options.consistency.to_wire(),
+            degrade: options.degrade,
+        };
+        let timeout = self.timeout(options);
+        let mut cache = self.cache.clone();
+        let answer = bounded(timeout, cache.get_many(request(message, timeout))).await;
+        let results = self.name(answer)?.results.into_iter();
+        let results = results.map(|one| match one.result {
+            Some(get_result::Result::Response(read)) => read.try_into(),
+            Some(get_result::Result::Failure(failure)) => Err(failure.into()),
+            None => Err(NO_RESULT),
+        });
+        of_all(results.collect(), keys.len())
+    }
+
+    /// Stores many values in one call. Results come in the order of the values; of those with the same key the last one
+    /// wins.
+    ///
+    /// # Errors
+    /// See [`ClientError`], of the call as a whole; [`ClientError::outcome`] says whether values may still appear.
+    pub async fn set_many(
+        &self,
+        values: Vec<(String, Value, Ttl)>,
+        options: &CallOptions,
+    ) -> Result<Vec<Result<Written, ClientError>>, ClientError> {
+        let count = values.len();
+        let item = |(key, value, ttl): (String, Value, Ttl)| SetItem {
+            key,
+            data: Some(match value.into_wire() {
+                set_request::Data::Value(text) => set_item::Data::Value(text),
+                set_request::Data::ValueBytes(bytes) => set_item::Data::ValueBytes(bytes),
+            }),
+            ttl: ttl.to_wire(),
+        };
+        let message = SetManyRequest {
+            items: values.into_iter().map(item).collect(),
+            consistency: options.consistency.to_wire(),
+            degrade: options.degrade,
+        };
+        let timeout = self.timeout(options);
+        let mut cache = self.cache.clone();
+        let answer = bounded(timeout, cache.set_many(request(message, timeout))).await;
+        let results = self.name(answer)?.results.into_iter();
+        let results = results.map(|one| match one.result {
+            Some(set_result::Result::Response(written)) => written.try_into(),
+            Some(set_result::Result::Failure(failure)) => Err(failure.into()),
+            None => Err(NO_RESULT),
+        });
+        of_all(results.collect(), count)
+    }
+
+    /// Deletes many keys in one call. Results come in the order of the keys.
+    ///
+    /// # Errors
+    /// See [`ClientError`], of the call as a whole; [`ClientError::outcome`] says whether keys may still disappear.
+    pub async fn delete_many(
+        &self,
+        keys: &[&str],
+        options: &CallOptions,
+    ) -> Result<Vec<Result<Deleted, ClientError>>, ClientError> {
+        let message = DeleteManyRequest {
+            keys: keys.iter().map(|key| (*key).to_owned()).collect(),
+            consistency: options.consistency.to_wire(),
+            degrade: options.degrade,
+        };
+        let timeout = self.timeout(options);
+        let mut cache = self.cache.clone();
+        let answer = bounded(timeout, cache.delete_many(request(message, timeout))).await;
+        let results = self.name(answer)?.results.into_iter();
+        let results = results.map(|one| match one.result {
+            Some(delete_result::Result::Response(deleted)) => deleted.try_into(),
+            Some(delete_result::Result::Failure(failure)) => Err(failure.into()),
+            None => Err(NO_RESULT),
+        });
+        of_all(results.collect(), keys.len())
+    }
+
     /// What the node thinks of itself and of its cluster.
     ///
     /// # Errors
@@ -235,5 +325,38 @@ impl Client {
             },
             other => other,
         })
+    }
+}
+
+const NO_RESULT: ClientError = ClientError::BadAnswer {
+    message: "no result of an item",
+};
+
+/// The results of a batch, if there is one of every item.
+fn of_all<T>(results: Vec<T>, count: usize) -> Result<Vec<T>, ClientError> {
+    if results.len() == count {
+        return Ok(results);
+    }
+    Err(ClientError::BadAnswer {
+        message: "not as many results as items",
+    })
+}
+
+impl From<Failure> for ClientError {
+    fn from(failure: Failure) -> Self {
+        let Failure {
+            reason, message, ..
+        } = failure;
+        let code = Code::from(failure.code);
+        match code {
+            Code::ResourceExhausted => Self::Shed {
+                message,
+                retry_after: Some(Duration::from_millis(failure.retry_after_ms.into())),
+            },
+            Code::Unavailable => Self::Unavailable { reason, message },
+            Code::DeadlineExceeded => Self::DeadlineExceeded { message },
+            Code::InvalidArgument => Self::Rejected { code, message },
+            _ => Self::Unknown { code, message },
+        }
     }
 }

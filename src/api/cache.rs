@@ -1,12 +1,13 @@
-//! `cache.CacheService`: Set, Get, Delete, Health.
+//! `cache.CacheService`: Set, Get, Delete, the same for many keys, Health.
 
 use std::sync::Arc;
 
 use shard_cache_proto::cache::{self as pb, cache_service_server::CacheService};
 use tonic::{Request, Response, Status, metadata::MetadataMap};
 
-use super::{convert, deadline::grpc_timeout, edge::Edge};
+use super::{Refusal, batch, convert, deadline::grpc_timeout, edge::Edge};
 use crate::{
+    clock::Monotonic,
     coordinator::{KeyRequest, SetRequest},
     telemetry::{Api, Op},
 };
@@ -24,17 +25,27 @@ impl CacheApi {
         Self { edge }
     }
 
-    pub(super) async fn carry_out_set(
+    pub(super) fn edge(&self) -> &Edge {
+        &self.edge
+    }
+
+    /// When a call that arrives now has to be answered.
+    pub(super) fn deadline(&self, metadata: &MetadataMap) -> Result<Monotonic, Refusal> {
+        self.edge.deadline(grpc_timeout(metadata)?)
+    }
+
+    /// Carries out one Set with the time that is left.
+    pub(super) async fn set_by(
         &self,
         metadata: &MetadataMap,
+        deadline: Result<Monotonic, Refusal>,
         request: pb::SetRequest,
-    ) -> Result<pb::SetResponse, Status> {
+    ) -> Result<pb::SetResponse, Refusal> {
         let edge = &self.edge;
         let span = edge.begin_span(Api::Grpc, Op::Set, metadata.as_ref());
         let trace = span.as_deref().map(|span| Arc::clone(span.scope()));
         let work = async move {
-            let deadline = edge.deadline(grpc_timeout(metadata)?)?;
-            let request = convert::set_request(request, deadline, &edge.limits)?;
+            let request = convert::set_request(request, deadline?, &edge.limits)?;
             let request = SetRequest { trace, ..request };
             Ok(edge.coordinator.set(request).await?)
         };
@@ -42,17 +53,27 @@ impl CacheApi {
         Ok(convert::set_response(written, &edge.node))
     }
 
-    pub(super) async fn carry_out_get(
+    pub(super) async fn carry_out_set(
         &self,
         metadata: &MetadataMap,
+        request: pb::SetRequest,
+    ) -> Result<pb::SetResponse, Status> {
+        let answer = self.set_by(metadata, self.deadline(metadata), request);
+        Ok(answer.await?)
+    }
+
+    /// Carries out one Get with the time that is left.
+    pub(super) async fn get_by(
+        &self,
+        metadata: &MetadataMap,
+        deadline: Result<Monotonic, Refusal>,
         request: pb::GetRequest,
-    ) -> Result<pb::GetResponse, Status> {
+    ) -> Result<pb::GetResponse, Refusal> {
         let edge = &self.edge;
         let span = edge.begin_span(Api::Grpc, Op::Get, metadata.as_ref());
         let trace = span.as_deref().map(|span| Arc::clone(span.scope()));
         let work = async move {
-            let deadline = edge.deadline(grpc_timeout(metadata)?)?;
-            let request = convert::get_request(request, deadline, &edge.limits)?;
+            let request = convert::get_request(request, deadline?, &edge.limits)?;
             let request = KeyRequest { trace, ..request };
             Ok(edge.coordinator.get(request).await?)
         };
@@ -60,22 +81,41 @@ impl CacheApi {
         Ok(convert::get_response(read, &edge.node))
     }
 
-    pub(super) async fn carry_out_delete(
+    pub(super) async fn carry_out_get(
         &self,
         metadata: &MetadataMap,
+        request: pb::GetRequest,
+    ) -> Result<pb::GetResponse, Status> {
+        let answer = self.get_by(metadata, self.deadline(metadata), request);
+        Ok(answer.await?)
+    }
+
+    /// Carries out one Delete with the time that is left.
+    pub(super) async fn delete_by(
+        &self,
+        metadata: &MetadataMap,
+        deadline: Result<Monotonic, Refusal>,
         request: pb::DeleteRequest,
-    ) -> Result<pb::DeleteResponse, Status> {
+    ) -> Result<pb::DeleteResponse, Refusal> {
         let edge = &self.edge;
         let span = edge.begin_span(Api::Grpc, Op::Delete, metadata.as_ref());
         let trace = span.as_deref().map(|span| Arc::clone(span.scope()));
         let work = async move {
-            let deadline = edge.deadline(grpc_timeout(metadata)?)?;
-            let request = convert::delete_request(request, deadline, &edge.limits)?;
+            let request = convert::delete_request(request, deadline?, &edge.limits)?;
             let request = KeyRequest { trace, ..request };
             Ok(edge.coordinator.delete(request).await?)
         };
         let written = edge.carry_out(Api::Grpc, Op::Delete, span, work).await?;
         Ok(convert::delete_response(written, &edge.node))
+    }
+
+    pub(super) async fn carry_out_delete(
+        &self,
+        metadata: &MetadataMap,
+        request: pb::DeleteRequest,
+    ) -> Result<pb::DeleteResponse, Status> {
+        let answer = self.delete_by(metadata, self.deadline(metadata), request);
+        Ok(answer.await?)
     }
 }
 
@@ -106,6 +146,33 @@ impl CacheService for CacheApi {
         let (metadata, _, request) = request.into_parts();
         let answer = self.carry_out_delete(&metadata, request).await;
         answer.map(Response::new)
+    }
+
+    async fn get_many(
+        &self,
+        request: Request<pb::GetManyRequest>,
+    ) -> Result<Response<pb::GetManyResponse>, Status> {
+        let (metadata, _, request) = request.into_parts();
+        let answer = batch::get(self, &metadata, request).await;
+        Ok(Response::new(answer?))
+    }
+
+    async fn set_many(
+        &self,
+        request: Request<pb::SetManyRequest>,
+    ) -> Result<Response<pb::SetManyResponse>, Status> {
+        let (metadata, _, request) = request.into_parts();
+        let answer = batch::set(self, &metadata, request).await;
+        Ok(Response::new(answer?))
+    }
+
+    async fn delete_many(
+        &self,
+        request: Request<pb::DeleteManyRequest>,
+    ) -> Result<Response<pb::DeleteManyResponse>, Status> {
+        let (metadata, _, request) = request.into_parts();
+        let answer = batch::delete(self, &metadata, request).await;
+        Ok(Response::new(answer?))
     }
 
     async fn health(

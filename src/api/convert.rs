@@ -40,6 +40,10 @@ pub struct Limits {
     pub max_request_timeout: Duration,
     /// Whether fewer owners will do for requests that do not say.
     pub degrade: Degrade,
+    /// Most items in a batch.
+    pub max_batch_items: usize,
+    /// Largest batch, and largest answer to one, in bytes.
+    pub max_batch_bytes: usize,
 }
 
 impl Limits {
@@ -52,6 +56,13 @@ impl Limits {
             .saturating_add(self.max_key_size + MESSAGE_SLACK)
     }
 
+    /// The same for a service that takes batches.
+    #[must_use]
+    pub fn batch_size_max(&self) -> usize {
+        let batch = self.max_batch_bytes.saturating_mul(2);
+        self.message_size_max().max(batch)
+    }
+
     #[cfg(test)]
     pub(crate) fn for_tests() -> Self {
         Self {
@@ -60,6 +71,8 @@ impl Limits {
             request_timeout: Duration::from_millis(500),
             max_request_timeout: Duration::from_secs(30),
             degrade: Degrade::Refuse,
+            max_batch_items: 100,
+            max_batch_bytes: 64 * 1024,
         }
     }
 }
@@ -151,6 +164,30 @@ pub enum Invalid {
         /// What is wrong with them.
         reason: String,
     },
+    /// A batch has no items, or too many.
+    #[error("the batch has {count} items: 1 to {max} are allowed")]
+    BatchCount {
+        /// Items given.
+        count: usize,
+        /// Most items.
+        max: usize,
+    },
+    /// A batch is too large.
+    #[error("the batch has {size} bytes: at most {max} are allowed")]
+    BatchSize {
+        /// Size of the message, in bytes.
+        size: usize,
+        /// Largest batch, in bytes.
+        max: usize,
+    },
+    /// The answers to the keys before it take all the room that the answer to a batch has.
+    #[error(
+        "the answer to the batch would have more than {max} bytes: ask for this key in another one"
+    )]
+    LongAnswer {
+        /// Largest answer, in bytes.
+        max: usize,
+    },
     /// The timeout header is malformed.
     #[error("grpc-timeout is malformed: 1 to 8 digits and one of H, M, S, m, u, n are expected")]
     GrpcTimeout,
@@ -170,6 +207,7 @@ impl Invalid {
             Self::Consistency { .. } => "consistency",
             Self::Parameter { name, .. } => name,
             Self::Parameters { .. } => "parameters",
+            Self::BatchCount { .. } | Self::BatchSize { .. } | Self::LongAnswer { .. } => "batch",
             Self::GrpcTimeout => "grpc-timeout",
         }
     }

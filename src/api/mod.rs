@@ -2,6 +2,7 @@
 //! `grpc.health.v1` and reflection.
 //!
 //! - [`edge`]: admission and measurement of every request; the HTTP face uses it too.
+//! - `batch`: many keys in one call.
 //! - [`convert`]: wire types to the coordinator's and back; every check of what a client sends.
 //! - [`status`]: every refusal and failure as a gRPC status or an HTTP answer.
 //! - [`deadline`]: how long a request may take.
@@ -11,6 +12,7 @@
 //! - [`peer`]: what other nodes ask; on a port of its own. `frames`: its links of bare frames.
 
 pub mod admin;
+mod batch;
 pub mod cache;
 pub mod cluster;
 mod connections;

@@ -88,6 +88,7 @@ pub async fn front(
     switch.set(false).await;
     let health = HealthService::from_health_reporter(switch.reporter.clone());
     let message_size_max = edge.limits.message_size_max();
+    let batch_size_max = edge.limits.batch_size_max();
     let cluster = ClusterApi::new(Arc::clone(&edge.queries), edge.limits);
     let clock = Arc::clone(&edge.clock);
     let patience = edge.limits.max_request_timeout + MESSAGE_READ_GRACE;
@@ -104,7 +105,7 @@ pub async fn front(
     }
     let front = Front {
         api,
-        cache: cache.max_decoding_message_size(message_size_max),
+        cache: cache.max_decoding_message_size(batch_size_max),
         others: others.prepare(),
         clock,
         patience,

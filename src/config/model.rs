@@ -338,6 +338,12 @@ pub struct LimitsConfig {
     /// Longest deadline: a longer one is cut to it.
     #[serde(with = "units::duration")]
     pub max_request_timeout: Duration,
+    /// Items in one batch; of more the batch is refused with INVALID_ARGUMENT.
+    #[serde(deserialize_with = "units::whole::<_, _, 1, 100_000>")]
+    pub max_batch_items: usize,
+    /// Bytes of a batch, and of the answer to one.
+    #[serde(with = "units::size")]
+    pub max_batch_bytes: usize,
 }
 
 impl Default for LimitsConfig {
@@ -348,6 +354,8 @@ impl Default for LimitsConfig {
             cpu_window: Duration::from_secs(10),
             request_timeout: Duration::from_millis(500),
             max_request_timeout: Duration::from_secs(30),
+            max_batch_items: 1000,
+            max_batch_bytes: 2 * MIB,
         }
     }
 }

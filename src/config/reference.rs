@@ -221,6 +221,14 @@ pub(super) const ENTRIES: &[Entry] = &[
         "server.limits.max_request_timeout",
         "Longest deadline; a longer one is cut to it.",
     ),
+    entry(
+        "server.limits.max_batch_items",
+        "Items in one GetMany, SetMany or DeleteMany; of more it is refused with INVALID_ARGUMENT.",
+    ),
+    entry(
+        "server.limits.max_batch_bytes",
+        "Bytes of a batch, and of the answer to one. Many gRPC clients take no answer above 4MiB.",
+    ),
     entry("server.peer", "Links to other nodes."),
     entry(
         "server.peer.connect_timeout",

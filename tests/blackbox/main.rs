@@ -12,6 +12,7 @@
 mod harness;
 
 mod any_node;
+mod batch;
 mod bench;
 mod cli;
 mod cpu;

@@ -116,12 +116,13 @@ impl Plant {
     pub const fn invariant(self) -> Invariant {
         match self {
             Self::AckBeforeStore
-            | Self::AnyConfiguration
             | Self::HintCounted
             | Self::EmptyPull
             | Self::FullClaimed
             | Self::BootKept => Invariant::Durability,
-            Self::PullUnsealed | Self::SettledEarly => Invariant::FullCovers,
+            Self::AnyConfiguration | Self::PullUnsealed | Self::SettledEarly => {
+                Invariant::FullCovers
+            }
             Self::NoTombstone | Self::TombstonePurgedEarly => Invariant::NoResurrection,
             Self::NewerIgnored => Invariant::WriteOrder,
             Self::DigestSkipped => Invariant::Convergence,

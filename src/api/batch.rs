@@ -1,0 +1,203 @@
+//! `GetMany`, `SetMany`, `DeleteMany`: many keys in one call.
+//!
+//! Every item is a request of its own to admission, to the coordinator and to the metrics, and has an outcome of its own.
+//! What they share is the call, its deadline, and the way to the owners: the operations of all items that are under way
+//! are queued before any link is written to, so that each peer gets them in one message.
+//!
+//! Some items are under way at a time ([`TOGETHER`]), in order: a call takes no more room than that, and does not keep
+//! other requests of its thread waiting for long. Of items with the same key the last one wins.
+
+use futures_util::future::join_all;
+use prost::Message as _;
+use shard_cache_proto::cache as pb;
+use tonic::metadata::MetadataMap;
+
+use super::{Invalid, Refusal, cache::CacheApi, convert::Limits};
+
+/// Items under way at a time.
+const TOGETHER: usize = 64;
+
+/// What every item of a batch is asked with.
+#[derive(Clone, Copy)]
+struct Common {
+    consistency: i32,
+    degrade: bool,
+}
+
+pub(super) async fn get(
+    api: &CacheApi,
+    metadata: &MetadataMap,
+    request: pb::GetManyRequest,
+) -> Result<pb::GetManyResponse, Refusal> {
+    use pb::get_result::Result::{Failure, Response};
+
+    let limits = api.edge().limits;
+    let common = Common {
+        consistency: request.consistency,
+        degrade: request.degrade,
+    };
+    check(&limits, request.keys.len(), request.encoded_len())?;
+    let deadline = api.deadline(metadata)?;
+    let max = limits.max_batch_bytes;
+    let (mut results, mut size) = (Vec::with_capacity(request.keys.len()), 0);
+    let mut keys = request.keys.into_iter();
+    while keys.len() > 0 {
+        if size >= max {
+            // Nothing more fits: no owner is asked in vain.
+            results.extend(keys.by_ref().map(|_| Failure(unanswered(max))));
+            break;
+        }
+        let some = keys.by_ref().take(TOGETHER).map(|key| {
+            let one = pb::GetRequest {
+                key,
+                consistency: common.consistency,
+                degrade: common.degrade,
+                explain: false,
+            };
+            api.get_by(metadata, Ok(deadline), one)
+        });
+        for answer in join_all(some).await {
+            let bytes = answer.as_ref().map_or(0, pb::GetResponse::encoded_len);
+            results.push(match answer {
+                Ok(_) if size + bytes > max => {
+                    size = max;
+                    Failure(unanswered(max))
+                }
+                Ok(response) => {
+                    size += bytes;
+                    Response(response)
+                }
+                Err(refusal) => Failure(refusal.into()),
+            });
+        }
+    }
+    let results = results.into_iter();
+    Ok(pb::GetManyResponse {
+        results: results
+            .map(|result| pb::GetResult {
+                result: Some(result),
+            })
+            .collect(),
+    })
+}
+
+pub(super) async fn set(
+    api: &CacheApi,
+    metadata: &MetadataMap,
+    request: pb::SetManyRequest,
+) -> Result<pb::SetManyResponse, Refusal> {
+    use pb::{
+        set_item, set_request,
+        set_result::Result::{Failure, Response},
+    };
+
+    let common = Common {
+        consistency: request.consistency,
+        degrade: request.degrade,
+    };
+    check(
+        &api.edge().limits,
+        request.items.len(),
+        request.encoded_len(),
+    )?;
+    let deadline = api.deadline(metadata)?;
+    let one = |item: pb::SetItem| {
+        let one = pb::SetRequest {
+            key: item.key,
+            data: item.data.map(|data| match data {
+                set_item::Data::Value(text) => set_request::Data::Value(text),
+                set_item::Data::ValueBytes(bytes) => set_request::Data::ValueBytes(bytes),
+            }),
+            ttl: item.ttl,
+            consistency: common.consistency,
+            degrade: common.degrade,
+            explain: false,
+        };
+        api.set_by(metadata, Ok(deadline), one)
+    };
+    let mut results = Vec::with_capacity(request.items.len());
+    let mut items = request.items.into_iter();
+    while items.len() > 0 {
+        let some = items.by_ref().take(TOGETHER).map(one);
+        results.extend(join_all(some).await);
+    }
+    let results = results.into_iter();
+    Ok(pb::SetManyResponse {
+        results: results
+            .map(|result| pb::SetResult {
+                result: Some(result.map_or_else(|refusal| Failure(refusal.into()), Response)),
+            })
+            .collect(),
+    })
+}
+
+pub(super) async fn delete(
+    api: &CacheApi,
+    metadata: &MetadataMap,
+    request: pb::DeleteManyRequest,
+) -> Result<pb::DeleteManyResponse, Refusal> {
+    use pb::delete_result::Result::{Failure, Response};
+
+    let common = Common {
+        consistency: request.consistency,
+        degrade: request.degrade,
+    };
+    check(
+        &api.edge().limits,
+        request.keys.len(),
+        request.encoded_len(),
+    )?;
+    let deadline = api.deadline(metadata)?;
+    let one = |key| {
+        let one = pb::DeleteRequest {
+            key,
+            consistency: common.consistency,
+            degrade: common.degrade,
+            explain: false,
+        };
+        api.delete_by(metadata, Ok(deadline), one)
+    };
+    let mut results = Vec::with_capacity(request.keys.len());
+    let mut keys = request.keys.into_iter();
+    while keys.len() > 0 {
+        let some = keys.by_ref().take(TOGETHER).map(one);
+        results.extend(join_all(some).await);
+    }
+    let results = results.into_iter();
+    Ok(pb::DeleteManyResponse {
+        results: results
+            .map(|result| pb::DeleteResult {
+                result: Some(result.map_or_else(|refusal| Failure(refusal.into()), Response)),
+            })
+            .collect(),
+    })
+}
+
+fn check(limits: &Limits, count: usize, size: usize) -> Result<(), Invalid> {
+    let max = limits.max_batch_items;
+    if count == 0 || count > max {
+        return Err(Invalid::BatchCount { count, max });
+    }
+    let max = limits.max_batch_bytes;
+    if size > max {
+        return Err(Invalid::BatchSize { size, max });
+    }
+    Ok(())
+}
+
+/// A key whose value found no room in the answer.
+fn unanswered(max: usize) -> pb::Failure {
+    Refusal::from(Invalid::LongAnswer { max }).into()
+}
+
+impl From<Refusal> for pb::Failure {
+    fn from(refusal: Refusal) -> Self {
+        let pause = refusal.retry_after().unwrap_or_default();
+        Self {
+            code: refusal.code().into(),
+            reason: refusal.reason().to_owned(),
+            message: refusal.to_string(),
+            retry_after_ms: u32::try_from(pause.as_millis()).unwrap_or(u32::MAX),
+        }
+    }
+}
