@@ -89,7 +89,7 @@ fn a_life_begun_anew_breaks_expiry() {
 
 #[test]
 fn reads_without_write_back_break_read_your_writes() {
-    expect_caught(Plant::NoWriteBack, 54, 10);
+    expect_caught(Plant::NoWriteBack, 2, 30);
 }
 
 #[test]

@@ -27,7 +27,7 @@ const LANES: usize = 16;
 /// How often deadlines are looked at while exchanges are under way.
 const SWEEP_ACTIVE: Monotonic = Monotonic::from_millis(2);
 /// How often deadlines are looked at while none is.
-const SWEEP_IDLE: Monotonic = Monotonic::from_millis(20);
+const SWEEP_IDLE: Monotonic = Monotonic::from_millis(5);
 
 /// An exchange with the owners of one slot.
 #[derive(Debug)]

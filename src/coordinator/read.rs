@@ -29,6 +29,8 @@ use crate::{
 struct Preference {
     positions: [u8; OWNERS_MAX],
     owners: usize,
+    /// When an answer is late, by position of the owner.
+    late_after: [Option<Duration>; OWNERS_MAX],
 }
 
 /// What became of asking the owners once.
@@ -250,10 +252,10 @@ impl Coordinator {
             hedge_due: false,
             spans: self.replica_spans(attempt, ReplicaOp::Read, first.iter().copied()),
         });
-        let nudge_at = self
-            .policy
-            .hedge_after
-            .map(|after| self.clock.monotonic() + after);
+        let nudge_at = self.policy.hedge_after.map(|most| {
+            let after = preference.late_after(first, most);
+            self.clock.monotonic() + after
+        });
         let schedule = Schedule {
             deadline: terms.deadline,
             nudge_at,
@@ -399,17 +401,17 @@ impl Coordinator {
     /// a link.
     fn preference(&self, plan: &Plan) -> Preference {
         let mut ranked = [(Reach::Down, Duration::MAX, u8::MAX); OWNERS_MAX];
-        let mut owners = 0;
+        let (mut late_after, mut owners) = ([None; OWNERS_MAX], 0);
         for (position, owner) in (0u8..).zip(plan.configuration.owners()).take(OWNERS_MAX) {
             let rank = if owner.node_id == self.own {
+                late_after[usize::from(position)] = Some(Duration::ZERO);
                 (Reach::Up, Duration::ZERO)
             } else {
+                let outlook = self.transport.outlook(owner.node_id);
+                late_after[usize::from(position)] = outlook.late_after;
                 // An unmeasured peer must not look as near as this node itself.
-                let round_trip = self.transport.round_trip(owner.node_id);
-                (
-                    self.transport.reach(owner.node_id),
-                    round_trip.max(Duration::from_micros(1)),
-                )
+                let round_trip = outlook.round_trip.max(Duration::from_micros(1));
+                (outlook.reach, round_trip)
             };
             ranked[usize::from(position)] = (rank.0, rank.1, position);
             owners += 1;
@@ -419,16 +421,35 @@ impl Coordinator {
         for (slot, (_reach, _round_trip, position)) in positions.iter_mut().zip(ranked) {
             *slot = position;
         }
-        Preference { positions, owners }
+        Preference {
+            positions,
+            owners,
+            late_after,
+        }
     }
 }
 
+/// No read turns to another owner sooner only because one is late.
+const HEDGE_MIN: Duration = Duration::from_millis(1);
 /// How long reading the holder's record may take before the quorum is asked again.
 const FETCH_TIMEOUT: Duration = Duration::from_millis(250);
 
 impl Preference {
     fn first(&self, count: u8) -> &[u8] {
         &self.positions[..usize::from(count).min(self.owners)]
+    }
+
+    /// When these owners are all late: a peer of which too little is known not before `most`, and none before a
+    /// millisecond, which is how closely time is looked at.
+    fn late_after(&self, positions: &[u8], most: Duration) -> Duration {
+        let late_after = positions.iter().map(|position| {
+            let known = self.late_after.get(usize::from(*position));
+            known.copied().flatten().unwrap_or(most)
+        });
+        late_after
+            .max()
+            .unwrap_or(most)
+            .clamp(HEDGE_MIN.min(most), most)
     }
 
     /// Marks the next `count` owners that have not been asked as asked and returns them.

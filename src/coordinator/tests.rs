@@ -26,8 +26,8 @@ use crate::{
     store::{Absence, Form, Limits, Lookup, Record, Store, Value},
     telemetry::traces::Tracer,
     transport::{
-        CallError, Comparison, Completions, Delivery, NotSent, Page, PageRequest, PeerTarget,
-        PushPull, Receipt, SlotExchange,
+        CallError, Comparison, Completions, Delivery, NotSent, Outlook, Page, PageRequest,
+        PeerTarget, PushPull, Receipt, SlotExchange,
     },
     version::Stamp,
 };
@@ -105,8 +105,12 @@ impl PeerTransport for Loopback {
         }
     }
 
-    fn round_trip(&self, _peer: NodeId) -> Duration {
-        Duration::ZERO
+    fn outlook(&self, peer: NodeId) -> Outlook {
+        Outlook {
+            reach: self.reach(peer),
+            round_trip: Duration::ZERO,
+            late_after: None,
+        }
     }
 
     fn push_pull(&self, _: SocketAddr, _: PushPull) -> BoxFuture<Result<PushPull, CallError>> {

@@ -40,8 +40,8 @@ use crate::{
     sync::lock,
     telemetry::Metrics,
     transport::{
-        CallError, Comparison, Delivery, NotSent, Page, PageRequest, PeerTarget, PeerTransport,
-        PushPull, Reach, Receipt, SlotExchange,
+        CallError, Comparison, Delivery, NotSent, Outlook, Page, PageRequest, PeerTarget,
+        PeerTransport, PushPull, Reach, Receipt, SlotExchange,
     },
     version::{HybridClock, Stamp, Version},
 };
@@ -264,8 +264,12 @@ impl PeerTransport for Peers {
         Reach::Up
     }
 
-    fn round_trip(&self, _peer: NodeId) -> Duration {
-        Duration::ZERO
+    fn outlook(&self, peer: NodeId) -> Outlook {
+        Outlook {
+            reach: self.reach(peer),
+            round_trip: Duration::ZERO,
+            late_after: None,
+        }
     }
 
     fn push_pull(&self, _: SocketAddr, _: PushPull) -> BoxFuture<Result<PushPull, CallError>> {

@@ -17,7 +17,7 @@ use crate::{
     clock::Monotonic,
     operation::{Answer, Failure, Operation},
     sync::{Mutex, lock},
-    transport::{NotSent, Reach},
+    transport::{NotSent, Outlook, Reach},
 };
 
 /// Bytes of keys and values after which a batch is closed. One larger operation makes a batch of its own.
@@ -28,6 +28,14 @@ const BATCH_OPERATIONS_MAX: usize = 1024;
 const OPERATION_OVERHEAD_BYTES: usize = 96;
 /// Weight of a new measurement in the smoothed round trip, as a divisor (RFC 6298 uses the same 1/8).
 const SMOOTHING: u32 = 8;
+
+/// Of how many round trips one may be longer than what is taken for late.
+const LATE_ONE_IN: u64 = 20;
+/// With fewer measurements nobody knows what is late.
+const LATE_SAMPLES_MIN: u32 = 32;
+/// A measurement moves what is taken for late by this share of it, and this much, at most.
+const LATE_STEP_SHARE: u64 = 32;
+const LATE_STEP_NANOS: u64 = 2_000;
 
 /// Between two round trips of a peer that are told of.
 const SAMPLE_PAUSE: Duration = Duration::from_millis(100);
@@ -60,6 +68,7 @@ struct State {
     in_flight: VecDeque<InFlight>,
     writer: Option<Waker>,
     round_trip: Duration,
+    late: Late,
     /// When the peer was last heard on this connection.
     heard: Option<Monotonic>,
     /// When a round trip was last told of.
@@ -338,22 +347,63 @@ impl Link {
     }
 
     pub(super) fn reach(&self) -> Reach {
+        lock(&self.state).reach()
+    }
+
+    pub(super) fn outlook(&self, now: Monotonic) -> Outlook {
         let state = lock(&self.state);
-        match (state.connected, state.stalled) {
+        let unanswered = state.in_flight.front();
+        let unanswered = unanswered.map_or(Duration::ZERO, |it| now.saturating_sub(it.at));
+        Outlook {
+            reach: state.reach(),
+            round_trip: state.round_trip.max(unanswered),
+            late_after: state.late.after(),
+        }
+    }
+}
+
+/// What is taken for late: the 95th percentile of the round trips, found by steps as in Ma, Muthukrishnan and Sandler,
+/// "Frugal streaming for estimating quantiles" (2013), section 3: nineteen times as far up for one that is longer as down
+/// for one that is not.
+#[derive(Clone, Copy, Default)]
+struct Late {
+    nanos: u64,
+    samples: u32,
+}
+
+impl Late {
+    fn measure(&mut self, sample: Duration) {
+        let sample = u64::try_from(sample.as_nanos()).unwrap_or(u64::MAX);
+        if self.samples == 0 {
+            self.nanos = sample.saturating_mul(2);
+        }
+        self.samples = self.samples.saturating_add(1);
+        let step = self.nanos / LATE_STEP_SHARE + LATE_STEP_NANOS;
+        self.nanos = if sample > self.nanos {
+            // Not past the sample itself: one that is far off counts as much as any other.
+            self.nanos.saturating_add(step).min(sample)
+        } else {
+            self.nanos.saturating_sub(step / (LATE_ONE_IN - 1))
+        };
+    }
+
+    fn after(self) -> Option<Duration> {
+        (self.samples >= LATE_SAMPLES_MIN).then(|| Duration::from_nanos(self.nanos))
+    }
+}
+
+impl State {
+    const fn reach(&self) -> Reach {
+        match (self.connected, self.stalled) {
             (false, _) => Reach::Down,
             (true, true) => Reach::Stalled,
             (true, false) => Reach::Up,
         }
     }
 
-    pub(super) fn round_trip(&self) -> Duration {
-        lock(&self.state).round_trip
-    }
-}
-
-impl State {
     fn measure(&mut self, sample: Duration) {
         self.stalled = false;
+        self.late.measure(sample);
         self.round_trip = if self.round_trip.is_zero() {
             sample
         } else {

@@ -65,8 +65,8 @@ pub trait PeerTransport: Send + Sync + 'static {
     /// What the breaker of a peer says.
     fn reach(&self, peer: NodeId) -> Reach;
 
-    /// A smoothed round trip time of a peer; zero for the node itself and before the first measurement.
-    fn round_trip(&self, peer: NodeId) -> Duration;
+    /// How a peer can be expected to answer.
+    fn outlook(&self, peer: NodeId) -> Outlook;
 
     /// Exchanges the full member state with the node at an address.
     fn push_pull(
@@ -119,6 +119,19 @@ pub enum Reach {
     Stalled,
     /// There is no link.
     Down,
+}
+
+/// How a peer can be expected to answer.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Outlook {
+    /// What its breaker says.
+    pub reach: Reach,
+    /// A smoothed round trip time, or how long the oldest operation in flight has been unanswered, if that is longer: a
+    /// peer that stands still looks far away at once. Zero for the node itself and before the first measurement.
+    pub round_trip: Duration,
+    /// An answer that takes longer than this is later than 95 % of the peer's. `None` for the node itself, and while
+    /// too few have been measured.
+    pub late_after: Option<Duration>,
 }
 
 /// An operation was not queued: it surely had no effect.

@@ -35,8 +35,8 @@ use crate::{
     ring::table::Reply,
     telemetry::{BreakerState, Direction, Metrics},
     transport::{
-        CallError, Comparison, Completions, Delivery, NotSent, Page, PageRequest, PeerTransport,
-        PushPull, Reach, Receipt, SlotExchange,
+        CallError, Comparison, Completions, Delivery, NotSent, Outlook, Page, PageRequest,
+        PeerTransport, PushPull, Reach, Receipt, SlotExchange,
         dial::{Connection, Dialer},
         link::{Drained, Link, LinkLimits, Severed},
         slots, wire,
@@ -255,10 +255,19 @@ impl PeerTransport for StreamTransport {
             .map_or(Reach::Down, |peer| peer.link.reach())
     }
 
-    fn round_trip(&self, peer: NodeId) -> Duration {
+    fn outlook(&self, peer: NodeId) -> Outlook {
+        let of = |reach| Outlook {
+            reach,
+            round_trip: Duration::ZERO,
+            late_after: None,
+        };
+        if peer == self.shared.config.own {
+            return of(Reach::Up);
+        }
+        let now = self.shared.clock.monotonic();
         self.peers
             .get(&peer)
-            .map_or(Duration::ZERO, |peer| peer.link.round_trip())
+            .map_or(of(Reach::Down), |peer| peer.link.outlook(now))
     }
 
     fn push_pull(

@@ -20,7 +20,7 @@ use crate::{
     ring::{slot::Quorums, table::SlotTable},
     store::{Limits, Store},
     sync::{Mutex, lock},
-    transport::{Comparison, Delivery, NotSent, PeerTarget, PushPull, Receipt},
+    transport::{Comparison, Delivery, NotSent, Outlook, PeerTarget, PushPull, Receipt},
     version::HybridClock,
 };
 
@@ -103,8 +103,12 @@ impl PeerTransport for Wire {
         if peer == PEER { Reach::Up } else { Reach::Down }
     }
 
-    fn round_trip(&self, _: NodeId) -> Duration {
-        Duration::ZERO
+    fn outlook(&self, peer: NodeId) -> Outlook {
+        Outlook {
+            reach: self.reach(peer),
+            round_trip: Duration::ZERO,
+            late_after: None,
+        }
     }
 
     fn push_pull(&self, _: SocketAddr, _: PushPull) -> BoxFuture<Result<PushPull, CallError>> {

@@ -116,7 +116,7 @@ fn everything_queued_goes_out_together_and_the_writer_is_woken_once() {
         answer(&link, &[0, 1, 2, 3, 4], at(2)).unwrap(),
         [0, 1, 2, 3, 4]
     );
-    assert_eq!(link.round_trip(), at(2));
+    assert_eq!(link.outlook(at(2)).round_trip, at(2));
 }
 
 #[test]
@@ -330,4 +330,48 @@ fn a_round_trip_is_told_of_every_hundred_milliseconds_at_most() {
     (session, _) = link.open();
     link.accept(session);
     assert_eq!(told(session, 4, 120, 123), Some(at(3)), "a new connection");
+}
+
+#[test]
+fn a_peer_that_stands_still_looks_as_far_away_as_it_has_been_silent() {
+    let (link, session) = up();
+    link.submit(operation(1, 1), at(0)).unwrap();
+    drained(&link, session, at(0));
+    answer(&link, &[1], at(2)).unwrap();
+    link.submit(operation(2, 1), at(10)).unwrap();
+    drained(&link, session, at(10));
+    assert_eq!(link.outlook(at(11)).round_trip, at(2));
+    assert_eq!(link.outlook(at(40)).round_trip, at(30));
+    answer(&link, &[2], at(40)).unwrap();
+    assert!(link.outlook(at(50)).round_trip < at(10));
+}
+
+#[test]
+fn late_is_what_takes_longer_than_all_but_one_of_twenty() {
+    let mut late = Late::default();
+    let micros = Duration::from_micros;
+    for sample in 0..LATE_SAMPLES_MIN {
+        assert_eq!(late.after(), None, "after {sample}");
+        late.measure(micros(200));
+    }
+    // 200 to 299 us, with one of fifty 50 ms late: the 95th percentile is 295 to 300 us.
+    for sample in 0..20_000u64 {
+        let usual = micros(200 + sample * 37 % 100);
+        late.measure(if sample % 50 == 0 {
+            micros(50_000)
+        } else {
+            usual
+        });
+    }
+    let after = late.after().unwrap();
+    assert!(after > micros(270) && after < micros(340), "{after:?}");
+    // One that is slow for good is late by its own measure only.
+    for _ in 0..2_000 {
+        late.measure(micros(5_000));
+    }
+    let after = late.after().unwrap();
+    assert!(
+        after >= micros(4_500) && after <= micros(5_000),
+        "{after:?}"
+    );
 }
