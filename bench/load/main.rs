@@ -23,6 +23,7 @@ mod systems;
 
 use std::{
     collections::BTreeMap,
+    os::unix::process::CommandExt as _,
     path::{Path, PathBuf},
     process::{Command, ExitCode},
     time::Duration,
@@ -114,17 +115,16 @@ fn block_on(work: impl Future<Output = Result<()>>) -> Result<()> {
         .block_on(work)
 }
 
-/// Runs this program again, with everything that it starts, in the scheduling class of real time.
+/// Becomes this program again, with everything that it starts, in the scheduling class of real time. Returns only if that
+/// fails.
 fn schedule() -> Result<()> {
-    let status = Command::new("chrt")
+    let error = Command::new("chrt")
         .args(["-r", "1"])
         .arg(std::env::current_exe()?)
         .args(std::env::args_os().skip(1))
         .arg("--scheduled")
-        .status()
-        .context("cannot start chrt")?;
-    ensure!(status.success(), "the measurement ended with {status}");
-    Ok(())
+        .exec();
+    Err(error).context("cannot start chrt")
 }
 
 /// Ends with all processes that it started when it is told to.
