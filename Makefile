@@ -15,7 +15,7 @@ STATIC ?= $(if $(and $(filter %-linux-gnu,$(HOST)),$(LIBC_STATIC)),1,0)
 RELEASE_RUSTFLAGS = -C force-frame-pointers=yes$(if $(filter 1,$(STATIC)), -C target-feature=+crt-static)
 
 .DEFAULT_GOAL := help
-.PHONY: help build run-local stop-local docker containers chaos-smoke chaos-scripts chaos-interrupted chaos-processes figures test race sim sim-scale sim-mutants model bench cost cover fmt fmt-check lint verify readme external engine ci clean
+.PHONY: help build run-local stop-local docker containers chaos-smoke chaos-scripts chaos-interrupted chaos-processes figures test race sim sim-scale sim-mutants model bench bench-load cost cover fmt fmt-check lint verify readme external engine ci clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-18s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -66,6 +66,10 @@ race: ## Explore thread interleavings of the store and the pending table (shuttl
 
 sim: ## Run 300 seeds of five simulated minutes under faults, judged by what the README promises
 	$(CARGO) run --profile sim --locked --package shard-cache-sim -- sweep --seeds 300 --minutes 5 --jobs 2 --twice-every 30 --gate
+
+LOAD ?=
+bench-load: build ## Measure clusters beside redis, memcached, etcd and a bare server, and write bench/RESULTS.md (LOAD="--quick")
+	$(CARGO) run --release --locked --package shard-cache-bench --bin shard-cache-bench-load -- $(LOAD)
 
 NODES ?= 1000
 sim-scale: ## Measure membership with a thousand nodes (NODES=250), and write the table in docs/simulator.md anew

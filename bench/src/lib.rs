@@ -25,6 +25,7 @@ mod error;
 mod http2;
 mod lane;
 mod operation;
+mod others;
 mod pace;
 mod plan;
 mod recorder;
@@ -38,7 +39,7 @@ mod wire;
 mod workload;
 
 pub use error::{BenchError, PlanError};
-pub use plan::{Distribution, Generator, Mix, Pace, Plan, SizeRange, limits};
+pub use plan::{Distribution, Generator, Mix, Pace, Plan, SizeRange, System, limits};
 pub use report::{Cpu, Failures, Latency, Moment, Operations, Report, ServerCpu, Verdict};
 pub use run::{Progress, run};
 pub use threshold::{Threshold, ThresholdError};

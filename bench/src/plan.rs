@@ -51,6 +51,23 @@ pub enum Generator {
     Client,
 }
 
+/// What is measured.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum System {
+    /// Nodes of ours, or what speaks as they do.
+    #[default]
+    ShardCache,
+    /// etcd: puts and linearizable reads. By the wire generator only, as all others.
+    Etcd,
+    /// redis: SET, then WAIT if replicas are to have it, and GET.
+    Redis {
+        /// How many replicas a write waits for.
+        replicas: u32,
+    },
+    /// memcached, by its text protocol.
+    Memcached,
+}
+
 /// Which requests are made.
 #[derive(Clone, Copy, PartialEq, Debug)]
 pub enum Mix {
@@ -138,6 +155,8 @@ pub struct SizeRange {
 pub struct Plan {
     /// Nodes, as `host:port`; connections are spread evenly over them.
     pub endpoints: Vec<String>,
+    /// What they are.
+    pub system: System,
     /// What makes the requests.
     pub generator: Generator,
     /// Which requests.
@@ -182,6 +201,7 @@ impl Default for Plan {
     fn default() -> Self {
         Self {
             endpoints: vec!["localhost:8080".to_owned()],
+            system: System::default(),
             generator: Generator::default(),
             mix: Mix::Set,
             pace: Pace::default(),

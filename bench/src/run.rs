@@ -22,12 +22,13 @@ use crate::{
     error::{BenchError, PlanError},
     http2::Http2,
     lane::{Lane, Shared},
+    others::{Etcd, Memcached, Redis},
     pace::Schedule,
-    plan::{self, Distribution, Generator, Pace, Plan},
+    plan::{self, Distribution, Generator, Pace, Plan, System},
     recorder::Recorder,
     report::{Moment, Report},
     service::Cache,
-    wire,
+    wire::{self, Session},
     workload::Workload,
 };
 
@@ -127,7 +128,8 @@ async fn reach(plan: &Plan) -> Result<Vec<Target>, BenchError> {
     }
 }
 
-type Lanes = FuturesUnordered<Pin<Box<dyn Future<Output = io::Result<()>>>>>;
+type LaneFuture = Pin<Box<dyn Future<Output = io::Result<()>>>>;
+type Lanes = FuturesUnordered<LaneFuture>;
 
 /// The lanes of a run, each with its connection.
 fn lanes(
@@ -136,20 +138,41 @@ fn lanes(
     shared: &Rc<Shared>,
     lane_of: impl Fn(usize) -> Lane,
 ) -> Lanes {
-    let lanes = FuturesUnordered::new();
+    let lanes = Lanes::new();
     for number in 0..plan.connections {
         let target = targets[number % targets.len()].clone();
         let (shared, lane) = (Rc::clone(shared), lane_of(number));
         let (timeout, of) = (plan.timeout, plan.clone());
-        lanes.push(match plan.generator {
-            Generator::Wire => Box::pin(async move {
-                let session = || Http2::new(Cache::new(&of), &target.authority, timeout);
-                wire::drive(shared, lane, target.addresses, session).await
-            }) as Pin<Box<dyn Future<Output = io::Result<()>>>>,
-            Generator::Client => Box::pin(client::drive(shared, lane, of, target.endpoint)),
+        lanes.push(match (plan.system, plan.generator) {
+            (System::ShardCache, Generator::Client) => {
+                Box::pin(client::drive(shared, lane, of, target.endpoint))
+            }
+            (System::ShardCache, Generator::Wire) => wire(shared, lane, target, move |authority| {
+                Http2::new(Cache::new(&of), authority, timeout)
+            }),
+            (System::Etcd, _) => wire(shared, lane, target, move |authority| {
+                Http2::new(Etcd::new(&of), authority, timeout)
+            }),
+            (System::Redis { replicas }, _) => {
+                wire(shared, lane, target, move |_| Redis::new(&of, replicas))
+            }
+            (System::Memcached, _) => wire(shared, lane, target, move |_| Memcached::new(&of)),
         });
     }
     lanes
+}
+
+/// A lane of the cheap generator.
+fn wire<S: Session + 'static>(
+    shared: Rc<Shared>,
+    lane: Lane,
+    target: Target,
+    session: impl Fn(&str) -> S + 'static,
+) -> LaneFuture {
+    Box::pin(async move {
+        let session = || session(&target.authority);
+        wire::drive(shared, lane, target.addresses, session).await
+    })
 }
 
 async fn finish(mut lanes: Lanes) -> Result<(), BenchError> {

@@ -77,7 +77,7 @@ async fn an_open_loop_makes_all_its_requests_and_a_stall_counts_for_each_that_it
 async fn a_killed_node_leaves_unknown_and_failed_requests_that_are_told_apart() {
     let mut cluster = Cluster::start(3, Options::default(), Room::alone().await).await;
     let at = endpoints(&cluster);
-    let flags = "--duration 2s --warm-up 0s --consistency one --timeout 2s";
+    let flags = "--duration 3s --warm-up 0s --consistency one --timeout 2s";
     let running = spawn("set", &at.join(","), flags);
     until("writes are made at the third", PATIENCE, async || {
         some_writes(&cluster[2], 50).await

@@ -392,3 +392,7 @@ impl Hasher for StreamHasher {
         self.hash ^= self.hash >> 32;
     }
 }
+
+#[cfg(test)]
+#[path = "session_tests.rs"]
+mod tests;

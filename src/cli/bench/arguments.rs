@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use clap::{Args, ValueEnum};
 use shard_cache_bench::{
-    Distribution, Generator, Mix, Pace, Plan, Report, SizeRange, Threshold, ThresholdError,
+    Distribution, Generator, Mix, Pace, Plan, Report, SizeRange, System, Threshold, ThresholdError,
 };
 use shard_cache_client::Ttl;
 
@@ -184,6 +184,7 @@ impl BenchArguments {
         });
         let plan = Plan {
             endpoints: self.endpoints.clone(),
+            system: System::ShardCache,
             generator: match self.generator {
                 Made::Wire => Generator::Wire,
                 Made::Client => Generator::Client,
