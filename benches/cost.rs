@@ -5,8 +5,9 @@
 use std::{fs, net::SocketAddr};
 
 use shard_cache_proto::cache::{
-    DeleteRequest, DeleteResponse, GetRequest, GetResponse, HealthRequest, HealthResponse,
-    SetRequest, SetResponse, Version,
+    DeleteManyRequest, DeleteManyResponse, DeleteRequest, DeleteResponse, GetManyRequest,
+    GetManyResponse, GetRequest, GetResponse, HealthRequest, HealthResponse, SetManyRequest,
+    SetManyResponse, SetRequest, SetResponse, Version,
     cache_service_server::{CacheService, CacheServiceServer},
     get_response::Data,
 };
@@ -111,6 +112,27 @@ impl CacheService for Echo {
         &self,
         _request: Request<DeleteRequest>,
     ) -> Result<Response<DeleteResponse>, Status> {
+        Err(Status::unimplemented("not needed"))
+    }
+
+    async fn get_many(
+        &self,
+        _request: Request<GetManyRequest>,
+    ) -> Result<Response<GetManyResponse>, Status> {
+        Err(Status::unimplemented("not needed"))
+    }
+
+    async fn set_many(
+        &self,
+        _request: Request<SetManyRequest>,
+    ) -> Result<Response<SetManyResponse>, Status> {
+        Err(Status::unimplemented("not needed"))
+    }
+
+    async fn delete_many(
+        &self,
+        _request: Request<DeleteManyRequest>,
+    ) -> Result<Response<DeleteManyResponse>, Status> {
         Err(Status::unimplemented("not needed"))
     }
 

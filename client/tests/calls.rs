@@ -11,14 +11,15 @@ use shard_cache_client::{
     CallOptions, Client, ClientError, ClientOptions, HealthResponse, Outcome, Ttl, Value,
 };
 use shard_cache_proto::cache::{
-    DeleteRequest, DeleteResponse, GetRequest, GetResponse, HealthRequest, SetRequest, SetResponse,
-    Version,
+    DeleteManyRequest, DeleteManyResponse, DeleteRequest, DeleteResponse, Failure, GetManyRequest,
+    GetManyResponse, GetRequest, GetResponse, GetResult, HealthRequest, SetManyRequest,
+    SetManyResponse, SetRequest, SetResponse, SetResult, Version,
     cache_service_server::{CacheService, CacheServiceServer},
-    get_response,
+    get_response, get_result, set_result,
 };
 use tokio::net::TcpListener;
 use tokio_stream::wrappers::TcpListenerStream;
-use tonic::{Request, Response, Status, transport::Server};
+use tonic::{Code, Request, Response, Status, transport::Server};
 
 const VERSION: Version = Version {
     millis: 1,
@@ -60,6 +61,59 @@ impl CacheService for Mirror {
 
     async fn delete(&self, _: Request<DeleteRequest>) -> Result<Response<DeleteResponse>, Status> {
         Err(Status::unavailable("draining: this node is leaving"))
+    }
+
+    async fn get_many(
+        &self,
+        request: Request<GetManyRequest>,
+    ) -> Result<Response<GetManyResponse>, Status> {
+        let result = |key: String| {
+            let failed = |code: Code| {
+                Some(get_result::Result::Failure(Failure {
+                    code: code.into(),
+                    reason: "no_quorum".to_owned(),
+                    message: key.clone(),
+                    retry_after_ms: 7,
+                }))
+            };
+            let result = match key.as_str() {
+                "shed" => failed(Code::ResourceExhausted),
+                "lonely" => failed(Code::Unavailable),
+                "late" => failed(Code::DeadlineExceeded),
+                "illegal" => failed(Code::InvalidArgument),
+                "nothing" => None,
+                _ => Some(get_result::Result::Response(found(key.into()))),
+            };
+            GetResult { result }
+        };
+        let keys = request.into_inner().keys.into_iter();
+        let answered = keys.filter(|key| key != "forgotten");
+        Ok(Response::new(GetManyResponse {
+            results: answered.map(result).collect(),
+        }))
+    }
+
+    async fn set_many(
+        &self,
+        _request: Request<SetManyRequest>,
+    ) -> Result<Response<SetManyResponse>, Status> {
+        let failure = Failure {
+            code: Code::Unknown.into(),
+            ..Failure::default()
+        };
+        let unknown = SetResult {
+            result: Some(set_result::Result::Failure(failure)),
+        };
+        Ok(Response::new(SetManyResponse {
+            results: vec![unknown],
+        }))
+    }
+
+    async fn delete_many(
+        &self,
+        _request: Request<DeleteManyRequest>,
+    ) -> Result<Response<DeleteManyResponse>, Status> {
+        Err(Status::unavailable("no"))
     }
 
     async fn health(&self, _: Request<HealthRequest>) -> Result<Response<HealthResponse>, Status> {
@@ -226,6 +280,46 @@ async fn an_answer_larger_than_the_limit_is_refused() {
     with_mirror(|client| async move {
         let error = client.get("large", &within(2000)).await.unwrap_err();
         assert!(matches!(error, ClientError::Rejected { .. }), "{error:?}");
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn every_item_of_a_batch_has_an_outcome_of_its_own() {
+    with_mirror(async |client| {
+        let options = CallOptions::default();
+        let keys = ["a", "shed", "lonely", "late", "illegal", "nothing", "b"];
+        let results = client.get_many(&keys, &options).await.unwrap();
+        assert!(results[0].is_ok() && results[6].is_ok());
+        let failed: Vec<_> = results
+            .iter()
+            .filter_map(|one| one.as_ref().err())
+            .collect();
+        let told = failed.iter().map(|error| (error.code(), error.outcome()));
+        assert_eq!(
+            told.collect::<Vec<_>>(),
+            [
+                ("SHED", Outcome::NotApplied),
+                ("UNAVAILABLE", Outcome::NotApplied),
+                ("DEADLINE_EXCEEDED", Outcome::Unknown),
+                ("REJECTED", Outcome::NotApplied),
+                ("BAD_ANSWER", Outcome::Unknown),
+            ]
+        );
+        let short = client.get_many(&["a", "forgotten"], &options).await;
+        assert!(
+            matches!(short, Err(ClientError::BadAnswer { .. })),
+            "{short:?}"
+        );
+        let value = ("k".to_owned(), Value::from("v"), Ttl::Default);
+        let written = client.set_many(vec![value], &options).await.unwrap();
+        let error = written[0].as_ref().unwrap_err();
+        assert_eq!(error.outcome(), Outcome::Unknown);
+        let refused = client.delete_many(&["k"], &options).await;
+        assert!(
+            matches!(refused, Err(ClientError::Unavailable { .. })),
+            "{refused:?}"
+        );
     })
     .await;
 }
