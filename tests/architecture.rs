@@ -83,6 +83,7 @@ const ARROWS: &[(&str, &[&str])] = &[
             "ring",
             "slot_set",
             "store",
+            "sync",
             "telemetry",
             "transport",
         ],
