@@ -15,7 +15,7 @@ STATIC ?= $(if $(and $(filter %-linux-gnu,$(HOST)),$(LIBC_STATIC)),1,0)
 RELEASE_RUSTFLAGS = -C force-frame-pointers=yes$(if $(filter 1,$(STATIC)), -C target-feature=+crt-static)
 
 .DEFAULT_GOAL := help
-.PHONY: help build run-local stop-local docker containers chaos-smoke chaos-scripts chaos-interrupted chaos-processes figures test race sim sim-scale sim-mutants model bench bench-load cost cover fmt fmt-check lint verify readme external engine ci clean
+.PHONY: help build run-local stop-local docker containers chaos-smoke chaos-scripts chaos-interrupted chaos-processes figures test race sim sim-scale sim-mutants model bench bench-load bench-memory cost cover fmt fmt-check lint verify readme external engine ci clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-18s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -88,6 +88,11 @@ model: ## Explore the model of slot reconfiguration: scenarios, random and all s
 bench: ## Measure the parts of the hot path one by one (criterion), and the bytes per entry
 	$(CARGO) bench --locked --package shard-cache --bench hot_path
 	$(CARGO) bench --locked --package shard-cache --bench entry_bytes
+
+MINUTES ?= 10
+bench-memory: build ## Fail if a node under ten minutes of churn (MINUTES=2) has more resident than max_memory promises; bytes per entry
+	$(PYTHON) bench/churn --entries 1000000
+	$(PYTHON) bench/churn --minutes $(MINUTES)
 
 cost: ## Fail if a quorum operation costs more CPU, in bare echoes, than it should
 	$(CARGO) bench --locked --package shard-cache --bench cost

@@ -21,7 +21,7 @@ mod inproc;
 use inproc::{Caller, TOGETHER};
 
 #[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 
 /// Measurements of each, alternating; the middle one counts.
 const TURNS: usize = 15;

@@ -11,7 +11,7 @@ use shard_cache::{
 };
 
 #[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 
 const ENTRIES: u64 = 1_000_000;
 const KEY_BYTES: usize = 32;

@@ -21,7 +21,7 @@ use shard_cache_membership::identity::{BootId, NodeId};
 use shard_cache_proto::peer;
 
 #[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 
 const KEYS: u64 = 100_000;
 /// Requests under way at once.

@@ -15,7 +15,7 @@
 //! [`handoff`], [`api`], [`http`]. [`node`] is the only file that knows every part.
 //!
 //! Seams: [`clock`] (time, randomness), [`workers`] (tasks), [`transport::PeerTransport`] (peers),
-//! [`overload::system::CpuSource`] (the CPU's counters) and the datagram socket of the membership driver. Everything else runs the same in production and under simulation.
+//! [`overload::system::CpuSource`] (the CPU's counters), [`overload::system::MemorySource`] (resident memory) and the datagram socket of the membership driver. Everything else runs the same in production and under simulation.
 
 pub mod api;
 pub mod cli;

@@ -4,7 +4,7 @@ use std::process::ExitCode;
 
 /// A request allocates some dozens of times, on the thread that frees again: glibc's allocator spends twice as long on that.
 #[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 
 fn main() -> ExitCode {
     shard_cache::cli::run(std::env::args_os())

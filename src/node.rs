@@ -9,6 +9,7 @@ mod departure;
 mod desk;
 mod drain;
 mod keeper;
+mod memory;
 mod push_pull;
 mod rivals;
 mod safety;
@@ -48,6 +49,7 @@ use departure::Departure;
 use desk::{Desk, Facts};
 pub use drain::Drained;
 use keeper::{Keeper, KeeperParts};
+use memory::MemoryWatch;
 pub use rivals::Rival;
 use rivals::{Claim, RivalWatch, Search};
 use traces::Traces;
@@ -60,7 +62,7 @@ use crate::{
     handoff::{HintStats, delivery::HintDelivery},
     overload::{
         Admission,
-        system::{CpuSource, SystemCpu},
+        system::{CpuSource, MemorySource, SystemCpu, SystemMemory},
         watch::CpuWatch,
     },
     ring::{
@@ -92,6 +94,8 @@ pub struct Seams {
     pub resolver: Arc<dyn Resolver>,
     /// Where the CPU's counters come from.
     pub cpu: Box<dyn CpuSource>,
+    /// Where the size of the process comes from.
+    pub memory: Box<dyn MemorySource>,
     /// Runtimes, one thread each, that serve connections; without any, the present one does.
     pub lanes: Vec<runtime::Handle>,
 }
@@ -105,6 +109,7 @@ impl Seams {
             entropy: Entropy::from_system(),
             resolver: Arc::new(SystemResolver),
             cpu: Box::new(SystemCpu::new()),
+            memory: Box::new(SystemMemory),
             lanes: Vec::new(),
         }
     }
@@ -179,6 +184,7 @@ impl Node {
             entropy,
             resolver,
             cpu,
+            memory,
             lanes,
         } = seams;
         let sockets = Sockets::bind(&config).await?;
@@ -225,6 +231,7 @@ impl Node {
         node.serve(&config, sockets.listeners, lanes).await;
         node.run(loops);
         node.watch_cpu(config.server.limits, cpu);
+        node.watch_memory(&config, memory);
         Ok(node)
     }
 
@@ -372,6 +379,18 @@ impl Node {
             limits.cpu_window,
         );
         self.core.workers.spawn("CPU watch", Box::pin(watch.run()));
+    }
+
+    fn watch_memory(&self, config: &Config, source: Box<dyn MemorySource>) {
+        let watch = MemoryWatch {
+            source,
+            store: Arc::clone(&self.core.store),
+            clock: Arc::clone(&self.core.clock),
+            limit_bytes: config.memory_limit_bytes(),
+        };
+        self.core
+            .workers
+            .spawn("memory watch", Box::pin(watch.run()));
     }
 
     /// The addresses that the node is bound to.

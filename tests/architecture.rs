@@ -185,6 +185,7 @@ const PURE_FILES: &[&str] = &[
     "src/handoff/hints.rs",
     "src/handoff/hints/queue.rs",
     "src/overload/control.rs",
+    "src/overload/memory.rs",
     "src/overload/meter.rs",
     "src/transport/link.rs",
     "membership/src/view.rs",

@@ -449,6 +449,7 @@ impl ClusterQueries for Desk {
             capacity_entries: self.facts.capacity_entries,
             memory_used_bytes: stats.memory_bytes as u64,
             memory_limit_bytes: self.facts.memory_limit_bytes,
+            memory_limit_effective_bytes: self.store.allowed_bytes() as u64,
             tombstones: stats.tombstones as u64,
             tombstones_held_seconds: self.tombstones_held().as_secs_f64(),
             evictions_capacity: stats.evictions_capacity,

@@ -11,10 +11,12 @@
 //! - `valve`: lets a share of the requests of a class through, evenly.
 //! - `system`: reads the counters of the machine and of the process's cgroup.
 //! - `watch`: the task that connects them.
+//! - `memory`: resident memory in, bytes that entries may count out. Pure; it sheds entries and not requests.
 //!
 //! Invariant: never more than `max_concurrent_requests` permits exist.
 
 pub mod control;
+pub mod memory;
 pub mod meter;
 pub mod system;
 mod valve;

@@ -21,6 +21,12 @@ pub trait CpuSource: Send + 'static {
     fn read(&mut self) -> Option<Counters>;
 }
 
+/// Where the size of the process comes from.
+pub trait MemorySource: Send + 'static {
+    /// Resident bytes now; `None` when they cannot be had. Takes microseconds.
+    fn resident_bytes(&mut self) -> Option<u64>;
+}
+
 /// The machine that this process runs on.
 #[derive(Clone, Debug)]
 pub struct SystemCpu {
@@ -142,6 +148,18 @@ impl CpuSource for SystemCpu {
         };
         let nothing = counters.cpus.is_empty() && counters.groups.is_empty();
         (!nothing).then_some(counters)
+    }
+}
+
+/// The process itself.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct SystemMemory;
+
+impl MemorySource for SystemMemory {
+    fn resident_bytes(&mut self) -> Option<u64> {
+        let pages = fs::read_to_string("/proc/self/statm").ok()?;
+        let pages: u64 = pages.split_whitespace().nth(1)?.parse().ok()?;
+        pages.checked_mul(rustix::param::page_size() as u64)
     }
 }
 

@@ -247,10 +247,10 @@ impl Store {
         }
     }
 
-    const fn capacity(&self) -> Amount {
+    fn capacity(&self) -> Amount {
         Amount {
             entries: self.limits.capacity_entries,
-            bytes: self.limits.memory_bytes,
+            bytes: self.allowed_bytes(),
         }
     }
 }

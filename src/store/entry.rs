@@ -26,8 +26,8 @@ use crate::{
 /// What an entry costs beyond the bytes of its key and value, in bytes: the node of the recency
 /// list (64), counts and allocator rounding of key and value (about 16 and 28), its share of the
 /// hash table (20 to 40) and its place in the slot order (about 25). 787 000 entries of 32 + 100
-/// bytes in a node were measured to take 187 of resident memory, on Linux with mimalloc; the rest is
-/// for what sizes that come and go leave unused.
+/// bytes in a node were measured to take 187 of resident memory, on Linux; the rest is for what sizes that
+/// come and go leave unused. Where that is not enough, resident memory is seen to (`overload::memory`).
 pub const ENTRY_OVERHEAD_BYTES: usize = 232;
 
 /// What an entry with an expiry costs in addition, in bytes: its place in the expiry order (measured:

@@ -9,6 +9,8 @@
 //! - values never count more than `capacity_entries` and `memory_bytes` over the whole store, and a
 //!   store below both evicts nothing. Room is taken from the totals before it is used
 //!   (`totals.rs`);
+//! - while fewer bytes are allowed ([`Store::allow_bytes`]), what counts more than that does not grow, and
+//!   [`Store::shrink`] evicts it bit by bit;
 //! - an expired value, or one at or below its slot's floor, is never served;
 //! - a version at or below what is held for its key, or at or below the slot's floor, changes
 //!   nothing;
@@ -29,6 +31,7 @@ mod digest;
 mod entry;
 mod record;
 mod shard;
+mod shrink;
 #[cfg(test)]
 mod tests;
 mod totals;
@@ -158,6 +161,10 @@ pub struct Store {
     limits: Limits,
     shards: Vec<Mutex<Shard>>,
     totals: Totals,
+    /// Bytes that values may count now, at most those of the limits.
+    allowed_bytes: AtomicUsize,
+    /// The shard at which the next step of shrinking begins.
+    shrink_next: AtomicUsize,
     /// The shard at which the next step of expiry begins.
     expire_next: AtomicUsize,
     /// Tombstones grow no older than this, in hybrid milliseconds.
@@ -180,6 +187,8 @@ impl Store {
             shards: (0..shards)
                 .map(|_| Mutex::new(Shard::new(slots.div_ceil(shards), shards)))
                 .collect(),
+            allowed_bytes: AtomicUsize::new(limits.memory_bytes),
+            shrink_next: AtomicUsize::new(0),
             limits,
             totals: Totals::default(),
             expire_next: AtomicUsize::new(0),

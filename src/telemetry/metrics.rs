@@ -307,6 +307,11 @@ impl Snapshot {
             "Bytes the store may use",
             self.memory_limit_bytes,
         );
+        set.gauge(
+            "memory_limit_effective_bytes",
+            "Bytes the store may use now: less than the limit while resident memory is above it",
+            self.memory_limit_effective_bytes,
+        );
         set.gauge("tombstones", "Tombstones in the store", self.tombstones);
         set.float(
             "tombstones_held_seconds",

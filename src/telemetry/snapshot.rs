@@ -18,6 +18,8 @@ pub struct Snapshot {
     pub memory_used_bytes: u64,
     /// Bytes that the store may account for.
     pub memory_limit_bytes: u64,
+    /// Those that it may account for now, so that resident memory stays within bounds.
+    pub memory_limit_effective_bytes: u64,
     /// Tombstones in the store.
     pub tombstones: u64,
     /// For how long the member that is furthest behind has not taken everything that this node had.

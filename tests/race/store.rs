@@ -342,3 +342,26 @@ fn expiry_and_discard_beside_writes_leave_exact_totals() {
         );
     });
 }
+
+#[test]
+fn a_store_that_shrinks_while_it_is_written_to_ends_within_what_is_allowed() {
+    check(|| {
+        let store = Arc::new(Store::new(SHARDED));
+        store.write(&key(1), value(1), NOW);
+        store.write(&key(2), value(1), NOW);
+        let write = |number: usize| -> Operation {
+            Box::new(move |store| {
+                store.write(&key(number), value(2), NOW);
+                assert!(store.stats().memory_bytes <= SHARDED.memory_bytes);
+            })
+        };
+        let shrink: Operation = Box::new(|store| {
+            store.allow_bytes(ENTRY_BYTES);
+            store.shrink(4);
+        });
+        concurrently(&store, vec![write(3), shrink, write(4)]);
+        store.shrink(4);
+        assert!(store.stats().memory_bytes <= ENTRY_BYTES);
+        assert_settled(&store, SHARDED);
+    });
+}

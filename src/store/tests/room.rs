@@ -244,3 +244,54 @@ fn floors_and_marks_travel() {
     assert!(matches!(store.peek(&key("old"), NOW), Lookup::Miss(_)));
     store.audit();
 }
+
+#[test]
+fn a_store_that_is_allowed_less_shrinks_in_steps_by_its_coldest_values() {
+    let store = sharded(400);
+    for id in 0..400 {
+        store.write(&padded(id), value(1), NOW);
+    }
+    let limit = store.allowed_bytes();
+    store.allow_bytes(limit / 2);
+    assert_eq!(store.stats().entries, 400, "nothing goes by itself");
+    assert_eq!(store.shrink(150), 150);
+    assert_eq!(store.stats().entries, 250);
+    assert_eq!(store.shrink(150), 50, "no more than needed");
+    assert_eq!(store.shrink(150), 0);
+    let stats = store.stats();
+    assert_eq!((stats.entries, stats.evictions_memory), (200, 200));
+    assert!(stats.memory_bytes <= limit / 2);
+    assert_eq!(store.ghosts(), 200, "what went left its version");
+    store.audit();
+    store.allow_bytes(usize::MAX);
+    assert_eq!(store.allowed_bytes(), limit, "never more than the limit");
+    for id in 400..600 {
+        store.write(&padded(id), value(1), NOW);
+    }
+    assert_eq!(store.stats().entries, 400);
+    store.audit();
+}
+
+#[test]
+fn writes_to_a_store_above_what_it_is_allowed_do_not_make_it_grow() {
+    let store = sharded(100);
+    for id in 0..100 {
+        store.write(&padded(id), value(1), NOW);
+    }
+    let limit = store.allowed_bytes();
+    store.allow_bytes(limit / 2);
+    for id in 100..300 {
+        assert_eq!(
+            store.write(&padded(id), value(1), NOW),
+            Applied::Stored { replaced: false }
+        );
+        assert!(store.stats().memory_bytes <= limit);
+    }
+    assert_eq!(store.merge(&padded(300), value(1), NOW), Applied::Full);
+    assert_eq!(store.stats().entries, 100);
+    store.allow_bytes(0);
+    while store.shrink(7) == 7 {}
+    assert_eq!(store.stats().entries, 0);
+    assert_eq!(store.write(&padded(1), value(2), NOW), Applied::Full);
+    store.audit();
+}

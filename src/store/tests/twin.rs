@@ -355,6 +355,20 @@ impl Twin {
         held - self.values.len() - self.tombstones.len()
     }
 
+    fn allow(&mut self, bytes: usize) -> usize {
+        self.limits.memory_bytes = bytes;
+        let held = self.values.len();
+        while self.memory() > bytes {
+            let coldest = self.recency[0];
+            let version = self.values[&coldest].version;
+            self.remove(coldest);
+            self.leave_unbounded(coldest, version);
+            self.stats.evictions_memory += 1;
+        }
+        self.bound_ghosts();
+        held - self.values.len()
+    }
+
     fn clear(&mut self) {
         *self = Self {
             stats: self.stats,
@@ -405,6 +419,7 @@ enum Op {
     Merge(usize, Version),
     Expire,
     Advance(u64),
+    Allow(usize),
     Clear,
 }
 
@@ -421,6 +436,7 @@ fn ops() -> impl Strategy<Value = Vec<Op>> {
         4 => mutation.prop_map(|(id, version)| Op::Merge(id, version)),
         1 => Just(Op::Expire),
         2 => (0u64..200).prop_map(Op::Advance),
+        1 => (0usize..3000).prop_map(Op::Allow),
     ];
     prop::collection::vec(prop_oneof![60 => op, 1 => Just(Op::Clear)], 1..120)
 }
@@ -458,6 +474,11 @@ proptest! {
                 }
                 Op::Expire => prop_assert_eq!(store.expire(now, usize::MAX), twin.expire(now)),
                 Op::Advance(millis) => now += millis,
+                Op::Allow(bytes) => {
+                    store.allow_bytes(bytes);
+                    let bytes = bytes.min(limits.memory_bytes);
+                    prop_assert_eq!(store.shrink(usize::MAX), twin.allow(bytes));
+                }
                 Op::Clear => {
                     store.clear();
                     twin.clear();

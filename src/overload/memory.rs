@@ -1,0 +1,165 @@
+//! How many bytes entries may count, by what the process has resident. Pure: readings in, an allowance out.
+//!
+//! Entries count what they cost on average. What the allocator cannot reuse after the sizes of values changed, hints and
+//! buffers come on top. Where that is more than a share and a constant above the limit, entries make up for it: the
+//! allowance falls by twice the excess at once, because a node may take its whole limit anew within two seconds, and rises slowly
+//! once there is room again.
+
+/// How often resident memory is looked at.
+pub const INTERVAL: std::time::Duration = std::time::Duration::from_millis(50);
+
+/// Resident bytes are held below the limit, a fortieth of it and this. What is promised is twice that share and 64 MiB: the
+/// rest is for what happens between two readings.
+const BESIDE_BYTES: u64 = 16 << 20;
+const BESIDE_SHARE: u64 = 40;
+/// Most that the allowance falls in one step, and least, as parts of the limit.
+const FALL_MOST: u64 = 4;
+const FALL_LEAST: u64 = 256;
+/// How much it rises in one step, as a part of the limit.
+const RISE: u64 = 2048;
+/// How far below the mark resident bytes must be before it rises, as a part of the limit.
+const GAP: u64 = 32;
+/// For so many steps after a fall only what was added since counts: the allocator gives back what is free within a second.
+const SETTLE: u32 = 20;
+/// It never falls below this part of the limit: what takes more beside entries is not theirs to make up for.
+const FLOOR: u64 = 4;
+
+/// The controller.
+#[derive(Clone, Debug)]
+pub struct MemoryGuard {
+    limit: u64,
+    allowed: u64,
+    /// Up to where resident bytes were made up for by the last falls, and for how many steps that is still giving way.
+    covered: u64,
+    settling: u32,
+}
+
+impl MemoryGuard {
+    /// Allows all of `limit` bytes at first.
+    #[must_use]
+    pub const fn new(limit: u64) -> Self {
+        Self {
+            limit,
+            allowed: limit,
+            covered: 0,
+            settling: 0,
+        }
+    }
+
+    /// What entries may count, given that the process has `resident` bytes and entries count `used`.
+    pub fn step(&mut self, resident: u64, used: u64) -> u64 {
+        let mark = self.mark();
+        self.settling = self.settling.saturating_sub(1);
+        if resident > mark {
+            let known = if self.settling > 0 {
+                self.covered.max(mark)
+            } else {
+                mark
+            };
+            // An earlier step that is still being carried out is waited for.
+            if used <= self.allowed && resident > known {
+                self.covered = known + self.fall(resident - known, used);
+                self.settling = SETTLE;
+            }
+        } else if resident < mark - self.limit / GAP {
+            let rise = (self.limit / RISE).max(1);
+            self.allowed = self.allowed.saturating_add(rise).min(self.limit);
+        }
+        self.allowed
+    }
+
+    /// Returns how much of the excess that makes up for. Twice as much is evicted, because part of what is freed lies
+    /// between what stays.
+    fn fall(&mut self, excess: u64, used: u64) -> u64 {
+        let least = (self.limit / FALL_LEAST).max(1);
+        let fall = excess
+            .saturating_mul(2)
+            .clamp(least, (self.limit / FALL_MOST).max(least));
+        // What entries have not taken yet is no room.
+        let next = self.allowed.min(used).saturating_sub(fall);
+        self.allowed = next.max(self.limit / FLOOR).min(self.allowed);
+        excess.min(fall.div_ceil(2))
+    }
+
+    /// Whether entries may count less than the limit.
+    #[must_use]
+    pub const fn is_lowered(&self) -> bool {
+        self.allowed < self.limit
+    }
+
+    /// Resident bytes above which the allowance falls.
+    const fn mark(&self) -> u64 {
+        let share = self.limit / BESIDE_SHARE;
+        self.limit
+            .saturating_add(share)
+            .saturating_add(BESIDE_BYTES)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MIB: u64 = 1 << 20;
+    const LIMIT: u64 = 256 * MIB;
+
+    #[test]
+    fn resident_memory_within_the_mark_leaves_the_limit_alone() {
+        let mut guard = MemoryGuard::new(LIMIT);
+        for resident in [0, LIMIT, LIMIT + 22 * MIB] {
+            assert_eq!(guard.step(resident, LIMIT), LIMIT);
+        }
+        assert!(!guard.is_lowered());
+    }
+
+    #[test]
+    fn entries_make_up_for_waste_and_get_their_room_back() {
+        let mut guard = MemoryGuard::new(LIMIT);
+        // A third on top of what entries count, which the limit does not allow.
+        let resident = |allowed: u64| allowed + allowed / 3;
+        let mut allowed = LIMIT;
+        for _ in 0..200 {
+            allowed = guard.step(resident(allowed), allowed);
+        }
+        assert!(resident(allowed) <= guard.mark(), "{}", allowed / MIB);
+        assert!(guard.is_lowered() && allowed > LIMIT * 3 / 4);
+        let mut steps = 0;
+        while guard.step(allowed, allowed) < LIMIT {
+            steps += 1;
+        }
+        assert!((8..RISE).contains(&steps), "{steps}");
+        assert!(!guard.is_lowered());
+    }
+
+    #[test]
+    fn a_step_is_bounded_and_waits_for_the_one_before() {
+        let mut guard = MemoryGuard::new(LIMIT);
+        let mark = guard.mark();
+        let first = guard.step(mark + 40 * MIB, LIMIT);
+        assert_eq!(first, LIMIT - LIMIT / FALL_MOST);
+        let under_way = guard.step(mark + 40 * MIB, first + 1);
+        assert_eq!(under_way, first, "an earlier fall is under way");
+        let rest = guard.step(mark + 40 * MIB, first);
+        assert_eq!(rest, first - 16 * MIB, "what the first did not cover");
+        for _ in 1..SETTLE {
+            assert_eq!(guard.step(mark + 40 * MIB, rest), rest, "not given back");
+        }
+        let second = guard.step(mark + MIB, rest);
+        assert_eq!(second, rest - 2 * MIB, "it was not given back");
+        let third = guard.step(mark + 4 * MIB, second);
+        assert_eq!(third, second - 6 * MIB, "still growing");
+    }
+
+    #[test]
+    fn a_quarter_of_the_limit_always_remains_and_an_empty_store_does_not_raise_it() {
+        for limit in [0, 1, 100, LIMIT, u64::MAX] {
+            let mut guard = MemoryGuard::new(limit);
+            let mut before = limit;
+            for _ in 0..100 {
+                let allowed = guard.step(u64::MAX, 0);
+                assert!(allowed <= before && allowed >= limit / FLOOR);
+                before = allowed;
+            }
+        }
+    }
+}
