@@ -109,7 +109,7 @@ fn answers_that_claim_to_be_full_break_durability() {
 
 #[test]
 fn settling_early_breaks_full_covers() {
-    expect_caught(Plant::SettledEarly, 406, 30);
+    expect_caught(Plant::SettledEarly, 8, 30);
 }
 
 #[test]
