@@ -9,8 +9,11 @@
 pub const INTERVAL: std::time::Duration = std::time::Duration::from_millis(50);
 
 /// Resident bytes are held below the limit, a fortieth of it and this. What is promised is twice that share and 64 MiB: the
-/// rest is for what happens between two readings.
+/// rest is for what happens between two readings, which is less where the limit is small.
 const BESIDE_BYTES: u64 = 16 << 20;
+const BESIDE_BYTES_SMALL: u64 = 48 << 20;
+/// What part of the limit that is taken for.
+const BETWEEN_SHARE: u64 = 8;
 const BESIDE_SHARE: u64 = 40;
 /// Most that the allowance falls in one step, and least, as parts of the limit.
 const FALL_MOST: u64 = 4;
@@ -90,9 +93,13 @@ impl MemoryGuard {
     /// Resident bytes above which the allowance falls.
     const fn mark(&self) -> u64 {
         let share = self.limit / BESIDE_SHARE;
-        self.limit
-            .saturating_add(share)
-            .saturating_add(BESIDE_BYTES)
+        let beside = BESIDE_BYTES_SMALL.saturating_sub(self.limit / BETWEEN_SHARE);
+        let beside = if beside > BESIDE_BYTES {
+            beside
+        } else {
+            BESIDE_BYTES
+        };
+        self.limit.saturating_add(share).saturating_add(beside)
     }
 }
 
@@ -110,6 +117,13 @@ mod tests {
             assert_eq!(guard.step(resident, LIMIT), LIMIT);
         }
         assert!(!guard.is_lowered());
+    }
+
+    #[test]
+    fn a_small_limit_is_not_lowered_for_what_a_process_takes_anyway() {
+        let mut guard = MemoryGuard::new(MIB);
+        assert_eq!(guard.step(45 * MIB, MIB), MIB);
+        assert!(guard.step(64 * MIB, MIB) < MIB);
     }
 
     #[test]
