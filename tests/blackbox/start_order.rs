@@ -70,10 +70,14 @@ async fn still_joining(node: &NodeProcess) -> Result<(), String> {
 
 /// An address that was free a moment ago, for UDP and TCP.
 fn free_address() -> SocketAddr {
-    let udp = std::net::UdpSocket::bind("127.0.0.1:0").expect("a UDP port is free");
-    let address = udp.local_addr().expect("a bound socket has an address");
-    std::net::TcpListener::bind(address).expect("the port is free for TCP too");
-    address
+    let mut tries = (0..100).map(|_| {
+        let udp = std::net::UdpSocket::bind("127.0.0.1:0").expect("a UDP port is free");
+        let address = udp.local_addr().expect("a bound socket has an address");
+        // Another test may have the TCP port of that number.
+        std::net::TcpListener::bind(address).map(|_| address)
+    });
+    let free = tries.find_map(Result::ok);
+    free.expect("one of a hundred UDP ports is free for TCP too")
 }
 
 #[tokio::test]

@@ -54,10 +54,13 @@ pub(crate) async fn start() -> Vec<Node> {
         nodes.push(node.await.expect("a node starts"));
     }
     let clock = SystemClock::new();
-    while !nodes
-        .iter()
-        .all(|node| node.queries().health().is_ready() && node.view().members.len() == 3)
-    {
+    // Slots that are not settled are asked about, which would be counted.
+    let is_at_rest = |node: &Node| {
+        let queries = node.queries();
+        let is_settled = queries.report().slots_unsettled == 0;
+        queries.health().is_ready() && is_settled && node.view().members.len() == 3
+    };
+    while !nodes.iter().all(is_at_rest) {
         assert!(clock.monotonic() < Duration::from_secs(60), "ready in time");
         clock.sleep(Duration::from_millis(20)).await;
     }
