@@ -40,7 +40,7 @@ fn main() {
 }
 
 async fn measure() {
-    let nodes = inproc::start().await;
+    let nodes = inproc::start(&[]).await;
     let mut quorum = Caller::connect(nodes[0].addresses().grpc).await;
     let mut echo = Caller::connect(serve_echo().await).await;
     for (name, request, bound) in [

@@ -1,24 +1,28 @@
 //! The parts on the way of a request, one by one: store, ring, version, codec; and a quorum Set over the links of three
 //! nodes in this process. `make bench` runs them; a name behind it runs those that contain it.
 
-use std::{collections::BTreeMap, hint::black_box, time::Duration};
+use std::{hint::black_box, time::Duration};
 
 use bytes::Bytes;
 use criterion::{BatchSize, Criterion, Throughput};
 use futures_util::future::join_all;
 use prost::Message as _;
 use shard_cache::{
-    clock::{Clock as _, SystemClock},
-    config::{self, Sources},
     coordinator::{Consistency, Degrade, Detail, SetRequest, Terms, Ttl},
     key::Key,
-    node::{Node, Seams},
     ring::{Bootstrap, Ring, RingMember, Shape, zone::ZonedMember},
     store::{Body, Form, Limits, Record, Store, Value},
     version::{HybridClock, Stamp, Version},
 };
 use shard_cache_membership::identity::{BootId, NodeId};
 use shard_cache_proto::peer;
+
+#[allow(
+    dead_code,
+    reason = "its caller is for what is measured through the client port"
+)]
+#[path = "../tests/inproc/mod.rs"]
+mod inproc;
 
 #[global_allocator]
 static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
@@ -216,8 +220,9 @@ fn link(criterion: &mut Criterion) {
         .expect("a runtime starts");
     let mut group = criterion.benchmark_group("peer link");
     for kind in ["frames", "stream", "unary"] {
-        let nodes = runtime.block_on(start(kind));
-        let (coordinator, clock) = (nodes[0].coordinator(), SystemClock::new());
+        let link = ("SHARD_CACHE__SERVER__PEER__LINK", kind);
+        let nodes = runtime.block_on(inproc::start(&[link]));
+        let coordinator = nodes[0].coordinator();
         let set = |number| {
             coordinator.set(SetRequest {
                 key: key(number),
@@ -232,8 +237,6 @@ fn link(criterion: &mut Criterion) {
                 trace: None,
             })
         };
-        let deadline_is_ahead = clock.monotonic() < Duration::from_secs(1 << 30);
-        assert!(deadline_is_ahead);
         for together in [1, TOGETHER] {
             group.throughput(Throughput::Elements(together));
             group.bench_function(format!("{kind}, {together} Sets at once"), |bencher| {
@@ -246,50 +249,4 @@ fn link(criterion: &mut Criterion) {
         }
     }
     group.finish();
-}
-
-async fn start(link: &str) -> Vec<Node> {
-    let mut nodes: Vec<Node> = Vec::new();
-    for _ in 0..3 {
-        let seed = nodes
-            .first()
-            .map(|first| first.addresses().peer.to_string());
-        let settings = [
-            ("SHARD_CACHE__SERVER__GRPC__PORT", Some("0".to_owned())),
-            ("SHARD_CACHE__SERVER__HTTP__PORT", Some("0".to_owned())),
-            ("SHARD_CACHE__SERVER__GOSSIP__PORT", Some("0".to_owned())),
-            (
-                "SHARD_CACHE__SERVER__CACHE__MAX_MEMORY",
-                Some("64MiB".to_owned()),
-            ),
-            ("SHARD_CACHE__SERVER__PEER__LINK", Some(link.to_owned())),
-            ("SHARD_CACHE__CLUSTER__MIN_MEMBERS", Some("3".to_owned())),
-            ("SHARD_CACHE__CLUSTER__SEEDS", seed),
-        ];
-        let given = settings
-            .into_iter()
-            .filter_map(|(name, value)| Some((name.to_owned(), value?)));
-        let environment: BTreeMap<String, String> = given.collect();
-        let sources = Sources {
-            environment,
-            ..Sources::default()
-        };
-        let config = config::load(sources)
-            .expect("the configuration is legal")
-            .config;
-        nodes.push(
-            Node::start(config, Seams::system())
-                .await
-                .expect("a node starts"),
-        );
-    }
-    let clock = SystemClock::new();
-    while !nodes
-        .iter()
-        .all(|node| node.queries().health().is_ready() && node.view().members.len() == 3)
-    {
-        assert!(clock.monotonic() < Duration::from_secs(60), "ready in time");
-        clock.sleep(Duration::from_millis(20)).await;
-    }
-    nodes
 }

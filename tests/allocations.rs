@@ -29,7 +29,7 @@ fn a_request_allocates_so_often_and_not_more() {
         .build()
         .expect("a runtime starts");
     runtime.block_on(async {
-        let nodes = inproc::start().await;
+        let nodes = inproc::start(&[]).await;
         let mut caller = Caller::connect(nodes[0].addresses().grpc).await;
         let sets = allocations_per_request(&mut caller, inproc::set).await;
         let gets = allocations_per_request(&mut caller, inproc::get).await;

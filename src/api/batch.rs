@@ -17,13 +17,6 @@ use super::{Invalid, Refusal, cache::CacheApi, convert::Limits};
 /// Items under way at a time.
 const TOGETHER: usize = 64;
 
-/// What every item of a batch is asked with.
-#[derive(Clone, Copy)]
-struct Common {
-    consistency: i32,
-    degrade: bool,
-}
-
 pub(super) async fn get(
     api: &CacheApi,
     metadata: &MetadataMap,
@@ -32,10 +25,7 @@ pub(super) async fn get(
     use pb::get_result::Result::{Failure, Response};
 
     let limits = api.edge().limits;
-    let common = Common {
-        consistency: request.consistency,
-        degrade: request.degrade,
-    };
+    let (consistency, degrade) = (request.consistency, request.degrade);
     check(&limits, request.keys.len(), request.encoded_len())?;
     let deadline = api.deadline(metadata)?;
     let max = limits.max_batch_bytes;
@@ -50,8 +40,8 @@ pub(super) async fn get(
         let some = keys.by_ref().take(TOGETHER).map(|key| {
             let one = pb::GetRequest {
                 key,
-                consistency: common.consistency,
-                degrade: common.degrade,
+                consistency,
+                degrade,
                 explain: false,
             };
             api.get_by(metadata, Ok(deadline), one)
@@ -91,10 +81,7 @@ pub(super) async fn set(
         set_result::Result::{Failure, Response},
     };
 
-    let common = Common {
-        consistency: request.consistency,
-        degrade: request.degrade,
-    };
+    let (consistency, degrade) = (request.consistency, request.degrade);
     check(
         &api.edge().limits,
         request.items.len(),
@@ -109,19 +96,13 @@ pub(super) async fn set(
                 set_item::Data::ValueBytes(bytes) => set_request::Data::ValueBytes(bytes),
             }),
             ttl: item.ttl,
-            consistency: common.consistency,
-            degrade: common.degrade,
+            consistency,
+            degrade,
             explain: false,
         };
         api.set_by(metadata, Ok(deadline), one)
     };
-    let mut results = Vec::with_capacity(request.items.len());
-    let mut items = request.items.into_iter();
-    while items.len() > 0 {
-        let some = items.by_ref().take(TOGETHER).map(one);
-        results.extend(join_all(some).await);
-    }
-    let results = results.into_iter();
+    let results = in_turn(request.items, one).await.into_iter();
     Ok(pb::SetManyResponse {
         results: results
             .map(|result| pb::SetResult {
@@ -138,10 +119,7 @@ pub(super) async fn delete(
 ) -> Result<pb::DeleteManyResponse, Refusal> {
     use pb::delete_result::Result::{Failure, Response};
 
-    let common = Common {
-        consistency: request.consistency,
-        degrade: request.degrade,
-    };
+    let (consistency, degrade) = (request.consistency, request.degrade);
     check(
         &api.edge().limits,
         request.keys.len(),
@@ -151,19 +129,13 @@ pub(super) async fn delete(
     let one = |key| {
         let one = pb::DeleteRequest {
             key,
-            consistency: common.consistency,
-            degrade: common.degrade,
+            consistency,
+            degrade,
             explain: false,
         };
         api.delete_by(metadata, Ok(deadline), one)
     };
-    let mut results = Vec::with_capacity(request.keys.len());
-    let mut keys = request.keys.into_iter();
-    while keys.len() > 0 {
-        let some = keys.by_ref().take(TOGETHER).map(one);
-        results.extend(join_all(some).await);
-    }
-    let results = results.into_iter();
+    let results = in_turn(request.keys, one).await.into_iter();
     Ok(pb::DeleteManyResponse {
         results: results
             .map(|result| pb::DeleteResult {
@@ -171,6 +143,16 @@ pub(super) async fn delete(
             })
             .collect(),
     })
+}
+
+/// Carries items out, some at a time.
+async fn in_turn<I, F: Future>(items: Vec<I>, one: impl Fn(I) -> F) -> Vec<F::Output> {
+    let mut results = Vec::with_capacity(items.len());
+    let mut items = items.into_iter();
+    while items.len() > 0 {
+        results.extend(join_all(items.by_ref().take(TOGETHER).map(&one)).await);
+    }
+    results
 }
 
 fn check(limits: &Limits, count: usize, size: usize) -> Result<(), Invalid> {

@@ -43,14 +43,14 @@ fn key(number: usize) -> String {
     format!("key-{:028}", number % KEYS)
 }
 
-/// Three nodes that are ready.
-pub(crate) async fn start() -> Vec<Node> {
+/// Three nodes at rest, with further settings by the names of their variables.
+pub(crate) async fn start(settings: &[(&str, &str)]) -> Vec<Node> {
     let mut nodes: Vec<Node> = Vec::new();
     for _ in 0..3 {
         let seed = nodes
             .first()
             .map(|first| first.addresses().peer.to_string());
-        let node = Node::start(configuration(seed), Seams::system());
+        let node = Node::start(configuration(seed, settings), Seams::system());
         nodes.push(node.await.expect("a node starts"));
     }
     let clock = SystemClock::new();
@@ -67,7 +67,7 @@ pub(crate) async fn start() -> Vec<Node> {
     nodes
 }
 
-fn configuration(seed: Option<String>) -> Config {
+fn configuration(seed: Option<String>, further: &[(&str, &str)]) -> Config {
     let settings = [
         ("SHARD_CACHE__SERVER__GRPC__PORT", Some("0".to_owned())),
         ("SHARD_CACHE__SERVER__HTTP__PORT", Some("0".to_owned())),
@@ -90,7 +90,10 @@ fn configuration(seed: Option<String>) -> Config {
     let given = settings
         .into_iter()
         .filter_map(|(name, value)| Some((name.to_owned(), value?)));
-    let environment: BTreeMap<String, String> = given.collect();
+    let further = further
+        .iter()
+        .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
+    let environment: BTreeMap<String, String> = given.chain(further).collect();
     let sources = Sources {
         environment,
         ..Sources::default()
