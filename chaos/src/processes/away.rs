@@ -13,8 +13,12 @@ use tokio::{
     task::JoinSet,
     time::{Instant, sleep},
 };
+use tokio_util::task::AbortOnDropHandle;
 
-use super::stage::Stage;
+use super::{
+    digests::{self, Digests},
+    stage::{SLOTS, Stage},
+};
 use crate::nodes::look::look;
 
 /// The node that is away.
@@ -32,6 +36,11 @@ const READERS: usize = 8;
 const CATCH_UP_MAX: Duration = Duration::from_secs(60);
 /// The same when nothing had to be dropped of what it was owed.
 const CATCH_UP_BY_HINTS: Duration = Duration::from_secs(15);
+/// Bytes of hints that a node keeps for one other, by default and where they are to overflow.
+const HINT_BYTES_MAX: f64 = 64.0 * 1024.0 * 1024.0;
+pub(super) const OVERFLOWING_HINT_BYTES: f64 = 64.0 * 1024.0;
+/// Bytes that a node may have resident: its records are far fewer, so this is what all else may take.
+const RESIDENT_MAX: f64 = 256.0 * 1024.0 * 1024.0;
 const GIVE_UP: Duration = Duration::from_secs(180);
 /// How long requests are watched after its return, at least.
 const WATCH_MIN: Duration = Duration::from_secs(5);
@@ -60,6 +69,10 @@ pub(super) async fn away(stage: &mut Stage<'_>, hints_kept: bool) -> anyhow::Res
     stage.nodes.node(AWAY).signal(Signal::CONT)?;
     stage.end(&fault);
     let (back, back_us) = (Instant::now(), stage.recorder.now_us());
+    let places = 0..=AWAY;
+    let looked_at = places.map(|place| stage.nodes.node(place).place().http);
+    let digests = digests::follow(looked_at.collect(), SLOTS, GIVE_UP);
+    let digests = AbortOnDropHandle::new(tokio::spawn(digests));
     let late = served_late(&clients[AWAY], &lives).await;
     // Before everything is read at it, which takes more of this machine than catching up.
     let paid = until_paid(stage, back).await?;
@@ -70,10 +83,10 @@ pub(super) async fn away(stage: &mut Stage<'_>, hints_kept: bool) -> anyhow::Res
     let took = back.elapsed();
     let late = late + served_late(&clients[AWAY], &lives).await;
 
-    let most = if hints_kept {
-        CATCH_UP_BY_HINTS
+    let (most, room) = if hints_kept {
+        (CATCH_UP_BY_HINTS, HINT_BYTES_MAX)
     } else {
-        CATCH_UP_MAX
+        (CATCH_UP_MAX, OVERFLOWING_HINT_BYTES)
     };
     stage.claim(
         caught_up == 0 && took <= most,
@@ -82,15 +95,36 @@ pub(super) async fn away(stage: &mut Stage<'_>, hints_kept: bool) -> anyhow::Res
              are allowed; nothing owed any more after {paid:.1?}"
         ),
     );
+    let found = digests.await?.map_err(anyhow::Error::msg)?;
+    let Digests {
+        differing,
+        last,
+        compared,
+        agree,
+    } = found;
+    stage.claim(
+        agree && last <= most,
+        format!(
+            "digests of {differing} slots differed after its return, the last of them {last:.1?} after it, at most {most:?} \
+             are allowed; none differed in the next {compared} comparisons of each node or more"
+        ),
+    );
     let lives = lives.lock().unwrap_or_else(PoisonError::into_inner).len();
     stage.claim(
         late == 0,
         format!("{late} of {lives} values served more than {EXPIRY_MARGIN:?} after their expiry"),
     );
-    let Owed { most, dropped } = owed;
+    let Owed {
+        most,
+        dropped,
+        resident,
+    } = owed;
     stage.claim(
-        (dropped == 0.0) == hints_kept,
-        format!("at most {most:.0} bytes of hints at one node, {dropped:.0} hints dropped for want of room"),
+        (dropped == 0.0) == hints_kept && most <= room && resident <= RESIDENT_MAX,
+        format!(
+            "at most {most:.0} bytes of hints at one node, {room:.0} are allowed, {dropped:.0} hints dropped for want of room; \
+             at most {resident:.0} bytes resident at one node, {RESIDENT_MAX:.0} are allowed"
+        ),
     );
     let [before, during] = [quiet, meanwhile].map(|(from, to)| stage.recorder.p99_ms(from, to));
     let ratio = during / before;
@@ -136,6 +170,8 @@ struct Owed {
     /// Bytes at one node, at most.
     most: f64,
     dropped: f64,
+    /// Bytes of memory at one node, at most.
+    resident: f64,
 }
 
 /// The time for which it is away.
@@ -144,6 +180,7 @@ async fn go_on(stage: &Stage<'_>, clients: &[Client], lives: &Lives) -> anyhow::
     let mut owed = Owed {
         most: 0.0,
         dropped: 0.0,
+        resident: 0.0,
     };
     let mut number = FIRST_LIVES;
     while Instant::now() < until {
@@ -157,6 +194,7 @@ async fn go_on(stage: &Stage<'_>, clients: &[Client], lives: &Lives) -> anyhow::
                 let seen = seen.map_err(anyhow::Error::msg)?;
                 let sum = |metric| seen.sum(metric).map_err(anyhow::Error::msg);
                 owed.most = owed.most.max(sum("shardcache_hints_pending_bytes")?);
+                owed.resident = owed.resident.max(sum("process_resident_memory_bytes")?);
                 let overflow = seen.sum_of("shardcache_hints_dropped_total", "reason", "overflow");
                 dropped += overflow.map_err(anyhow::Error::msg)?;
             }

@@ -8,6 +8,7 @@
 mod arguments;
 mod away;
 mod claim;
+mod digests;
 mod pause;
 mod restarts;
 mod scale;

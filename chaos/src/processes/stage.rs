@@ -41,6 +41,8 @@ const LONGEST_AFTER: Duration = Duration::from_secs(90);
 const SURVEY_PAUSE: Duration = Duration::from_secs(2);
 /// Slots where each of them is asked about; otherwise what nodes have by default.
 pub(super) const PROBED_SLOTS: u16 = 256;
+/// Slots of a cluster, by default.
+pub(super) const SLOTS: f64 = 16_384.0;
 /// Room for all keys: an eviction is legal and looks like loss.
 const CAPACITY: usize = 1_000_000;
 
@@ -260,7 +262,8 @@ fn settings(scenario: Scenario) -> Vec<(&'static str, String)> {
         settings.push(("cluster.slots", PROBED_SLOTS.to_string()));
     }
     if scenario == Scenario::AwayOverflow {
-        settings.push(("hints.target_bytes_max", "64KiB".to_owned()));
+        let bytes = away::OVERFLOWING_HINT_BYTES;
+        settings.push(("hints.target_bytes_max", bytes.to_string()));
     }
     settings
 }
