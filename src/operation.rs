@@ -105,8 +105,11 @@ pub enum WriteAnswer {
 pub enum Failure {
     /// It is in another configuration of the slot.
     WrongConfig,
-    /// It refused the coordinator's clock, or its clock was refused.
+    /// It refused the coordinator's clock.
     Drift,
+    /// It holds a version that is too far ahead of the coordinator's clock: its own clock was refused. What was to be stored
+    /// is older, so it was not applied and has no use there.
+    Ahead,
     /// It had no room. What the write supersedes is gone there.
     Shed,
     /// It got the operation after the deadline and did not apply it.
@@ -123,7 +126,7 @@ impl Failure {
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::WrongConfig => "wrong_config",
-            Self::Drift => "drift",
+            Self::Drift | Self::Ahead => "drift",
             Self::Shed => "shed",
             Self::Expired => "expired",
             Self::NotSent | Self::Broken => "unreachable",

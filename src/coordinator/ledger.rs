@@ -268,7 +268,7 @@ impl Ledger {
         let latest = self.clock.wall_millis().saturating_add(DRIFT_MAX_MILLIS);
         if version.stamp.millis() > latest {
             self.metrics.hlc_rejected.inc();
-            return Answer::Failed(Failure::Drift);
+            return Answer::Failed(Failure::Ahead);
         }
         answer
     }

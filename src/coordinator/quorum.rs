@@ -185,7 +185,9 @@ impl WriteTally {
                 WriteAnswer::Failed(Failure::WrongConfig) => true,
                 // A replica without room for the value has dropped the older one, which would be out of date otherwise.
                 WriteAnswer::Failed(Failure::Shed) => true,
-                WriteAnswer::Failed(Failure::Drift | Failure::Expired | Failure::NotSent) => false,
+                WriteAnswer::Failed(
+                    Failure::Drift | Failure::Ahead | Failure::Expired | Failure::NotSent,
+                ) => false,
             })
     }
 
@@ -200,8 +202,12 @@ impl WriteTally {
     pub fn owed(&self) -> impl Iterator<Item = u8> + '_ {
         (0..self.need.owners).filter(|position| {
             match self.answers.get(usize::from(*position)).copied().flatten() {
+                Some(
+                    WriteAnswer::Stored { .. }
+                    | WriteAnswer::Newer { .. }
+                    | WriteAnswer::Failed(Failure::Ahead),
+                ) => false,
                 None | Some(WriteAnswer::Failed(_)) => true,
-                Some(WriteAnswer::Stored { .. } | WriteAnswer::Newer { .. }) => false,
             }
         })
     }
@@ -588,7 +594,7 @@ impl From<Failure> for OwnerAnswer {
     fn from(failure: Failure) -> Self {
         match failure {
             Failure::WrongConfig => Self::WrongConfig,
-            Failure::Drift => Self::Drift,
+            Failure::Drift | Failure::Ahead => Self::Drift,
             Failure::Shed => Self::Shed,
             Failure::Expired => Self::Expired,
             Failure::NotSent | Failure::Broken => Self::Unreachable,

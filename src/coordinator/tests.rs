@@ -484,6 +484,20 @@ async fn links_that_break_leave_the_outcome_unknown() {
 }
 
 #[tokio::test]
+async fn an_owner_of_a_version_too_far_ahead_does_not_count_and_is_owed_nothing() {
+    let world = World::new();
+    let ahead = record(&world.clock, 60_000, "ahead");
+    world.put(2, ahead.clone());
+    let written = world.set("one").await.unwrap();
+    assert_eq!(written.stored, 2);
+    assert!(written.version < ahead.version);
+    while world.ledger.under_way() > 0 {
+        tokio::task::yield_now().await;
+    }
+    assert_eq!(world.owed(), 0, "what it holds is newer");
+}
+
+#[tokio::test]
 async fn a_write_goes_above_whatever_an_owner_holds() {
     let world = World::new();
     let ahead = record(&world.clock, 300, "ahead");

@@ -137,7 +137,8 @@ pub(crate) fn encode_answer(token: u64, answer: Answer) -> peer::Reply {
         | Answer::Read(ReadAnswer::Failed(failure))
         | Answer::Failed(failure) => match failure {
             Failure::WrongConfig => Outcome::WrongConfig,
-            Failure::Drift => Outcome::Drift,
+            // Only the asking side finds an answer to be ahead.
+            Failure::Drift | Failure::Ahead => Outcome::Drift,
             Failure::Shed => Outcome::Shed,
             Failure::Expired => Outcome::Expired,
             Failure::NotSent | Failure::Broken => Outcome::Invalid,

@@ -38,6 +38,7 @@ fn any_failure() -> impl Strategy<Value = Failure> {
     prop_oneof![
         Just(Failure::WrongConfig),
         Just(Failure::Drift),
+        Just(Failure::Ahead),
         Just(Failure::Shed),
         Just(Failure::Expired),
         Just(Failure::NotSent),
@@ -138,13 +139,18 @@ proptest! {
     }
 
     #[test]
-    fn whoever_is_not_known_to_hold_the_write_is_owed_it((need, answers) in any_write()) {
+    fn whoever_is_not_known_to_hold_the_write_or_a_newer_one_is_owed_it((need, answers) in any_write()) {
         let tally = write_tally(need, OnNewer::Restamp, &answers);
         let owed: Vec<u8> = tally.owed().collect();
         for position in 0..need.owners {
             let answer = answers.iter().find(|(owner, _)| *owner == position).map(|(_, answer)| answer);
-            let holds = matches!(answer, Some(WriteAnswer::Stored { .. } | WriteAnswer::Newer { .. }));
-            prop_assert_eq!(owed.contains(&position), !holds);
+            let has_no_need = matches!(
+                answer,
+                Some(
+                    WriteAnswer::Stored { .. } | WriteAnswer::Newer { .. } | WriteAnswer::Failed(Failure::Ahead)
+                )
+            );
+            prop_assert_eq!(owed.contains(&position), !has_no_need);
         }
     }
 
