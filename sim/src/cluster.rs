@@ -13,7 +13,7 @@ use shard_cache::{
     node::{Drained, Node},
     ring::RingMember,
 };
-use shard_cache_membership::{agent::AgentError, identity::NodeId};
+use shard_cache_membership::{agent::AgentError, identity::NodeId, view::Liveness};
 use xxhash_rust::xxh3::xxh3_64_with_seed;
 
 use crate::{
@@ -365,11 +365,21 @@ impl Cluster {
         let running = self.running_nodes().into_iter();
         running
             .map(|(index, node)| {
-                let owed = node.hints().targets;
+                let (view, ring) = (node.view(), node.ring());
+                // One that had left before anybody had heard of that life of it is down for the others, and may be back as
+                // far as they know.
+                let may_be_back = |target: NodeId| {
+                    let mut members = ring.iter().flat_map(|ring| ring.members());
+                    let held = view.member(target);
+                    held.is_some_and(|it| it.liveness == Liveness::Down && !it.has_left())
+                        && !members.any(|it| it.node_id == target)
+                };
+                let owed = node.hints().targets.into_iter();
+                let owed = owed.filter(|it| !may_be_back(it.target));
                 LeftOver {
                     index,
                     exchanges: node.exchanges_under_way(),
-                    hints: owed.iter().map(|target| target.pending).sum(),
+                    hints: owed.map(|target| target.pending).sum(),
                     tasks: self.shared.world.tasks(HostId(index)),
                 }
             })
