@@ -85,7 +85,49 @@ async fn what_was_given_up_here_is_not_taken_back_and_not_asked_for_again() {
     assert_eq!(own.peek(&key("a"), 0), ghost);
     assert_eq!(world.metrics.repair_records.get(), 0);
     let asked = world.peers.pages_of(PEER).len();
+    assert_eq!(asked, 0, "there is nothing to do about it");
+}
+
+#[tokio::test]
+async fn what_is_older_than_what_was_given_up_here_is_asked_for_once() {
+    let world = World::new();
+    let (own, peer) = (world.peers.store(OWN), world.peers.store(PEER));
+    peer.merge(&key("a"), record(Duration::ZERO), 0);
+    let mortal = Record {
+        expires_at: Some(1),
+        ..record(Duration::from_millis(100))
+    };
+    own.merge(&key("a"), mortal, 0);
+    assert_eq!(own.expire(1, usize::MAX), 1);
+    let mut repair = repair(&world);
+    go_on(&world, &mut repair, Duration::from_secs(300)).await;
+    assert!(!world.peers.holds(OWN, "a"));
+    let asked = world.peers.pages_of(PEER).len();
     assert_eq!(asked, 1, "nothing has changed since");
+}
+
+#[tokio::test]
+async fn what_was_given_up_as_soon_as_it_came_is_heard_of_by_who_holds_an_older_value() {
+    let world = World::new();
+    let (own, peer) = (world.peers.store(OWN), world.peers.store(PEER));
+    own.merge(&key("a"), record(Duration::ZERO), 0);
+    let mortal = |record| Record {
+        expires_at: Some(1),
+        ..record
+    };
+    let give_up = |record| {
+        peer.merge(&key("a"), record, 0);
+        assert_eq!(peer.expire(1, usize::MAX), 1);
+    };
+    give_up(mortal(record(Duration::ZERO)));
+    let mut repair = repair(&world);
+    go_on(&world, &mut repair, Duration::from_secs(120)).await;
+    assert!(world.peers.holds(OWN, "a"));
+    let newer = mortal(record(Duration::from_millis(100)));
+    give_up(newer.clone());
+    go_on(&world, &mut repair, Duration::from_secs(120)).await;
+    let ghost = Lookup::Miss(Absence::Ghost(newer.version));
+    assert_eq!(own.peek(&key("a"), 0), ghost);
 }
 
 #[tokio::test]

@@ -4,7 +4,7 @@
 //! - a key has a value or a tombstone, never both;
 //! - `values` and `order` hold the same keys, so do `tombstones` and `ages`; every value that expires
 //!   is awaited (`expiry.rs`);
-//! - a slot's digest is the xor over exactly its values and tombstones;
+//! - a slot's digest is the xor over exactly its values and tombstones, and the ghosts of values that were given up here;
 //! - no tombstone is at or below its slot's floor. Values may be, until they are swept: they are
 //!   misses;
 //! - a position with a ghost has no record at or below it.
@@ -227,7 +227,7 @@ impl Shard {
                 self.forget(probe, &awaited);
             }
             None => {
-                self.ghosts.lay(probe.position());
+                self.lay_ghost(probe.position());
                 self.enter(probe, entry, warmth);
             }
         }
@@ -251,7 +251,7 @@ impl Shard {
     pub(super) fn bury(&mut self, probe: &Probe<'_>, version: Version) -> Buried {
         let value = self.remove(probe);
         let tombstone = self.unbury(probe);
-        self.ghosts.lay(probe.position());
+        self.lay_ghost(probe.position());
         let key = probe.to_key();
         self.mark(probe.position(), version);
         self.ages.insert((version, key.clone()));
@@ -287,8 +287,13 @@ impl Shard {
             dropped.0 += value;
             dropped.1 += tombstone;
         }
-        self.ghosts
-            .remove(Position::first(slot)..Position::end(slot));
+        let ghosts = self
+            .ghosts
+            .range(Position::first(slot)..Position::end(slot));
+        let haunted: Vec<Position> = ghosts.map(|(position, _)| position).collect();
+        for position in haunted {
+            self.lay_ghost(position);
+        }
         self.state_mut(slot).mark = None;
         dropped
     }
@@ -343,17 +348,37 @@ impl Shard {
 
     /// Leaves a ghost of a value that went, unless the floor says as much.
     fn leave_ghost(&mut self, position: Position, ghost: Ghost) {
-        if self.floor(position) < Some(ghost.version) {
-            self.ghosts.enter(position, ghost);
+        if self.floor(position) >= Some(ghost.version) {
+            return;
+        }
+        let before = self.ghosts.own(position);
+        self.ghosts.enter(position, ghost);
+        let after = self.ghosts.own(position);
+        if before != after {
+            for version in before.into_iter().chain(after) {
+                self.mark(position, version);
+            }
+        }
+    }
+
+    /// A ghost goes, if there is one.
+    fn lay_ghost(&mut self, position: Position) {
+        if let Some(ghost) = self.ghosts.lay(position)
+            && ghost.is_own
+        {
+            self.mark(position, ghost.version);
         }
     }
 
     /// Folds the oldest ghost into its slot's mark while there are more than `most`. Returns whether it did.
     pub(super) fn forget_oldest_ghost(&mut self, most: usize) -> bool {
-        let Some((position, version)) = self.ghosts.forget_oldest(most) else {
+        let Some((position, ghost)) = self.ghosts.forget_oldest(most) else {
             return false;
         };
-        self.raise_mark(position.slot(), version);
+        if ghost.is_own {
+            self.mark(position, ghost.version);
+        }
+        self.raise_mark(position.slot(), ghost.version);
         true
     }
 
@@ -438,7 +463,7 @@ impl Shard {
         &mut self.slots[slot.index() / self.stride]
     }
 
-    /// Enters a record into its slot's digest, or takes it out again.
+    /// Enters a record or a ghost into its slot's digest, or takes it out again.
     fn mark(&mut self, position: Position, version: Version) {
         self.state_mut(position.slot()).digest ^= digest::term(position, version);
     }

@@ -37,6 +37,13 @@ impl Shard {
             tombstones += Amount::one(tombstone_cost(key.bytes().len()));
             ages.insert((*version, key.clone()));
         }
+        let everywhere = Position(0)..Position(u64::MAX);
+        for (position, ghost) in self.ghosts.range(everywhere) {
+            if ghost.is_own {
+                digests[position.slot().index() / self.stride] ^=
+                    digest::term(position, ghost.version);
+            }
+        }
         assert!(order == self.order && ages == self.ages);
         self.audit_expiries();
         let kept: Vec<u64> = self

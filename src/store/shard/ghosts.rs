@@ -56,6 +56,12 @@ impl Ghosts {
         self.held.len()
     }
 
+    /// The version of a value of some key at the position that was given up here.
+    pub(super) fn own(&self, position: Position) -> Option<Version> {
+        let held = self.held.get(&position)?;
+        held.is_own.then_some(held.version)
+    }
+
     /// Enters a ghost, unless one of that version or a newer one is there.
     pub(super) fn enter(&mut self, position: Position, ghost: Ghost) {
         match self.held.get_mut(&position) {
@@ -68,27 +74,20 @@ impl Ghosts {
         }
     }
 
-    /// A newer record has come.
-    pub(super) fn lay(&mut self, position: Position) {
-        self.held.remove(&position);
+    /// A newer record has come: the ghost goes.
+    pub(super) fn lay(&mut self, position: Position) -> Option<Ghost> {
+        self.held.remove(&position)
     }
 
-    /// Those of some positions go.
-    pub(super) fn remove(&mut self, positions: Range<Position>) {
-        let gone: Vec<Position> = self.held.range(positions).map(|(at, _)| *at).collect();
-        for position in gone {
-            self.held.remove(&position);
-        }
-    }
-
-    /// Forgets the oldest while there are more than `most`; returns where it was and its version.
-    pub(super) fn forget_oldest(&mut self, most: usize) -> Option<(Position, Version)> {
+    /// Forgets the oldest while there are more than `most`; returns where it was, and it.
+    pub(super) fn forget_oldest(&mut self, most: usize) -> Option<(Position, Ghost)> {
         // What is stale takes room as well.
         while self.held.len() > most || self.order.len() > most.saturating_mul(2) {
             let (position, version) = self.order.pop_front()?;
-            if self.held.get(&position).map(|held| held.version) == Some(version) {
+            let held = self.held.get(&position);
+            if let Some(ghost) = held.filter(|held| held.version == version).copied() {
                 self.held.remove(&position);
-                return Some((position, version));
+                return Some((position, ghost));
             }
         }
         None
@@ -122,9 +121,10 @@ mod tests {
         assert_eq!(ghosts.len(), 2);
         let first = ghosts.get(Position(1)).map(|ghost| ghost.version);
         assert_eq!(first, Some(version(7)));
-        assert_eq!(ghosts.forget_oldest(1), Some((Position(2), version(6))));
+        let own = |position, millis| Some((Position(position), Ghost::own(version(millis))));
+        assert_eq!(ghosts.forget_oldest(1), own(2, 6));
         assert_eq!(ghosts.forget_oldest(1), None);
-        assert_eq!(ghosts.forget_oldest(0), Some((Position(1), version(7))));
+        assert_eq!(ghosts.forget_oldest(0), own(1, 7));
         assert_eq!(ghosts.forget_oldest(0), None);
     }
 
