@@ -61,6 +61,8 @@ pub(super) enum Debt {
     Owed,
     /// A later attempt took its place.
     Replaced,
+    /// It is what a read found, and not a new write: reads and anti-entropy go on to bring it there.
+    None,
 }
 
 /// One read.

@@ -433,6 +433,23 @@ async fn a_silent_owner_does_not_hold_a_read_up() {
 }
 
 #[tokio::test]
+async fn what_a_read_writes_back_is_owed_to_nobody() {
+    let world = World::new();
+    let found = record(&world.clock, 0, "one");
+    world.put(0, found.clone());
+    world.let_be(2, Behaviour::Unreachable);
+    assert_eq!(
+        value_of(&world.get().await.unwrap()),
+        Some(b"one".as_slice())
+    );
+    assert!(matches!(world.held(1), Lookup::Hit(record) if record.version == found.version));
+    while world.ledger.under_way() > 0 {
+        tokio::task::yield_now().await;
+    }
+    assert_eq!(world.owed(), 0);
+}
+
+#[tokio::test]
 async fn too_few_reachable_owners_are_refused_before_anything_is_sent() {
     let world = World::new();
     world.let_be(1, Behaviour::Unreachable);

@@ -211,7 +211,10 @@ impl Coordinator {
             record: record.clone(),
             slot: plan.slot,
             configuration: plan.configuration.clone(),
-            debt: Debt::Owed,
+            debt: match on_newer {
+                OnNewer::Restamp => Debt::Owed,
+                OnNewer::Satisfied => Debt::None,
+            },
             spans: self.replica_spans(attempt, ReplicaOp::Write, 0..need.owners),
         });
         let schedule = Schedule {
