@@ -49,6 +49,14 @@ pub enum Kind {
 }
 
 impl Kind {
+    /// The key that it is about.
+    #[must_use]
+    pub const fn key(&self) -> &Key {
+        match self {
+            Self::Write { key, .. } | Self::Read { key, .. } => key,
+        }
+    }
+
     /// Bytes of key and value, as counted against the queue of a link.
     #[must_use]
     pub fn payload_bytes(&self) -> usize {

@@ -40,6 +40,15 @@ impl Replica {
         Self { tracer, ..self }
     }
 
+    /// Prepares for [`handle`](Self::handle) of many operations one after the other, which is faster with it. Changes
+    /// nothing.
+    pub fn look_ahead<'a>(&self, operations: impl Iterator<Item = &'a Operation> + Clone) {
+        self.gates
+            .look_ahead(operations.clone().map(|operation| operation.slot));
+        self.store
+            .look_ahead(operations.map(|operation| operation.kind.key()));
+    }
+
     /// Carries out one operation, at `now` by the local clocks.
     pub fn handle(&self, operation: &Operation, now: Now) -> Answer {
         match &operation.trace {

@@ -25,10 +25,10 @@ use super::{
     frames,
 };
 use crate::{
-    clock::{BoxFuture, Clock},
+    clock::{BoxFuture, Clock, Now},
     handoff::{records, slots::Slots},
     key::Slot,
-    operation::{Answer, Failure},
+    operation::{Answer, Failure, Operation},
     replica::Replica,
     store::{Inventory, SlotSet},
     telemetry::{Direction, Metrics},
@@ -310,20 +310,21 @@ impl PeerParts {
             .inc_by(batch.operations.len() as u64);
         let now = self.clock.now();
         let asks_for_clock = batch.operations.is_empty();
-        let mut replies = Vec::with_capacity(batch.operations.len());
-        let mut reply_bytes = 0;
-        for operation in batch.operations {
+        let operations = batch.operations.into_iter().map(|operation| {
             let token = operation.token;
-            let answer = if trusted {
-                match wire::decode_operation(operation, now.monotonic) {
-                    Ok(operation) => self.replica.handle(&operation, now),
-                    Err(error) => {
-                        tracing::warn!(%error, "a peer sent an operation that cannot be read");
-                        Answer::Failed(Failure::Broken)
-                    }
-                }
-            } else {
-                Answer::Failed(Failure::Drift)
+            (token, self.read(operation, trusted, now))
+        });
+        let operations: Vec<_> = operations.collect();
+        let readable = operations.iter().filter_map(|(_, it)| it.as_ref().ok());
+        if operations.len() > 1 {
+            self.replica.look_ahead(readable);
+        }
+        let mut replies = Vec::with_capacity(operations.len());
+        let mut reply_bytes = 0;
+        for (token, operation) in operations {
+            let answer = match operation {
+                Ok(operation) => self.replica.handle(&operation, now),
+                Err(failure) => Answer::Failed(failure),
             };
             let reply = wire::encode_answer(token, answer);
             reply_bytes += reply.record.as_ref().map_or(0, |record| record.value.len());
@@ -336,6 +337,21 @@ impl PeerParts {
         if asks_for_clock || !replies.is_empty() {
             ready.push_back(self.reply_batch(replies));
         }
+    }
+
+    fn read(
+        &self,
+        operation: peer::Operation,
+        trusted: bool,
+        now: Now,
+    ) -> Result<Operation, Failure> {
+        if !trusted {
+            return Err(Failure::Drift);
+        }
+        wire::decode_operation(operation, now.monotonic).map_err(|error| {
+            tracing::warn!(%error, "a peer sent an operation that cannot be read");
+            Failure::Broken
+        })
     }
 
     fn reply_batch(&self, replies: Vec<peer::Reply>) -> peer::ReplyBatch {

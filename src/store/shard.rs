@@ -165,6 +165,13 @@ impl Shard {
         })
     }
 
+    /// Something that depends on what an operation on the key looks at: its entry, its value and its slot.
+    pub(super) fn look_at(&self, probe: &Probe<'_>) -> u64 {
+        let slot = self.digest(probe.position().slot());
+        let entry = self.values.peek(probe as &dyn Keyed);
+        slot ^ entry.map_or(0, |entry| entry.value_bytes() as u64)
+    }
+
     /// Whether a read would be served.
     pub(super) fn is_live(&self, probe: &Probe<'_>, now_millis: u64) -> bool {
         matches!(self.peek(probe, now_millis), Found::Value(_))

@@ -223,6 +223,25 @@ fn clearing_leaves_nothing() {
 }
 
 #[test]
+fn looking_ahead_changes_nothing_and_waits_for_nobody() {
+    let many_shards = Limits {
+        capacity_entries: 1 << 20,
+        ..AMPLE
+    };
+    let store = Store::new(many_shards);
+    for id in 0..50 {
+        store.write(&numbered(id), value(id as u64 + 1), NOW);
+    }
+    let before = contents(&store);
+    let keys: Vec<Key> = (0..100).map(numbered).collect();
+    let held = lock(&store.shards[0]);
+    store.look_ahead(keys.iter());
+    drop(held);
+    store.look_ahead(keys.iter());
+    assert_eq!(contents(&store), before);
+}
+
+#[test]
 fn the_store_does_not_pin_the_buffers_that_records_arrived_in() {
     let store = Store::new(AMPLE);
     let (name, bytes) = (Bytes::from(vec![b'k'; 9]), Bytes::from(vec![b'v'; 9]));
