@@ -59,6 +59,12 @@ pub(crate) const ENTRY_BYTES: &str = "bytes per entry";
 /// Name of the figure: memory under churn, divided by what is allowed.
 pub(crate) const CHURN: &str = "memory under churn";
 
+/// Names of the figures of nodes that are slow or killed.
+pub(crate) const SLOWED_LATER: &str = "Get p99 with one peer slowed, later by, ms";
+pub(crate) const SLOWED_EXTRA: &str = "extra reads with one peer slowed";
+pub(crate) const KILLED_FAILED: &str = "requests that fail when one of three is killed";
+pub(crate) const KILLED_BACK: &str = "until latency is normal after a kill, ms";
+
 const THROUGHPUT: Metric = |one| one.throughput;
 const SERVER: Metric = |one| one.server_us_per_op;
 const P50: Metric = |one| one.p50_us;
@@ -75,7 +81,7 @@ const fn rows(over: Row, under: Row, metric: Metric) -> Source {
     Source::Rows((over, metric), (under, metric))
 }
 
-const RATIOS: [Ratio; 25] = [
+const RATIOS: [Ratio; 29] = [
     Ratio {
         name: "quorum Set / own unary-per-peer baseline",
         shape: MULTIPLEXED,
@@ -221,6 +227,30 @@ const RATIOS: [Ratio; 25] = [
         shape: "1 node, 1 M entries of 32 + 100 B (--quick: fewer)",
         goal: Goal::AtMost(160.0),
         source: Source::Single(ENTRY_BYTES),
+    },
+    Ratio {
+        name: SLOWED_LATER,
+        shape: "open loop, 10 k/s, 90 % Gets at two nodes; the third stands still for 50 of every 200 ms",
+        goal: Goal::AtMost(10.0),
+        source: Source::Single(SLOWED_LATER),
+    },
+    Ratio {
+        name: SLOWED_EXTRA,
+        shape: "the same: hedges / Gets",
+        goal: Goal::AtMost(0.05),
+        source: Source::Single(SLOWED_EXTRA),
+    },
+    Ratio {
+        name: KILLED_FAILED,
+        shape: "open loop at 70 % of a closed one, 90 % Gets at two nodes; the third is killed",
+        goal: Goal::AtMost(0.001),
+        source: Source::Single(KILLED_FAILED),
+    },
+    Ratio {
+        name: KILLED_BACK,
+        shape: "the same: until p99 of 100 ms is at most twice what it was, and 1 ms",
+        goal: Goal::AtMost(500.0),
+        source: Source::Single(KILLED_BACK),
     },
     Ratio {
         name: "quorum Get / bare tonic echo that answers with a value",

@@ -11,6 +11,7 @@
     reason = "a tool that measures nodes from outside runs in real time, outside of the seams"
 )]
 
+mod disturbed;
 mod echo;
 mod goals;
 mod machine;
@@ -74,7 +75,8 @@ struct Measure {
     /// How long each time.
     #[arg(long, default_value_t = 3.0)]
     seconds: f64,
-    /// Measure only rows whose names contain one of these, such as `cluster set`; `memory` and `wrk` too.
+    /// Measure only rows whose names contain one of these, such as `cluster set`; `memory`, `disturbed` and
+    /// `wrk` too.
     #[arg(long, value_delimiter = ',')]
     only: Vec<String>,
     /// Two short repetitions with fewer keys: to see that it works.
@@ -228,6 +230,11 @@ async fn measure(arguments: &Measure) -> Result<()> {
         };
         memory::measure(&stage, entries, Duration::from_secs(churn), &mut results).await;
     }
+    if arguments.wants("disturbed") {
+        eprintln!("disturbed");
+        let time = Duration::from_secs(if arguments.quick { 2 } else { 10 });
+        disturbed::measure(&stage, time, &mut results).await;
+    }
     let ratios = goals::judge(&results);
     render::Document {
         machine,
@@ -355,7 +362,7 @@ async fn one(row: &Row, repetition: usize, system: &System, effort: Effort, resu
 /// GET over HTTP by an independent load generator, where that is installed.
 async fn wrk(system: &System, effort: Effort, results: &mut Results) {
     const NAME: &str = "wrk: GET /v1/keys, 64 connections, req/s";
-    let Some(http) = &system.http else {
+    let Some(http) = system.http.first() else {
         return;
     };
     if !is_installed("wrk") {

@@ -17,8 +17,8 @@ use crate::{
 pub(crate) struct System {
     pub(crate) spoken: Spoken,
     pub(crate) endpoints: Vec<String>,
-    /// HTTP of the first node of ours.
-    pub(crate) http: Option<String>,
+    /// HTTP of the nodes, of ours only.
+    pub(crate) http: Vec<String>,
     pub(crate) processes: Vec<Process>,
     /// How it was started, for the record.
     pub(crate) command: String,
@@ -72,7 +72,7 @@ impl Stage<'_> {
         Ok(System {
             spoken: Spoken::ShardCache,
             endpoints: vec![address(&told, "grpc")?],
-            http: None,
+            http: Vec::new(),
             processes: vec![process],
             command: shown,
         })
@@ -88,7 +88,7 @@ impl Stage<'_> {
         let mut system = System {
             spoken: Spoken::ShardCache,
             endpoints: Vec::new(),
-            http: None,
+            http: Vec::new(),
             processes: Vec::new(),
             command: String::new(),
         };
@@ -111,7 +111,7 @@ impl Stage<'_> {
             system.processes.push(process);
             system.endpoints.push(address(&told, "grpc")?);
             seed.get_or_insert(address(&told, "peer")?);
-            system.http.get_or_insert(address(&told, "http")?);
+            system.http.push(address(&told, "http")?);
         }
         let all: Vec<&str> = SETTINGS.iter().chain(settings).copied().collect();
         system.command = format!("{count} x shard-cache serve --set {}", all.join(" --set "));
@@ -125,7 +125,7 @@ impl Stage<'_> {
                 replicas: u32::from(replicas.min(1)),
             },
             endpoints: Vec::new(),
-            http: None,
+            http: Vec::new(),
             processes: Vec::new(),
             command: "redis-server --save '' --appendonly no".to_owned(),
         };
@@ -178,7 +178,7 @@ impl Stage<'_> {
         Ok(System {
             spoken: Spoken::Memcached,
             endpoints: vec![format!("127.0.0.1:{port}")],
-            http: None,
+            http: Vec::new(),
             processes: vec![Process::start(command, self.room, "memcached")?],
             command: "memcached -t 1 -m 1024".to_owned(),
         })
@@ -196,7 +196,7 @@ impl Stage<'_> {
         let mut system = System {
             spoken: Spoken::Etcd,
             endpoints: Vec::new(),
-            http: None,
+            http: Vec::new(),
             processes: Vec::new(),
             command: "3 x etcd, data on tmpfs".to_owned(),
         };

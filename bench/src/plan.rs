@@ -173,6 +173,8 @@ pub struct Plan {
     pub duration: Duration,
     /// How long requests are made before that.
     pub warm_up: Duration,
+    /// How often it is told what came of it, and noted in the series.
+    pub interval: Duration,
     /// How many keys.
     pub keys: u64,
     /// Their size, in bytes.
@@ -210,6 +212,7 @@ impl Default for Plan {
             in_flight: None,
             duration: Duration::from_secs(10),
             warm_up: Duration::from_secs(1),
+            interval: Duration::from_secs(1),
             keys: 100_000,
             key_bytes: 32,
             value_size: SizeRange {

@@ -87,7 +87,7 @@ pub struct Failures {
     pub count: u64,
 }
 
-/// One second, or what there was of it.
+/// One interval, or what there was of it.
 #[derive(Clone, Copy, PartialEq, Debug, Serialize)]
 pub struct Moment {
     /// When it began, counted from the beginning of the measurement.
@@ -161,6 +161,6 @@ pub struct Report {
     pub notes: std::collections::BTreeMap<String, u64>,
     /// CPU time.
     pub cpu: Cpu,
-    /// Second by second.
+    /// Interval by interval.
     pub series: Vec<Moment>,
 }

@@ -32,8 +32,6 @@ use crate::{
     workload::Workload,
 };
 
-/// Length of a moment of the series.
-const MOMENT: Duration = Duration::from_secs(1);
 /// Most moments that are kept; after that only the totals grow.
 const MOMENTS_MAX: usize = 100_000;
 /// What is waited beyond the deadline of the last request.
@@ -60,7 +58,7 @@ pub enum Progress<'a> {
     },
     /// Requests are made, and not counted yet.
     WarmingUp,
-    /// A second has passed.
+    /// An interval has passed.
     Moment(&'a Moment),
 }
 
@@ -259,6 +257,7 @@ async fn measure(
         let mut watch = Watch {
             shared: &shared,
             from,
+            interval: plan.interval,
             series: Vec::new(),
             interrupted: false,
         };
@@ -292,12 +291,13 @@ async fn measure(
 struct Watch<'a> {
     shared: &'a Shared,
     from: Instant,
+    interval: Duration,
     series: Vec<Moment>,
     interrupted: bool,
 }
 
 impl Watch<'_> {
-    /// Tells of each second until the end of the measurement, and what the CPU did within it.
+    /// Tells of each interval until the end of the measurement, and what the CPU did within it.
     async fn until_the_end(
         &mut self,
         servers: &[cpu::Server],
@@ -311,7 +311,7 @@ impl Watch<'_> {
         let before = cpu::snapshot(servers);
         let mut at = self.from;
         while let Some(end) = self.shared.end.get().filter(|end| at < *end) {
-            let next = (at + MOMENT).min(end);
+            let next = (at + self.interval).min(end);
             self.wait(next, stop).await;
             let next = self.shared.end.get().map_or(next, |end| next.min(end));
             if next > at {

@@ -18,6 +18,8 @@ use crate::config::{parse_duration, parse_size};
 const OUTSTANDING_CLOSED: usize = 16;
 /// The same in an open loop, which is not to be held up by it.
 const OUTSTANDING_OPEN: usize = 1024;
+/// Between two lines of progress.
+const INTERVAL: Duration = Duration::from_secs(1);
 
 /// Measure throughput and latency under load. Results are told in three values: OK, FAILED (surely not applied) and
 /// UNKNOWN (may appear later).
@@ -196,6 +198,7 @@ impl BenchArguments {
             in_flight: self.concurrency,
             duration: self.duration,
             warm_up: self.warm_up,
+            interval: INTERVAL,
             keys: self.keys,
             key_bytes: usize::try_from(self.key_size).unwrap_or(usize::MAX),
             value_size: self.value_size,
