@@ -44,10 +44,8 @@ pub(super) fn check(log: &KeyLog<'_, '_>, case: &Case<'_>, findings: &mut Findin
 }
 
 fn is_of_ring_that_gave_way(case: &Case<'_>, operation: &Operation) -> bool {
-    let at_ns = operation.completed_ns;
-    case.circumstances
-        .upheavals
-        .may_have_given_way(at_ns, at_ns)
+    let upheavals = &case.circumstances.upheavals;
+    upheavals.may_give_way(operation.completed_ns)
 }
 
 /// Owners that have to take part.

@@ -22,8 +22,16 @@ pub(super) struct Upheavals {
     periods: Vec<Period>,
     /// The ring's size from a time on, in the order of times.
     members: Vec<(u64, usize)>,
-    /// Between which times a node discarded what it held for an older ring.
-    discards: Vec<(u64, u64)>,
+    discards: Vec<Discard>,
+}
+
+/// A node discarded what it held for an older ring.
+struct Discard {
+    /// When the life began in which it held it.
+    begun_ns: u64,
+    /// Between which times.
+    since_ns: u64,
+    until_ns: u64,
 }
 
 #[derive(Default)]
@@ -122,7 +130,13 @@ impl Upheavals {
     /// Whether a younger ring may have given way to an older one between two times.
     pub(super) fn may_have_given_way(&self, from_ns: u64, to_ns: u64) -> bool {
         let mut discards = self.discards.iter();
-        discards.any(|(since, until)| *since <= to_ns && from_ns <= *until)
+        discards.any(|discard| discard.since_ns <= to_ns && from_ns <= discard.until_ns)
+    }
+
+    /// Whether there may have been a ring at a time that gave way to an older one then or later.
+    pub(super) fn may_give_way(&self, at_ns: u64) -> bool {
+        let mut discards = self.discards.iter();
+        discards.any(|discard| discard.begun_ns <= at_ns && at_ns <= discard.until_ns)
     }
 
     /// Whether a write that began at one time may have been lost by another: in a period that had not ended when it
@@ -201,8 +215,9 @@ impl Period {
 }
 
 /// Between which two looks at a node its memory began another life although it did not start anew.
-fn discards(marks: &[&Mark]) -> Vec<(u64, u64)> {
-    let mut seen: BTreeMap<u32, (u64, u64)> = BTreeMap::new();
+fn discards(marks: &[&Mark]) -> Vec<Discard> {
+    // Of each node its life, when it began and when it was last seen.
+    let mut seen: BTreeMap<u32, (u64, u64, u64)> = BTreeMap::new();
     let mut discards = Vec::new();
     for mark in marks {
         let (node, boot_id, is_start) = match mark.event {
@@ -223,11 +238,21 @@ fn discards(marks: &[&Mark]) -> Vec<(u64, u64)> {
             | Event::Usage { .. }
             | Event::Broken { .. } => continue,
         };
-        if let Some((life, since)) = seen.insert(node, (boot_id, mark.at_ns))
+        let before = seen.get(&node).copied();
+        let begun_ns = match before {
+            Some((life, begun_ns, _)) if life == boot_id => begun_ns,
+            Some(_) | None => mark.at_ns,
+        };
+        seen.insert(node, (boot_id, begun_ns, mark.at_ns));
+        if let Some((life, begun_ns, since_ns)) = before
             && life != boot_id
             && !is_start
         {
-            discards.push((since, mark.at_ns));
+            discards.push(Discard {
+                begun_ns,
+                since_ns,
+                until_ns: mark.at_ns,
+            });
         }
     }
     discards

@@ -255,6 +255,30 @@ fn a_lost_slot_starts_afresh_with_lower_versions_but_old_values_stay_gone() {
 }
 
 #[test]
+fn a_ring_that_gives_way_later_may_have_had_fewer_owners() {
+    let life = |boot_id| Event::Evictions {
+        node: 1,
+        boot_id,
+        total: 0,
+    };
+    let story = |second: u64| {
+        Story::new()
+            .mark(
+                5,
+                Event::Boot {
+                    node: 1,
+                    boot_id: 7,
+                },
+            )
+            .then(10, 15, set('a').ok(1).by(1, None))
+            .mark(50, life(7))
+            .mark(60, life(second))
+    };
+    story(8).is_kept();
+    story(7).breaks(Invariant::NoSilentDegrade);
+}
+
+#[test]
 fn a_younger_ring_that_gives_way_leaves_what_the_older_one_had() {
     let life = |boot_id| Event::Evictions {
         node: 1,
