@@ -8,7 +8,7 @@ use crate::{
     key::{Key, Slot},
     operation::{Answer, Failure, Held, Kind, Operation, ReadAnswer, Want, WriteAnswer},
     ring::{gates::GateCell, slot::Vote},
-    store::{Applied, Inventory, Lookup, Record, ScanPage, SlotSet, Store, Traces},
+    store::{Applied, Fingerprint, Inventory, Lookup, Record, ScanPage, SlotSet, Store, Traces},
     telemetry::traces::{KeyValue, Tracer},
     trace::TraceParent,
     version::{DRIFT_MAX_MILLIS, HybridClock, Version},
@@ -234,12 +234,12 @@ impl Replica {
         self.store.scan(slots, cursor, bytes_max, held, now_millis)
     }
 
-    /// The digest of a slot of this root in which this node is a full owner.
+    /// What there is in a slot of this root in which this node is a full owner.
     #[must_use]
-    pub fn digest_of(&self, slot: Slot, root: u64) -> Option<u64> {
+    pub fn fingerprint_of(&self, slot: Slot, root: u64) -> Option<Fingerprint> {
         let gates = self.gates.load();
         let is_comparable = gates.is_full(slot) && gates.root(slot) == Some(root);
-        is_comparable.then(|| self.store.slot_digest(slot))
+        is_comparable.then(|| self.store.fingerprint(slot))
     }
 
     /// What this node holds of some slots; see [`Store::held`].

@@ -217,13 +217,14 @@ impl peer_server::Peer for PeerApi {
         let slots = request.slots.into_iter().take(COMPARED_SLOTS_MAX);
         let slots = slots.filter_map(|slot| u16::try_from(slot).ok().map(Slot));
         let roots = request.roots.into_iter().zip(request.digests);
-        let (mut differing, mut digests) = (Vec::new(), Vec::new());
+        let (mut differing, mut digests, mut ghosts) = (Vec::new(), Vec::new(), Vec::new());
         for (slot, (root, digest)) in slots.zip(roots) {
-            if let Some(ours) = parts.replica.digest_of(slot, root)
-                && ours != digest
+            if let Some(ours) = parts.replica.fingerprint_of(slot, root)
+                && ours.digest != digest
             {
                 differing.push(u32::from(slot.0));
-                digests.push(ours);
+                digests.push(ours.digest);
+                ghosts.push(ours.ghosts);
             }
         }
         Ok(Response::new(peer::CompareSlotsResponse {
@@ -231,6 +232,7 @@ impl peer_server::Peer for PeerApi {
             clock: parts.present_clock(),
             slots: differing,
             digests,
+            ghosts,
         }))
     }
 

@@ -23,7 +23,7 @@ use crate::{
         table::{Reply, SlotTable},
         zone::ZonedMember,
     },
-    store::{Absence, Form, Limits, Lookup, Record, Store, Value},
+    store::{Absence, Fingerprint, Form, Limits, Lookup, Record, Store, Value},
     telemetry::traces::Tracer,
     transport::{
         CallError, Comparison, Completions, Delivery, NotSent, Outlook, Page, PageRequest,
@@ -134,7 +134,7 @@ impl PeerTransport for Loopback {
         _: NodeId,
         _: BootId,
         _: Comparison,
-    ) -> BoxFuture<Result<Vec<(Slot, u64)>, CallError>> {
+    ) -> BoxFuture<Result<Vec<(Slot, Fingerprint)>, CallError>> {
         Box::pin(std::future::ready(Err(CallError::NoAddress)))
     }
 

@@ -36,7 +36,7 @@ use crate::{
         zone::ZonedMember,
     },
     slot_set::SlotSet,
-    store::{Body, Form, Limits, Lookup, Record, Store, Value},
+    store::{Body, Fingerprint, Form, Limits, Lookup, Record, Store, Value},
     sync::lock,
     telemetry::Metrics,
     transport::{
@@ -307,14 +307,14 @@ impl PeerTransport for Peers {
         peer: NodeId,
         _: BootId,
         comparison: Comparison,
-    ) -> BoxFuture<Result<Vec<(Slot, u64)>, CallError>> {
+    ) -> BoxFuture<Result<Vec<(Slot, Fingerprint)>, CallError>> {
         let replica = &self.replicas[&peer];
         if comparison.agreed_millis > 0 {
             lock(&self.agreed).push((peer, comparison.agreed_millis));
         }
         let differing = comparison.digests.into_iter().filter_map(|it| {
-            let theirs = replica.digest_of(it.slot, it.root)?;
-            (theirs != it.digest).then_some((it.slot, theirs))
+            let theirs = replica.fingerprint_of(it.slot, it.root)?;
+            (theirs.digest != it.digest).then_some((it.slot, theirs))
         });
         self.answer(peer, differing.collect())
     }

@@ -30,7 +30,7 @@ use crate::{
     replica::Replica,
     ring::RingMember,
     slot_set::SlotSet,
-    store::{Inventory, Store, Traces},
+    store::{Fingerprint, Inventory, Store, Traces},
     telemetry::Metrics,
     transport::{
         COMPARED_SLOTS_MAX, CallError, Comparison, PageRequest, PeerTransport, Reach, SlotDigest,
@@ -257,7 +257,7 @@ impl Repair {
             .repair_differing
             .inc_by(confirmed.len() as u64);
         confirmed.retain(|(slot, theirs)| {
-            let ours = self.parts.store.slot_digest(*slot);
+            let ours = self.parts.store.fingerprint(*slot);
             !self.fruitless.contains(peer, *slot, (ours, *theirs))
         });
         let slots: Vec<Slot> = confirmed.iter().map(|(slot, _)| *slot).collect();
@@ -272,8 +272,8 @@ impl Repair {
             }
         }
         for (slot, theirs) in confirmed {
-            let ours = self.parts.store.slot_digest(slot);
-            if is_complete && ours != theirs && !refused.contains(slot) {
+            let ours = self.parts.store.fingerprint(slot);
+            if is_complete && ours.digest != theirs.digest && !refused.contains(slot) {
                 self.fruitless.note(peer, slot, (ours, theirs));
             }
         }
@@ -311,12 +311,12 @@ impl Repair {
         slots.into_iter().filter_map(digest).collect()
     }
 
-    /// Those of some slots that differ, with the peer's digest of them.
+    /// Those of some slots that differ, with what the peer has of them.
     async fn differing(
         &self,
         peer: RingMember,
         digests: &[SlotDigest],
-    ) -> Result<Vec<(Slot, u64)>, CallError> {
+    ) -> Result<Vec<(Slot, Fingerprint)>, CallError> {
         if digests.is_empty() {
             return Ok(Vec::new());
         }
@@ -331,7 +331,7 @@ impl Repair {
         &self,
         peer: RingMember,
         comparison: Comparison,
-    ) -> Result<Vec<(Slot, u64)>, CallError> {
+    ) -> Result<Vec<(Slot, Fingerprint)>, CallError> {
         let transport = &self.parts.transport;
         let asked = transport.compare_slots(peer.node_id, peer.boot_id, comparison);
         tokio::select! {

@@ -1,12 +1,12 @@
 //! Slot digests: one word per slot that changes with every record in it.
 //!
-//! A digest is the xor over (key, version) of a slot's values and tombstones, and of the values that were given up here
-//! and of which there is still a ghost, so that storing and removing a record cost one hash and one xor, and the order of
-//! operations leaves no trace. Equal contents give equal digests on every node with the same number of slots; different
-//! contents give different ones but for chance.
+//! A digest is the xor over (key, version) of a slot's values and tombstones, so that storing and
+//! removing a record cost one hash and one xor, and the order of operations leaves no trace. Equal
+//! contents give equal digests on every node with the same number of slots; different contents give
+//! different ones but for chance.
 //!
-//! A value that one node holds and another one has given up makes no difference: nobody has to do anything about it. One
-//! that was given up as soon as it came does, to a node that holds an older one.
+//! The ghosts of a slot have a word of their own, made in the same way. Nodes may have different ghosts and nothing to do
+//! about it; but where their digests differ, a new ghost is news.
 //!
 //! The same terms, one by one, tell another node which records need not be sent to it ([`Inventory`]).
 
@@ -14,6 +14,15 @@ use xxhash_rust::xxh3::xxh3_64;
 
 use super::entry::Position;
 use crate::version::Version;
+
+/// What a slot has, in two words.
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+pub struct Fingerprint {
+    /// Of its values and tombstones.
+    pub digest: u64,
+    /// Of its ghosts.
+    pub ghosts: u64,
+}
 
 /// The term of one record. Versions are unique per write, so the position stands for the key.
 pub(super) fn term(position: Position, version: Version) -> u64 {

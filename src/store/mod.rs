@@ -38,7 +38,7 @@ mod totals;
 
 pub use self::{
     absence::Absence,
-    digest::Inventory,
+    digest::{Fingerprint, Inventory},
     entry::{ENTRY_OVERHEAD_BYTES, EXPIRY_OVERHEAD_BYTES, TOMBSTONE_OVERHEAD_BYTES},
     record::{Body, Form, Record, Value},
     totals::Stats,
@@ -304,10 +304,16 @@ impl Store {
     /// not exist.
     #[must_use]
     pub fn slot_digest(&self, slot: Slot) -> u64 {
+        self.fingerprint(slot).digest
+    }
+
+    /// The same with the word of the slot's ghosts.
+    #[must_use]
+    pub fn fingerprint(&self, slot: Slot) -> Fingerprint {
         if slot.0 >= self.limits.slots {
-            return 0;
+            return Fingerprint::default();
         }
-        lock(self.shard(slot)).digest(slot)
+        lock(self.shard(slot)).fingerprint(slot)
     }
 
     /// What is held of `slots`, values, tombstones and ghosts, as far as that is at most `records_max`; `None` if it is

@@ -4,7 +4,7 @@
 //! - a key has a value or a tombstone, never both;
 //! - `values` and `order` hold the same keys, so do `tombstones` and `ages`; every value that expires
 //!   is awaited (`expiry.rs`);
-//! - a slot's digest is the xor over exactly its values and tombstones, and the ghosts of values that were given up here;
+//! - a slot's digest is the xor over exactly its values and tombstones, and one word more over its ghosts;
 //! - no tombstone is at or below its slot's floor. Values may be, until they are swept: they are
 //!   misses;
 //! - a position with a ghost has no record at or below it.
@@ -27,7 +27,8 @@ pub(super) use self::{
     scan::{Page, is_past},
 };
 use super::{
-    Absence, digest,
+    Absence,
+    digest::{self, Fingerprint},
     entry::{Entry, EntryKey, Keyed, Position, PositionHash, Probe, tombstone_cost},
     totals::Amount,
 };
@@ -58,7 +59,7 @@ pub(super) struct Shard {
 
 #[derive(Clone, Copy, Default)]
 struct SlotState {
-    digest: u64,
+    fingerprint: Fingerprint,
     /// Tombstones up to this version were forgotten: nothing at or below it counts.
     floor: Option<Version>,
     /// The highest version of a ghost that was forgotten: a key without a trace may have had one up to it.
@@ -358,22 +359,18 @@ impl Shard {
         if self.floor(position) >= Some(ghost.version) {
             return;
         }
-        let before = self.ghosts.own(position);
+        let before = self.ghosts.get(position);
         self.ghosts.enter(position, ghost);
-        let after = self.ghosts.own(position);
-        if before != after {
-            for version in before.into_iter().chain(after) {
-                self.mark(position, version);
-            }
+        let after = self.ghosts.get(position);
+        for ghost in before.into_iter().chain(after) {
+            self.haunt(position, ghost.version);
         }
     }
 
     /// A ghost goes, if there is one.
     fn lay_ghost(&mut self, position: Position) {
-        if let Some(ghost) = self.ghosts.lay(position)
-            && ghost.is_own
-        {
-            self.mark(position, ghost.version);
+        if let Some(ghost) = self.ghosts.lay(position) {
+            self.haunt(position, ghost.version);
         }
     }
 
@@ -382,9 +379,7 @@ impl Shard {
         let Some((position, ghost)) = self.ghosts.forget_oldest(most) else {
             return false;
         };
-        if ghost.is_own {
-            self.mark(position, ghost.version);
-        }
+        self.haunt(position, ghost.version);
         self.raise_mark(position.slot(), ghost.version);
         true
     }
@@ -440,7 +435,12 @@ impl Shard {
 
     /// The digest of one of the shard's slots.
     pub(super) fn digest(&self, slot: Slot) -> u64 {
-        self.state(slot).digest
+        self.fingerprint(slot).digest
+    }
+
+    /// The same with the word of its ghosts.
+    pub(super) fn fingerprint(&self, slot: Slot) -> Fingerprint {
+        self.state(slot).fingerprint
     }
 
     /// What the shard holds: values, then tombstones.
@@ -470,9 +470,14 @@ impl Shard {
         &mut self.slots[slot.index() / self.stride]
     }
 
-    /// Enters a record or a ghost into its slot's digest, or takes it out again.
+    /// Enters a record into its slot's digest, or takes it out again.
     fn mark(&mut self, position: Position, version: Version) {
-        self.state_mut(position.slot()).digest ^= digest::term(position, version);
+        self.state_mut(position.slot()).fingerprint.digest ^= digest::term(position, version);
+    }
+
+    /// The same with a ghost.
+    fn haunt(&mut self, position: Position, version: Version) {
+        self.state_mut(position.slot()).fingerprint.ghosts ^= digest::term(position, version);
     }
 
     /// Takes a value that left `values` out of everything else.

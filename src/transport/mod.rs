@@ -41,7 +41,7 @@ use crate::{
         table::{Question, Reply},
     },
     slot_set::SlotSet,
-    store::{Inventory, Traces},
+    store::{Fingerprint, Inventory, Traces},
 };
 
 /// Carries operations to peers and to the node itself.
@@ -85,14 +85,14 @@ pub trait PeerTransport: Send + Sync + 'static {
         exchange: SlotExchange,
     ) -> BoxFuture<Result<Vec<Reply>, CallError>>;
 
-    /// Asks a peer in which of some slots its data is another than this node's; with its digests. Slots of another root,
+    /// Asks a peer in which of some slots its data is another than this node's; with what it has. Slots of another root,
     /// and those in which it is no full owner, are left out. Tells it what this node has taken of it before.
     fn compare_slots(
         &self,
         peer: NodeId,
         boot_id: BootId,
         comparison: Comparison,
-    ) -> BoxFuture<Result<Vec<(Slot, u64)>, CallError>>;
+    ) -> BoxFuture<Result<Vec<(Slot, Fingerprint)>, CallError>>;
 
     /// Hands a peer records that are owed to it.
     fn deliver(&self, peer: NodeId, delivery: Delivery) -> BoxFuture<Result<Receipt, CallError>>;

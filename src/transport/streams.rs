@@ -33,6 +33,7 @@ use crate::{
     operation::Operation,
     replica::Replica,
     ring::table::Reply,
+    store::Fingerprint,
     telemetry::{BreakerState, Direction, Metrics},
     transport::{
         CallError, Comparison, Completions, Delivery, NotSent, Outlook, Page, PageRequest,
@@ -362,7 +363,7 @@ impl PeerTransport for StreamTransport {
         peer: NodeId,
         boot_id: BootId,
         comparison: Comparison,
-    ) -> BoxFuture<Result<Vec<(Slot, u64)>, CallError>> {
+    ) -> BoxFuture<Result<Vec<(Slot, Fingerprint)>, CallError>> {
         let shared = Arc::clone(&self.shared);
         let target = self.peer(peer).map(|peer| peer.target);
         Box::pin(async move {
@@ -385,9 +386,13 @@ impl PeerTransport for StreamTransport {
                     connection.compare_slots(request)
                 })
                 .await?;
-            let differing = response.slots.into_iter().zip(response.digests);
+            // A peer of before says nothing of its ghosts.
+            let ghosts = response.ghosts.into_iter().chain(std::iter::repeat(0));
+            let fingerprints = response.digests.into_iter().zip(ghosts);
+            let fingerprints = fingerprints.map(|(digest, ghosts)| Fingerprint { digest, ghosts });
+            let differing = response.slots.into_iter().zip(fingerprints);
             let known = differing
-                .filter_map(|(slot, digest)| Some((Slot(u16::try_from(slot).ok()?), digest)));
+                .filter_map(|(slot, theirs)| Some((Slot(u16::try_from(slot).ok()?), theirs)));
             Ok(known.collect())
         })
     }

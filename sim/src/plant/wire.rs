@@ -280,6 +280,7 @@ pub(crate) fn comparison(
     if plant == Some(Plant::DigestSkipped) {
         response.slots.clear();
         response.digests.clear();
+        response.ghosts.clear();
     }
     response
 }

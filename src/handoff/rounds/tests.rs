@@ -18,7 +18,7 @@ use crate::{
     },
     operation::Operation,
     ring::{slot::Quorums, table::SlotTable},
-    store::{Limits, Store},
+    store::{Fingerprint, Limits, Store},
     sync::{Mutex, lock},
     transport::{Comparison, Delivery, NotSent, Outlook, PeerTarget, PushPull, Receipt},
     version::HybridClock,
@@ -148,7 +148,7 @@ impl PeerTransport for Wire {
         _: NodeId,
         _: BootId,
         _: Comparison,
-    ) -> BoxFuture<Result<Vec<(Slot, u64)>, CallError>> {
+    ) -> BoxFuture<Result<Vec<(Slot, Fingerprint)>, CallError>> {
         Box::pin(std::future::ready(Err(CallError::NoAddress)))
     }
 

@@ -1,7 +1,7 @@
 //! The shard's invariants, checked from scratch, and keys that collide.
 
 use super::{
-    Amount, BTreeSet, Entry, EntryKey, Keyed, Page, Position, Probe, Shard, SlotState, Warmth,
+    Amount, BTreeSet, Entry, EntryKey, Fingerprint, Keyed, Page, Position, Probe, Shard, Warmth,
     digest, tombstone_cost,
 };
 use crate::{
@@ -38,20 +38,17 @@ impl Shard {
             ages.insert((*version, key.clone()));
         }
         let everywhere = Position(0)..Position(u64::MAX);
+        let mut ghosts = vec![0; self.slots.len()];
         for (position, ghost) in self.ghosts.range(everywhere) {
-            if ghost.is_own {
-                digests[position.slot().index() / self.stride] ^=
-                    digest::term(position, ghost.version);
-            }
+            let index = position.slot().index() / self.stride;
+            ghosts[index] ^= digest::term(position, ghost.version);
         }
         assert!(order == self.order && ages == self.ages);
         self.audit_expiries();
-        let kept: Vec<u64> = self
-            .slots
-            .iter()
-            .map(|SlotState { digest, .. }| *digest)
-            .collect();
-        assert_eq!(digests, kept);
+        let computed = digests.into_iter().zip(ghosts);
+        let computed = computed.map(|(digest, ghosts)| Fingerprint { digest, ghosts });
+        let kept = self.slots.iter().map(|state| state.fingerprint);
+        assert!(computed.eq(kept));
         assert_eq!((values, tombstones), self.held());
     }
 

@@ -56,12 +56,6 @@ impl Ghosts {
         self.held.len()
     }
 
-    /// The version of a value of some key at the position that was given up here.
-    pub(super) fn own(&self, position: Position) -> Option<Version> {
-        let held = self.held.get(&position)?;
-        held.is_own.then_some(held.version)
-    }
-
     /// Enters a ghost, unless one of that version or a newer one is there.
     pub(super) fn enter(&mut self, position: Position, ghost: Ghost) {
         match self.held.get_mut(&position) {

@@ -170,7 +170,8 @@ impl Shard {
             .collect()
     }
 
-    /// The terms of a slot's digest. A value that is known to have gone elsewhere, and not here, is welcome.
+    /// The terms of a slot's values and tombstones, in the digest, and of values that were given up here. One that is known
+    /// to have gone elsewhere is welcome.
     pub(in crate::store) fn terms(&self, slot: Slot, terms: &mut Vec<u64>) {
         let (first, end) = (
             Probe::at(Position::first(slot)),

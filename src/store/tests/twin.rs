@@ -379,10 +379,8 @@ impl Twin {
     fn digest(&self, slot: Slot) -> u64 {
         let values = self.values.iter().map(|(id, record)| (*id, record.version));
         let tombstones = self.tombstones.iter().map(|(id, version)| (*id, *version));
-        let ghosts = self.ghosts.iter().copied();
         let terms = values
             .chain(tombstones)
-            .chain(ghosts.filter(|ghost| self.own_ghosts.contains(ghost)))
             .filter(|(id, _)| numbered(*id).slot(SLOTS) == slot);
         terms.fold(0, |digest, (id, version)| {
             digest ^ digest::term(Position::of(&numbered(id), SLOTS), version)
