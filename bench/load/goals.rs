@@ -242,7 +242,7 @@ const RATIOS: [Ratio; 29] = [
     },
     Ratio {
         name: KILLED_FAILED,
-        shape: "open loop at 70 % of a closed one, 90 % Gets at two nodes; the third is killed",
+        shape: "open loop at 70 % of what is sustained (p99 < 10 ms), 90 % Gets at two nodes; the third is killed",
         goal: Goal::AtMost(0.001),
         source: Source::Single(KILLED_FAILED),
     },
