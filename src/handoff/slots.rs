@@ -149,7 +149,7 @@ impl Slots {
     fn digested(&self, reply: Reply) -> Reply {
         Reply {
             digest: if reply.is_answered {
-                self.store.slot_digest(reply.slot)
+                self.store.slot_summary(reply.slot)
             } else {
                 0
             },
@@ -297,7 +297,8 @@ impl Slots {
             if !table.is_wanting(reply.slot) {
                 continue;
             }
-            if reply.digest == self.store.slot_digest(reply.slot) {
+            // Ghosts, floors and marks as well: without them something older would be taken from another owner.
+            if reply.digest == self.store.slot_summary(reply.slot) {
                 table.take_answer(peer, reply);
             } else {
                 differing.push((peer, reply));

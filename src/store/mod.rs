@@ -307,7 +307,16 @@ impl Store {
         self.fingerprint(slot).digest
     }
 
-    /// The same with the word of the slot's ghosts.
+    /// One word for everything that a slot has: records, ghosts, floor and mark. Zero where it has nothing.
+    #[must_use]
+    pub fn slot_summary(&self, slot: Slot) -> u64 {
+        if slot.0 >= self.limits.slots {
+            return 0;
+        }
+        lock(self.shard(slot)).summary(slot)
+    }
+
+    /// The same as [`slot_digest`](Self::slot_digest) with the word of the slot's ghosts.
     #[must_use]
     pub fn fingerprint(&self, slot: Slot) -> Fingerprint {
         if slot.0 >= self.limits.slots {

@@ -34,6 +34,10 @@ use super::{
 };
 use crate::{key::Slot, version::Version};
 
+/// Where floor and mark of a slot stand in its summary.
+const FLOOR_PLACE: Position = Position(1);
+const MARK_PLACE: Position = Position(2);
+
 /// The records of some slots.
 pub(super) struct Shard {
     /// The values, in order of recency.
@@ -436,6 +440,20 @@ impl Shard {
     /// The digest of one of the shard's slots.
     pub(super) fn digest(&self, slot: Slot) -> u64 {
         self.fingerprint(slot).digest
+    }
+
+    /// One word for everything that a slot has, its floor and its mark included.
+    pub(super) fn summary(&self, slot: Slot) -> u64 {
+        let SlotState {
+            fingerprint,
+            floor,
+            mark,
+        } = self.state(slot);
+        let bounds = [*floor, *mark].into_iter().zip([FLOOR_PLACE, MARK_PLACE]);
+        let bounds = bounds.filter_map(|(bound, place)| Some(digest::term(place, bound?)));
+        // Turned, so that a value on one side and its ghost on the other do not cancel out.
+        let records = fingerprint.digest ^ fingerprint.ghosts.rotate_left(1);
+        bounds.fold(records, |sum, term| sum ^ term)
     }
 
     /// The same with the word of its ghosts.

@@ -83,6 +83,11 @@ impl<'a> Page<'a> {
                 .is_some_and(|(last, _)| last.position() != position)
     }
 
+    fn haunt(&mut self, position: Position, version: Version) {
+        self.bytes_left = self.bytes_left.saturating_sub(GHOST_BYTES);
+        self.ghosts.push((position, version));
+    }
+
     fn push(&mut self, key: &EntryKey, copied: Copied, value_bytes: usize) {
         let bytes = key.bytes().len() + value_bytes + RECORD_BYTES;
         self.bytes_left = self.bytes_left.saturating_sub(bytes);
@@ -91,7 +96,8 @@ impl<'a> Page<'a> {
 }
 
 impl Shard {
-    /// Adds the live values, the tombstones that are not past their life and the ghosts of `slot` from `from` on to `page`;
+    /// Adds the live values, the tombstones that are not past their life, the ghosts and what is about to be one of `slot`
+    /// from `from` on to `page`;
     /// returns where to go on when the page is full.
     pub(in crate::store) fn scan(
         &self,
@@ -106,8 +112,7 @@ impl Shard {
         let rest = self.scan_records(from, stop, (now_millis, purged_millis), page);
         for (position, ghost) in self.ghosts.range(from..rest.unwrap_or(stop)) {
             if !page.held.contains(position, ghost.version) {
-                page.bytes_left = page.bytes_left.saturating_sub(GHOST_BYTES);
-                page.ghosts.push((position, ghost.version));
+                page.haunt(position, ghost.version);
             }
         }
         rest.or((stop < end_of_slot).then_some(stop))
@@ -199,9 +204,13 @@ impl Shard {
         if page.held.contains(key.position(), entry.version()) {
             return;
         }
-        if let Found::Value(entry) = judge(entry, self.floor(key.position()), now_millis) {
+        let floor = self.floor(key.position());
+        if let Found::Value(entry) = judge(entry, floor, now_millis) {
             let value_bytes = entry.value_bytes();
             page.push(key, Copied::Value(entry), value_bytes);
+        } else if floor < Some(entry.version()) {
+            // It has expired, and will be a ghost: whoever holds something older must hear of it now.
+            page.haunt(key.position(), entry.version());
         }
     }
 }

@@ -1,5 +1,7 @@
 //! Limits, recency and eviction.
 
+use std::collections::BTreeSet;
+
 use super::*;
 
 #[test]
@@ -219,6 +221,42 @@ fn what_another_store_knows_to_be_gone_is_gone_here_and_what_it_gave_up_may_stay
     let page = other.scan(&SlotSet::all(SLOTS), 0, 1 << 20, &held, NOW);
     let sent = page.traces.ghosts.iter().map(|(_, version)| *version);
     assert!(!sent.into_iter().any(|sent| sent == version(6)));
+}
+
+#[test]
+fn what_has_expired_and_was_not_removed_yet_travels_as_a_ghost() {
+    let (store, other) = (Store::new(AMPLE), Store::new(AMPLE));
+    other.write(&key("a"), expiring(6, NOW + 1), NOW);
+    let page = other.scan(
+        &SlotSet::all(SLOTS),
+        0,
+        1 << 20,
+        &Inventory::nothing(),
+        NOW + 1,
+    );
+    assert_eq!(page.records, []);
+    store.take_traces(&page.traces, |_slot, _version| true);
+    // A third owner has missed it.
+    store.take_over(&key("a"), value(5), NOW + 1);
+    assert_eq!(store.peek(&key("a"), NOW + 1), haunted(6));
+}
+
+#[test]
+fn a_slot_without_records_is_not_like_an_empty_one_if_it_has_traces() {
+    let summary = |store: &Store| store.slot_summary(key("a").slot(SLOTS));
+    let store = Store::new(AMPLE);
+    assert_eq!(summary(&store), 0);
+    store.write(&key("a"), expiring(6, NOW + 1), NOW);
+    let held = summary(&store);
+    assert_eq!(store.expire(NOW + 1, usize::MAX), 1);
+    let ghost = summary(&store);
+    let forgetful = Store::new(Limits { ghosts: 0, ..AMPLE });
+    forgetful.write(&key("a"), expiring(6, NOW + 1), NOW);
+    assert_eq!(forgetful.expire(NOW + 1, usize::MAX), 1);
+    let mark = summary(&forgetful);
+    let all = [0, held, ghost, mark];
+    assert_eq!(BTreeSet::from(all).len(), all.len(), "{all:?}");
+    assert_eq!(store.slot_digest(key("a").slot(SLOTS)), 0);
 }
 
 #[test]
