@@ -270,6 +270,7 @@ impl Node {
         let parts = KeeperParts {
             membership: membership.clone(),
             transport: Arc::clone(&core.transport) as Arc<dyn PeerTransport>,
+            reborn: core.transport.reborn(),
             ring: core.ring.clone(),
             slots: Arc::clone(&core.slots),
             store: Arc::clone(&core.store),

@@ -22,12 +22,12 @@ use futures_core::Stream;
 use futures_util::StreamExt as _;
 use shard_cache_membership::identity::{BootId, NodeId};
 use shard_cache_proto::peer;
-use tokio::sync::Notify;
+use tokio::sync::{Notify, watch};
 use tokio_util::sync::CancellationToken;
 use tonic::{Code, Status};
 
 use crate::{
-    clock::{BoxFuture, Clock},
+    clock::{BoxFuture, Clock, Monotonic},
     key::Slot,
     offsets::{PeerClocks, Sample},
     operation::Operation,
@@ -52,6 +52,8 @@ pub const MESSAGE_BYTES_MAX: usize = 16 * 1024 * 1024;
 const RECONNECT_MIN: Duration = Duration::from_millis(20);
 /// How often links are looked at for stalls.
 const MONITOR_INTERVAL: Duration = Duration::from_millis(25);
+/// A peer in another life than expected is told of once in this time, until the view shows that life.
+const REBORN_INTERVAL: Duration = Duration::from_millis(100);
 /// How long a unary call to a peer may take.
 const CALL_TIMEOUT: Duration = Duration::from_secs(5);
 
@@ -122,6 +124,7 @@ struct Shared {
     completions: Arc<dyn Completions>,
     metrics: Arc<Metrics>,
     boot: Arc<AtomicU64>,
+    reborn: watch::Sender<Option<SocketAddr>>,
 }
 
 struct PeerLink {
@@ -160,6 +163,7 @@ impl StreamTransport {
                 completions,
                 metrics,
                 boot,
+                reborn: watch::Sender::default(),
             }),
             peers: DashMap::new(),
         }
@@ -182,6 +186,13 @@ impl StreamTransport {
                 peer.link.probe_if_quiet(now);
             }
         }
+    }
+
+    /// Where a peer answered from another life than the view shows. Gossip alone tells of that only when the former life
+    /// is found dead, and until then a node that restarted may know nobody. Only the latest one is kept.
+    #[must_use]
+    pub fn reborn(&self) -> watch::Receiver<Option<SocketAddr>> {
+        self.shared.reborn.subscribe()
     }
 
     /// Tries again at once to reach a peer, because something suggests that it is there.
@@ -503,9 +514,13 @@ impl Shared {
             .breaker_transitions
             .get(BreakerState::Closed)
             .inc();
+        let mut told = None;
         loop {
             match replies.next().await {
                 Some(Ok(batch)) => {
+                    if batch.sender != peer.target.boot_id.0 {
+                        self.tell_reborn(peer.target.address, &mut told);
+                    }
                     if let Err(error) = self.take_replies(peer, batch) {
                         tracing::warn!(peer = %peer.target.address, %error, "closing a peer link");
                         return true;
@@ -513,6 +528,14 @@ impl Shared {
                 }
                 None | Some(Err(_)) => return true,
             }
+        }
+    }
+
+    fn tell_reborn(&self, address: SocketAddr, told: &mut Option<Monotonic>) {
+        let now = self.clock.monotonic();
+        if told.is_none_or(|told| now.saturating_sub(told) >= REBORN_INTERVAL) {
+            *told = Some(now);
+            self.reborn.send_replace(Some(address));
         }
     }
 
