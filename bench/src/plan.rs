@@ -301,6 +301,7 @@ impl Plan {
     fn check_times(&self) -> Result<(), PlanError> {
         time("duration", self.duration, DURATION_MIN, DURATION_MAX)?;
         time("warm-up", self.warm_up, Duration::ZERO, DURATION_MAX)?;
+        time("interval", self.interval, DURATION_MIN, DURATION_MAX)?;
         time("timeout", self.timeout, TIMEOUT_MIN, TIMEOUT_MAX)
     }
 

@@ -317,8 +317,8 @@ impl PeerParts {
             (token, self.read(operation, trusted, now))
         });
         let operations: Vec<_> = operations.collect();
-        let readable = operations.iter().filter_map(|(_, it)| it.as_ref().ok());
         if operations.len() > 1 {
+            let readable = operations.iter().filter_map(|(_, it)| it.as_ref().ok());
             self.replica.look_ahead(readable);
         }
         let mut replies = Vec::with_capacity(operations.len());

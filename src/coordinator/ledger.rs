@@ -59,9 +59,7 @@ pub(super) struct WriteExchange {
 pub(super) enum Debt {
     /// If any owner stored it.
     Owed,
-    /// A later attempt took its place.
-    Replaced,
-    /// It is what a read found, and not a new write: reads and anti-entropy go on to bring it there.
+    /// Not: a later attempt took its place; or it is what a read found, which reads and anti-entropy go on to bring there.
     None,
 }
 

@@ -232,7 +232,7 @@ impl Coordinator {
             match outcome {
                 // The next attempt carries the debt.
                 WriteOutcome::Superseded { .. } | WriteOutcome::Reconfigured => {
-                    write.debt = Debt::Replaced;
+                    write.debt = Debt::None;
                 }
                 WriteOutcome::Open | WriteOutcome::Acknowledged | WriteOutcome::Hopeless => {}
             }

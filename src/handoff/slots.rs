@@ -141,14 +141,14 @@ impl Slots {
         if is_stirred {
             self.stirred.notify_one();
         }
-        let replies = replies.into_iter().map(|reply| self.digested(reply));
+        let replies = replies.into_iter().map(|reply| self.summed_up(reply));
         (own, replies.collect())
     }
 
-    /// With the digest of the slot, taken after the reply: all that was acknowledged below is in it.
-    fn digested(&self, reply: Reply) -> Reply {
+    /// With the summary of the slot, taken after the reply: all that was acknowledged below is in it.
+    fn summed_up(&self, reply: Reply) -> Reply {
         Reply {
-            digest: if reply.is_answered {
+            summary: if reply.is_answered {
                 self.store.slot_summary(reply.slot)
             } else {
                 0
@@ -298,7 +298,7 @@ impl Slots {
                 continue;
             }
             // Ghosts, floors and marks as well: without them something older would be taken from another owner.
-            if reply.digest == self.store.slot_summary(reply.slot) {
+            if reply.summary == self.store.slot_summary(reply.slot) {
                 table.take_answer(peer, reply);
             } else {
                 differing.push((peer, reply));

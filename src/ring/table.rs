@@ -63,8 +63,8 @@ pub struct Reply {
     pub is_answered: bool,
     /// Whether it knows that all owners are full in its configuration.
     pub is_settled: bool,
-    /// The digest of its data of the slot, taken after that.
-    pub digest: u64,
+    /// One word for everything that it has of the slot, taken after that.
+    pub summary: u64,
 }
 
 /// A move that the table wants to make.
@@ -483,7 +483,7 @@ impl SlotTable {
         }
     }
 
-    /// The reply to a question, without the digest. A pull is answered from within its configuration only (rule 9).
+    /// The reply to a question, without the summary. A pull is answered from within its configuration only (rule 9).
     pub fn reply(&mut self, question: &Question) -> Option<Reply> {
         let own = self.own;
         if question.is_awaited {
@@ -496,7 +496,7 @@ impl SlotTable {
             top: None,
             is_answered: false,
             is_settled: false,
-            digest: 0,
+            summary: 0,
         };
         let Some(state) = &mut cell.state else {
             return Some(reply);

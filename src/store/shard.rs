@@ -363,11 +363,9 @@ impl Shard {
         if self.floor(position) >= Some(ghost.version) {
             return;
         }
-        let before = self.ghosts.get(position);
-        self.ghosts.enter(position, ghost);
-        let after = self.ghosts.get(position);
-        for ghost in before.into_iter().chain(after) {
-            self.haunt(position, ghost.version);
+        let changed = self.ghosts.enter(position, ghost);
+        for version in changed.into_iter().flatten() {
+            self.haunt(position, version);
         }
     }
 

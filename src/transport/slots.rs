@@ -157,7 +157,7 @@ pub(crate) fn encode_replies(
             top: places.of_some(reply.top.as_ref()),
             answered: reply.is_answered,
             settled: reply.is_settled,
-            digest: reply.digest,
+            summary: reply.summary,
         }
     });
     let replies = replies.collect();
@@ -196,7 +196,7 @@ pub(crate) fn decode_replies(
             top: listed.at(reply.top)?,
             is_answered: reply.answered,
             is_settled: reply.settled,
-            digest: reply.digest,
+            summary: reply.summary,
         })
     });
     Ok((sender, replies.collect::<Result<_, _>>()?))

@@ -41,7 +41,7 @@ const LONGEST_AFTER: Duration = Duration::from_secs(90);
 const SURVEY_PAUSE: Duration = Duration::from_secs(2);
 /// Slots where each of them is asked about; otherwise what nodes have by default.
 pub(super) const PROBED_SLOTS: u16 = 256;
-/// Slots of a cluster, by default.
+/// Slots where digests of all of them are followed.
 pub(super) const SLOTS: f64 = 16_384.0;
 /// Room for all keys: an eviction is legal and looks like loss.
 const CAPACITY: usize = 1_000_000;
@@ -260,6 +260,9 @@ fn settings(scenario: Scenario) -> Vec<(&'static str, String)> {
     ];
     if scenario.needs_namespaces() {
         settings.push(("cluster.slots", PROBED_SLOTS.to_string()));
+    }
+    if matches!(scenario, Scenario::Away | Scenario::AwayOverflow) {
+        settings.push(("cluster.slots", SLOTS.to_string()));
     }
     if scenario == Scenario::AwayOverflow {
         let bytes = away::OVERFLOWING_HINT_BYTES;

@@ -44,8 +44,8 @@ pub(super) fn check(log: &KeyLog<'_, '_>, case: &Case<'_>, findings: &mut Findin
 }
 
 fn is_of_ring_that_gave_way(case: &Case<'_>, operation: &Operation) -> bool {
-    let upheavals = &case.circumstances.upheavals;
-    upheavals.may_give_way(operation.completed_ns)
+    let (upheavals, at_ns) = (&case.circumstances.upheavals, operation.completed_ns);
+    upheavals.may_have_given_way(at_ns, at_ns) || upheavals.may_give_way(operation.node, at_ns)
 }
 
 /// Owners that have to take part.

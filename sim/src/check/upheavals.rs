@@ -27,6 +27,7 @@ pub(super) struct Upheavals {
 
 /// A node discarded what it held for an older ring.
 struct Discard {
+    node: u32,
     /// When the life began in which it held it.
     begun_ns: u64,
     /// Between which times.
@@ -133,10 +134,10 @@ impl Upheavals {
         discards.any(|discard| discard.since_ns <= to_ns && from_ns <= discard.until_ns)
     }
 
-    /// Whether there may have been a ring at a time that gave way to an older one then or later.
-    pub(super) fn may_give_way(&self, at_ns: u64) -> bool {
-        let mut discards = self.discards.iter();
-        discards.any(|discard| discard.begun_ns <= at_ns && at_ns <= discard.until_ns)
+    /// Whether a node may have been in a ring at a time that gave way to an older one later in that life of it.
+    pub(super) fn may_give_way(&self, node: u32, at_ns: u64) -> bool {
+        let mut of_node = self.discards.iter().filter(|discard| discard.node == node);
+        of_node.any(|discard| discard.begun_ns <= at_ns && at_ns <= discard.until_ns)
     }
 
     /// Whether a write that began at one time may have been lost by another: in a period that had not ended when it
@@ -249,6 +250,7 @@ fn discards(marks: &[&Mark]) -> Vec<Discard> {
             && !is_start
         {
             discards.push(Discard {
+                node,
                 begun_ns,
                 since_ns,
                 until_ns: mark.at_ns,

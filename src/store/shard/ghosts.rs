@@ -56,14 +56,19 @@ impl Ghosts {
         self.held.len()
     }
 
-    /// Enters a ghost, unless one of that version or a newer one is there.
-    pub(super) fn enter(&mut self, position: Position, ghost: Ghost) {
+    /// Enters a ghost, unless one of that version or a newer one is there. Returns the version that went for it, and the
+    /// one that came.
+    pub(super) fn enter(&mut self, position: Position, ghost: Ghost) -> [Option<Version>; 2] {
         match self.held.get_mut(&position) {
-            Some(held) if held.version > ghost.version => {}
-            Some(held) if held.version == ghost.version => held.is_own |= ghost.is_own,
+            Some(held) if held.version > ghost.version => [None, None],
+            Some(held) if held.version == ghost.version => {
+                held.is_own |= ghost.is_own;
+                [None, None]
+            }
             Some(_) | None => {
-                self.held.insert(position, ghost);
+                let before = self.held.insert(position, ghost);
                 self.order.push_back((position, ghost.version));
+                [before.map(|before| before.version), Some(ghost.version)]
             }
         }
     }

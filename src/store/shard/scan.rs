@@ -26,6 +26,8 @@ const GHOSTS_MAX: usize = 4096;
 pub(in crate::store) struct Page<'a> {
     records: Vec<(EntryKey, Copied)>,
     ghosts: Vec<(Position, Version)>,
+    /// Of the last record, or of what had expired in its place.
+    last: Option<Position>,
     bytes_left: usize,
     /// What is left out.
     held: &'a Inventory,
@@ -42,6 +44,7 @@ impl<'a> Page<'a> {
         Self {
             records: Vec::new(),
             ghosts: Vec::new(),
+            last: None,
             bytes_left: bytes_max,
             held,
         }
@@ -74,13 +77,9 @@ impl<'a> Page<'a> {
     }
 
     /// Whether a record at `position` has to wait for the next page. Records of one position share
-    /// a page, so that every page moves on; and a page has at least one record.
+    /// a page, so that every page moves on; and a page has at least one record, or what has expired.
     fn is_closed_to(&self, position: Position) -> bool {
-        self.bytes_left == 0
-            && self
-                .records
-                .last()
-                .is_some_and(|(last, _)| last.position() != position)
+        self.bytes_left == 0 && self.last.is_some_and(|last| last != position)
     }
 
     fn haunt(&mut self, position: Position, version: Version) {
@@ -91,14 +90,14 @@ impl<'a> Page<'a> {
     fn push(&mut self, key: &EntryKey, copied: Copied, value_bytes: usize) {
         let bytes = key.bytes().len() + value_bytes + RECORD_BYTES;
         self.bytes_left = self.bytes_left.saturating_sub(bytes);
+        self.last = Some(key.position());
         self.records.push((key.clone(), copied));
     }
 }
 
 impl Shard {
     /// Adds the live values, the tombstones that are not past their life, the ghosts and what is about to be one of `slot`
-    /// from `from` on to `page`;
-    /// returns where to go on when the page is full.
+    /// from `from` on to `page`; returns where to go on when the page is full.
     pub(in crate::store) fn scan(
         &self,
         slot: Slot,
@@ -211,6 +210,7 @@ impl Shard {
         } else if floor < Some(entry.version()) {
             // It has expired, and will be a ghost: whoever holds something older must hear of it now.
             page.haunt(key.position(), entry.version());
+            page.last = Some(key.position());
         }
     }
 }

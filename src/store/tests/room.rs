@@ -242,6 +242,25 @@ fn what_has_expired_and_was_not_removed_yet_travels_as_a_ghost() {
 }
 
 #[test]
+fn a_page_of_nothing_but_what_has_expired_is_bounded_and_moves_on() {
+    let store = Store::new(AMPLE);
+    for id in 0..100 {
+        store.write(&numbered(id), expiring(6, NOW + 1), NOW);
+    }
+    let (mut cursor, mut pages, mut ghosts) = (Some(0), 0, 0);
+    while let Some(from) = cursor {
+        let held = Inventory::nothing();
+        let page = store.scan(&SlotSet::all(SLOTS), from, 240, &held, NOW + 1);
+        assert!(page.traces.ghosts.len() <= 10, "24 bytes each");
+        ghosts += page.traces.ghosts.len();
+        pages += 1;
+        cursor = page.next_cursor;
+    }
+    assert_eq!(ghosts, 100);
+    assert!(pages >= 10, "{pages}");
+}
+
+#[test]
 fn a_slot_without_records_is_not_like_an_empty_one_if_it_has_traces() {
     let summary = |store: &Store| store.slot_summary(key("a").slot(SLOTS));
     let store = Store::new(AMPLE);

@@ -96,6 +96,15 @@ fn a_deleted_value_never_comes_back_however_long_tombstones_live() {
     }
 }
 
+/// A look at node 1, in this life of its memory.
+fn life(boot_id: u64) -> Event {
+    Event::Evictions {
+        node: 1,
+        boot_id,
+        total: 0,
+    }
+}
+
 fn evictions(total: u64) -> Event {
     Event::Evictions {
         node: 2,
@@ -256,11 +265,6 @@ fn a_lost_slot_starts_afresh_with_lower_versions_but_old_values_stay_gone() {
 
 #[test]
 fn a_ring_that_gives_way_later_may_have_had_fewer_owners() {
-    let life = |boot_id| Event::Evictions {
-        node: 1,
-        boot_id,
-        total: 0,
-    };
     let story = |second: u64| {
         Story::new()
             .mark(
@@ -270,21 +274,22 @@ fn a_ring_that_gives_way_later_may_have_had_fewer_owners() {
                     boot_id: 7,
                 },
             )
-            .then(10, 15, set('a').ok(1).by(1, None))
+            .then(10, 15, set('a').node(1).ok(1).by(1, None))
             .mark(50, life(7))
             .mark(60, life(second))
     };
     story(8).is_kept();
     story(7).breaks(Invariant::NoSilentDegrade);
+    // What another node answered is judged.
+    let other = Story::new().then(10, 15, set('a').node(2).ok(1).by(1, None));
+    other
+        .mark(20, life(7))
+        .mark(60, life(8))
+        .breaks(Invariant::NoSilentDegrade);
 }
 
 #[test]
 fn a_younger_ring_that_gives_way_leaves_what_the_older_one_had() {
-    let life = |boot_id| Event::Evictions {
-        node: 1,
-        boot_id,
-        total: 0,
-    };
     let story = |second: u64| {
         Story::new()
             .then(10, 15, set('a').ok(1))
