@@ -95,7 +95,8 @@ bench-memory: build ## Fail if a node under ten minutes of churn (MINUTES=2) has
 	$(PYTHON) bench/churn --minutes $(MINUTES)
 
 cost: ## Fail if a quorum operation costs more CPU, in bare echoes, than it should
-	$(CARGO) bench --locked --package shard-cache --bench cost
+	@# Built like the binary, so that what it depends on is built once.
+	RUSTFLAGS="$(RELEASE_RUSTFLAGS)" $(CARGO) bench --locked --target $(HOST) --package shard-cache --bench cost
 
 cover: ## Measure test coverage; needs cargo-llvm-cov and the llvm-tools component
 	@if $(CARGO) llvm-cov --version >/dev/null 2>&1; then \
