@@ -80,8 +80,11 @@ use crate::{
 
 /// Protocol between nodes that this build speaks.
 const PROTOCOL: u8 = 1;
-/// How long the candidates of a first ring must stay the same when there must be more than one.
+/// How long the candidates of a first ring must stay the same when there must be more than one, beyond the longest pause of
+/// a peer that looks for a former life of one of them: whoever is in a ring has come by before another one is formed.
 const FORMATION_WAIT: Duration = Duration::from_millis(500);
+/// Restarted peers that wait to be met at most; further ones are told of again.
+const REBORN_MAX: usize = 16;
 /// How often readiness is looked at for `grpc.health.v1`.
 const READINESS_INTERVAL: Duration = Duration::from_millis(200);
 /// What a node on this machine takes from its surroundings, beside the machine's sockets and tasks.
@@ -259,7 +262,8 @@ impl Node {
                 .map(|concern| seams.entropy.stream(concern));
         let (clock, metrics) = (Arc::clone(&seams.clock), Arc::new(Metrics::new()));
         let traces = Traces::start(config, &name, seams.entropy, &clock, &metrics);
-        let core = Core::build(config, own, seams, metrics, &traces);
+        let (reborn_tx, reborn) = mpsc::channel(REBORN_MAX);
+        let core = Core::build(config, own, seams, metrics, &traces, reborn_tx);
         let bump = clock.wall_millis();
         let record = own_record(config, &name, own, addresses, advertised, bump);
         let (membership, targets) =
@@ -270,7 +274,7 @@ impl Node {
         let parts = KeeperParts {
             membership: membership.clone(),
             transport: Arc::clone(&core.transport) as Arc<dyn PeerTransport>,
-            reborn: core.transport.reborn(),
+            reborn,
             ring: core.ring.clone(),
             slots: Arc::clone(&core.slots),
             store: Arc::clone(&core.store),
@@ -639,7 +643,7 @@ fn roster_config(config: &Config) -> RosterConfig {
         formation_wait: if min_members == 1 {
             config.cluster.bootstrap_wait
         } else {
-            FORMATION_WAIT
+            FORMATION_WAIT + config.server.peer.reconnect_max
         },
         ring_down_grace: config.cluster.ring_down_grace,
     }

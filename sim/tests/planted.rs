@@ -30,7 +30,7 @@ fn ack_before_store_breaks_durability() {
 
 #[test]
 fn answers_under_any_configuration_break_full_covers() {
-    expect_caught(Plant::AnyConfiguration, 60, 10);
+    expect_caught(Plant::AnyConfiguration, 8, 30);
 }
 
 #[test]
@@ -114,7 +114,7 @@ fn settling_early_breaks_full_covers() {
 
 #[test]
 fn pulls_answered_under_another_configuration_break_full_covers() {
-    expect_caught(Plant::PullUnsealed, 84, 10);
+    expect_caught(Plant::PullUnsealed, 243, 10);
 }
 
 #[test]

@@ -244,7 +244,8 @@ pub(super) const ENTRIES: &[Entry] = &[
     ),
     entry(
         "server.peer.reconnect_max",
-        "Longest pause between two attempts to connect.",
+        "Longest pause between two attempts to connect. A first ring is formed that much later: whoever knows a former life \
+         of a node has come by before.",
     ),
     entry(
         "server.peer.link",

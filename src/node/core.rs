@@ -1,12 +1,14 @@
 //! The parts of a node that exist before any socket is served, how they hang together, and what works on its own.
 
 use std::{
+    net::SocketAddr,
     sync::{Arc, atomic::AtomicU64},
     time::Duration,
 };
 
 use rand::rngs::StdRng;
 use shard_cache_membership::{handle::Handle, identity::NodeId};
+use tokio::sync::mpsc;
 
 use super::{CoreSeams, clocks, millis, owners, parameters, traces::Traces};
 use crate::{
@@ -64,6 +66,7 @@ impl Core {
         seams: CoreSeams,
         metrics: Arc<Metrics>,
         traces: &Traces,
+        reborn: mpsc::Sender<SocketAddr>,
     ) -> Self {
         let CoreSeams {
             clock,
@@ -126,6 +129,7 @@ impl Core {
                 replica: Arc::clone(&replica),
                 completions: Arc::clone(&ledger) as Arc<dyn transport::Completions>,
                 metrics: Arc::clone(&metrics),
+                reborn,
             },
         ));
         let budget = Budget::new(

@@ -74,7 +74,7 @@ pub(super) struct KeeperParts {
     pub(super) membership: Handle,
     pub(super) transport: Arc<dyn PeerTransport>,
     /// Where a peer answered from another life than the view shows.
-    pub(super) reborn: watch::Receiver<Option<SocketAddr>>,
+    pub(super) reborn: mpsc::Receiver<SocketAddr>,
     pub(super) ring: RingCell,
     pub(super) slots: Arc<Slots>,
     pub(super) store: Arc<Store>,
@@ -202,7 +202,8 @@ impl Keeper {
                 Some(news) = self.taken.orders.recv() => self.take_order(news).await,
                 Some(finished) = self.pulled_rx.recv() => self.pulled(finished),
                 Some(address) = targets.recv() => self.push_pulls.start(address),
-                Ok(()) = self.parts.reborn.changed() => self.meet_reborn(),
+                // It has restarted, may know nobody yet, and must not form a ring without us.
+                Some(address) = self.parts.reborn.recv() => self.push_pulls.start(address),
                 changed = self.view.changed() => {
                     if changed.is_err() {
                         tracing::error!("membership has stopped");
@@ -288,14 +289,6 @@ impl Keeper {
     fn tell_all(&self, view: &View) {
         for member in view.present().filter(|member| member.node_id != view.own) {
             self.push_pulls.start(member.peer_addr);
-        }
-    }
-
-    /// Exchanges states with a peer that has restarted: it may know nobody yet, and must not form a ring without us.
-    fn meet_reborn(&mut self) {
-        let address = *self.parts.reborn.borrow_and_update();
-        if let Some(address) = address {
-            self.push_pulls.start(address);
         }
     }
 

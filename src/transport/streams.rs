@@ -22,7 +22,7 @@ use futures_core::Stream;
 use futures_util::StreamExt as _;
 use shard_cache_membership::identity::{BootId, NodeId};
 use shard_cache_proto::peer;
-use tokio::sync::{Notify, watch};
+use tokio::sync::{Notify, mpsc};
 use tokio_util::sync::CancellationToken;
 use tonic::{Code, Status};
 
@@ -111,6 +111,9 @@ pub struct Surroundings {
     pub completions: Arc<dyn Completions>,
     /// Counters.
     pub metrics: Arc<Metrics>,
+    /// Where a peer is told of that answers from another life than the view shows. Gossip alone tells of that only when the
+    /// former life is found dead, and until then a node that restarted may know nobody.
+    pub reborn: mpsc::Sender<SocketAddr>,
 }
 
 struct Shared {
@@ -124,7 +127,7 @@ struct Shared {
     completions: Arc<dyn Completions>,
     metrics: Arc<Metrics>,
     boot: Arc<AtomicU64>,
-    reborn: watch::Sender<Option<SocketAddr>>,
+    reborn: mpsc::Sender<SocketAddr>,
 }
 
 struct PeerLink {
@@ -150,6 +153,7 @@ impl StreamTransport {
             replica,
             completions,
             metrics,
+            reborn,
         } = surroundings;
         Self {
             shared: Arc::new(Shared {
@@ -163,7 +167,7 @@ impl StreamTransport {
                 completions,
                 metrics,
                 boot,
-                reborn: watch::Sender::default(),
+                reborn,
             }),
             peers: DashMap::new(),
         }
@@ -186,13 +190,6 @@ impl StreamTransport {
                 peer.link.probe_if_quiet(now);
             }
         }
-    }
-
-    /// Where a peer answered from another life than the view shows. Gossip alone tells of that only when the former life
-    /// is found dead, and until then a node that restarted may know nobody. Only the latest one is kept.
-    #[must_use]
-    pub fn reborn(&self) -> watch::Receiver<Option<SocketAddr>> {
-        self.shared.reborn.subscribe()
     }
 
     /// Tries again at once to reach a peer, because something suggests that it is there.
@@ -534,8 +531,10 @@ impl Shared {
     fn tell_reborn(&self, address: SocketAddr, told: &mut Option<Monotonic>) {
         let now = self.clock.monotonic();
         if told.is_none_or(|told| now.saturating_sub(told) >= REBORN_INTERVAL) {
-            *told = Some(now);
-            self.reborn.send_replace(Some(address));
+            // With a full queue it is told of again.
+            if self.reborn.try_send(address).is_ok() {
+                *told = Some(now);
+            }
         }
     }
 
