@@ -24,10 +24,11 @@ use crate::{
 
 /// Independently locked parts of the table.
 const LANES: usize = 16;
-/// How often deadlines are looked at while exchanges are under way.
-const SWEEP_ACTIVE: Monotonic = Monotonic::from_millis(2);
-/// How often deadlines are looked at while none is.
-const SWEEP_IDLE: Monotonic = Monotonic::from_millis(5);
+/// How often deadlines are looked at.
+const SWEEP_INTERVAL: Monotonic = Monotonic::from_millis(2);
+/// After so many looks at an empty table in a row they end until there is an exchange: requests that come one at a
+/// time need not wake whoever sweeps, and a node without requests does nothing.
+const SWEEPS_EMPTY_MAX: u32 = 50;
 
 /// An exchange with the owners of one slot.
 #[derive(Debug)]
@@ -175,13 +176,18 @@ impl Ledger {
 
     /// Ends exchanges whose deadline has passed, for as long as the node runs.
     pub async fn sweep(self: Arc<Self>) {
+        let mut empty = 0;
         loop {
-            let pause = if self.pending.is_empty() {
-                SWEEP_IDLE
+            if self.pending.is_empty() {
+                empty += 1;
             } else {
-                SWEEP_ACTIVE
-            };
-            self.clock.sleep(pause).await;
+                empty = 0;
+            }
+            if empty >= SWEEPS_EMPTY_MAX {
+                self.pending.occupied().await;
+                empty = 0;
+            }
+            self.clock.sleep(SWEEP_INTERVAL).await;
             for ended in self.pending.sweep(self.clock.monotonic()) {
                 self.settle(&ended);
             }

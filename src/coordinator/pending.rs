@@ -18,7 +18,7 @@ use crate::{
     clock::Monotonic,
     sync::{
         Mutex,
-        atomic::{AtomicUsize, Ordering},
+        atomic::{AtomicBool, AtomicUsize, Ordering},
         lock,
     },
 };
@@ -128,6 +128,9 @@ pub struct PendingTable<E> {
     lanes: Box<[Mutex<Lane<E>>]>,
     next_lane: AtomicUsize,
     entries: AtomicUsize,
+    /// Whether whoever sweeps waits in `sweeper` for an entry.
+    idle: AtomicBool,
+    sweeper: Mutex<Option<Waker>>,
 }
 
 struct Lane<E> {
@@ -169,6 +172,8 @@ impl<E: Exchange> PendingTable<E> {
                 .collect(),
             next_lane: AtomicUsize::new(0),
             entries: AtomicUsize::new(0),
+            idle: AtomicBool::new(false),
+            sweeper: Mutex::new(None),
         }
     }
 
@@ -209,8 +214,28 @@ impl<E: Exchange> PendingTable<E> {
             held: true,
             expired: false,
         });
-        self.entries.fetch_add(1, Ordering::Relaxed);
-        Ok(Token::new(lane_index, index, cell.generation))
+        let token = Token::new(lane_index, index, cell.generation);
+        // In one total order with what `Occupied` does: either it sees this entry, or we see that it waits.
+        let before = self.entries.fetch_add(1, Ordering::SeqCst);
+        drop(lane);
+        if before == 0 && self.idle.load(Ordering::SeqCst) {
+            self.wake_sweeper();
+        }
+        Ok(token)
+    }
+
+    fn wake_sweeper(&self) {
+        self.idle.store(false, Ordering::SeqCst);
+        let waker = lock(&self.sweeper).take();
+        if let Some(waker) = waker {
+            waker.wake();
+        }
+    }
+
+    /// Waits until an exchange is under way. Cancel-safe. Meant for whoever sweeps, so that an idle table costs
+    /// nothing; of several that wait, only the last is woken.
+    pub const fn occupied(&self) -> Occupied<'_, E> {
+        Occupied { table: self }
     }
 
     /// Puts an owner's answer in. Returns the exchange if this ended it; a token that matches nothing is ignored.
@@ -335,7 +360,7 @@ impl<E: Exchange> PendingTable<E> {
         let entry = cell.entry.take()?;
         cell.generation = cell.generation.wrapping_add(1);
         lane.free.push(token.index());
-        self.entries.fetch_sub(1, Ordering::Relaxed);
+        self.entries.fetch_sub(1, Ordering::SeqCst);
         Some(entry.exchange)
     }
 
@@ -396,6 +421,25 @@ impl<E: Exchange> Future for Wait<'_, E> {
             None => entry.waker = Some(context.waker().clone()),
         }
         Poll::Pending
+    }
+}
+
+/// Waits until a table is not empty; see [`PendingTable::occupied`].
+pub struct Occupied<'a, E> {
+    table: &'a PendingTable<E>,
+}
+
+impl<E: Exchange> Future for Occupied<'_, E> {
+    type Output = ();
+
+    fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<()> {
+        *lock(&self.table.sweeper) = Some(context.waker().clone());
+        self.table.idle.store(true, Ordering::SeqCst);
+        if self.table.entries.load(Ordering::SeqCst) == 0 {
+            return Poll::Pending;
+        }
+        self.table.idle.store(false, Ordering::SeqCst);
+        Poll::Ready(())
     }
 }
 

@@ -113,6 +113,33 @@ fn a_caller_is_woken_by_the_answers_that_decide_without_any_sweep() {
 }
 
 #[test]
+fn whoever_sweeps_is_woken_by_the_first_exchange() {
+    check(|| {
+        let table = Arc::new(PendingTable::new(1));
+        let threads: Vec<_> = (0..2)
+            .map(|_| {
+                let table = Arc::clone(&table);
+                thread::spawn(move || {
+                    let schedule = Schedule {
+                        deadline: DEADLINE,
+                        nudge_at: None,
+                    };
+                    let inserted = table.insert(TwoOfThree { answers: 0 }, schedule);
+                    assert!(inserted.is_ok(), "an empty table has room");
+                })
+            })
+            .collect();
+        // A lost wake-up would be reported as a deadlock.
+        block_on(table.occupied());
+        assert!(!table.is_empty());
+        for thread in threads {
+            thread.join().expect("no thread of the model panics");
+        }
+        block_on(table.occupied());
+    });
+}
+
+#[test]
 fn answers_to_an_old_token_never_reach_the_exchange_in_its_place() {
     check(|| {
         let table = Arc::new(PendingTable::new(1));

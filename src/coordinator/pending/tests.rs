@@ -182,6 +182,29 @@ fn a_nudge_comes_once_and_before_the_deadline() {
 }
 
 #[test]
+fn whoever_sweeps_is_woken_once_there_is_something_to_sweep() {
+    let table = PendingTable::new(2);
+    let wakes = Arc::new(Wakes::default());
+    let waker = Waker::from(Arc::clone(&wakes));
+    let mut context = Context::from_waker(&waker);
+    let mut occupied = pin!(table.occupied());
+    assert_eq!(occupied.as_mut().poll(&mut context), Poll::Pending);
+    let first = table.insert(two_of_three(), SCHEDULE).unwrap();
+    table.insert(two_of_three(), SCHEDULE).unwrap();
+    assert_eq!(wakes.0.load(Ordering::Relaxed), 1);
+    assert_eq!(occupied.as_mut().poll(&mut context), Poll::Ready(()));
+    for owner in 0..3 {
+        table.answer(first.for_owner(owner), ());
+    }
+    assert!(table.release(first).is_some());
+    assert_eq!(
+        pin!(table.occupied()).poll(&mut context),
+        Poll::Ready(()),
+        "one of two is left"
+    );
+}
+
+#[test]
 fn a_full_lane_refuses_and_keeps_what_it_has() {
     let table = PendingTable::new(1);
     let tokens: Vec<_> = (0..LANE_ENTRIES_MAX)
