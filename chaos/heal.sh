@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Undo everything that chaos/kill.sh, pause.sh and partition.sh can have done. Harmless where there is nothing to undo.
+# Undo everything that the scripts which make faults can have done to nodes. Harmless where there is nothing to undo.
 #
 # chaos/heal.sh [NODE...] [--project NAME]
 #
@@ -54,8 +54,11 @@ while read -r service container; do
     paused) step "$service" unpaused docker unpause "$container" ;;
     created | exited | dead) step "$service" started docker start "$container" ;;
     esac
-    if can_nft "$container" && has_table "$container"; then
-        step "$service" "rules removed" nft_in "$container" delete table inet "$TABLE"
+    if in_network "$container" true 2>/dev/null && has_bad_network "$container"; then
+        step "$service" "rules removed" undo_network "$container"
+    fi
+    if is_starved "$container"; then
+        step "$service" "limits removed" unstarve "$container"
     fi
     [ "$steps" -gt 0 ] || [ "$failed" = 1 ] || echo "$service: nothing to undo"
 done <<<"$targets"

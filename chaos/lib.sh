@@ -5,11 +5,14 @@
 
 readonly SKIPPED=77
 readonly TABLE=shardcache_chaos
+# What Docker gives a network that was not told otherwise.
+readonly MTU=1500
 
 # The compose project and the fault in words, set by the script that sources this; what keeps a fault for a while.
 project=''
 what=''
 sleeper=''
+compose=()
 
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 
@@ -57,6 +60,17 @@ default_project() {
 need_docker() {
     command -v docker >/dev/null 2>&1 || skip "docker is not installed"
     docker version --format '{{.Server.Version}}' >/dev/null 2>&1 || skip "no Docker engine answers"
+}
+
+# Sets `compose` to the words that begin a command of compose.
+find_compose() {
+    if docker compose version >/dev/null 2>&1; then
+        compose=(docker compose)
+    elif command -v docker-compose >/dev/null 2>&1; then
+        compose=(docker-compose)
+    else
+        return 1
+    fi
 }
 
 # Lines "SERVICE CONTAINER" of the project's nodes, by service.
@@ -127,11 +141,53 @@ connect_home() {
 # nft within the container's network namespace. By the namespace's file and not by the process id, which would be that
 # of a stranger where the engine runs on another machine.
 nft_in() {
+    local container=$1
+    shift
+    in_network "$container" nft "$@"
+}
+
+# A command within the container's network namespace.
+in_network() {
     local container=$1 namespace
     shift
     namespace=$(inspect '{{.NetworkSettings.SandboxKey}}' "$container")
     [ -n "$namespace" ] && [ -e "$namespace" ] || return 1
-    nsenter --net="$namespace" nft "$@"
+    nsenter --net="$namespace" "$@"
+}
+
+addresses() {
+    inspect "{{range .NetworkSettings.Networks}}{{println .$1}}{{end}}" "$2" | grep . || true
+}
+
+# Tried in a namespace of its own, so that nothing is touched.
+kernel_has_netem() {
+    unshare --net sh -c 'ip link set lo up && tc qdisc add dev lo root netem delay 1ms' >/dev/null 2>&1
+}
+
+# Whether its network is as it was made.
+has_bad_network() {
+    has_table "$1" && return
+    in_network "$1" tc qdisc show dev eth0 2>/dev/null | grep -qE 'tbf|netem' && return
+    ! in_network "$1" ip -o link show eth0 2>/dev/null | grep -qw "mtu $MTU"
+}
+
+# Everything that slow.sh and partition.sh do to a network. Harmless where they did nothing; a container that is not
+# running has none.
+undo_network() {
+    [ "$(state_of "$1")" = running ] || [ "$(state_of "$1")" = paused ] || return 0
+    ! has_table "$1" || nft_in "$1" delete table inet "$TABLE"
+    in_network "$1" tc qdisc del dev eth0 root >/dev/null 2>&1 || true
+    in_network "$1" ip link set eth0 mtu "$MTU" >/dev/null 2>&1 || true
+}
+
+is_starved() {
+    [ "$(inspect '{{.HostConfig.NanoCpus}} {{.HostConfig.Memory}}' "$1")" != "0 0" ]
+}
+
+# As many CPUs as there are, and more memory than there is: a limit cannot be taken back, only raised.
+unstarve() {
+    docker update --cpus 0 --memory 0 --memory-swap 0 "$1" >/dev/null 2>&1 ||
+        docker update --cpus "$(nproc)" --memory 1t --memory-swap 1t "$1" >/dev/null
 }
 
 can_nft() {

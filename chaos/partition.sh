@@ -1,11 +1,13 @@
 #!/usr/bin/env bash
 # Cut a node off from the other nodes.
 #
-# chaos/partition.sh NODE [--direction both|in|out] [--from NODE]... [--for SECONDS] [--by nft|disconnect] [--project NAME]
+# chaos/partition.sh NODE [--direction both|in|out] [--from NODE]... [--protocol udp|tcp] [--for SECONDS]
+#                    [--by nft|disconnect] [--project NAME]
 #
 #   NODE             shardcache-node2, node2 or 2
 #   --direction DIR  both (default); in: it no longer hears the others; out: they no longer hear it
 #   --from NODE      only from this node (several times: from each); default from all others
+#   --protocol NAME  only udp (gossip) or only tcp (everything else)
 #   --for SECONDS    heal after so long; also when interrupted. Without it the cut stays until chaos/heal.sh
 #   --by nft         drop packets within the container's network namespace, from the host: needs root, nft, nsenter and
 #                    an engine on this machine. Clients still reach the node through its published ports
@@ -13,8 +15,8 @@
 #                    clients, because published ports go, too
 #   --project NAME   compose project; default COMPOSE_PROJECT_NAME or the folder's name
 #
-# Without --by: nft where that works; otherwise disconnect, and says so. Where only nft will do (one direction, --from)
-# and does not work, SKIPPED with exit code 77.
+# Without --by: nft where that works; otherwise disconnect, and says so. Where only nft will do (one direction, --from,
+# --protocol) and does not work, SKIPPED with exit code 77.
 #
 # Addresses are those of the moment: a node that gets another address during the cut is no longer cut off.
 #
@@ -23,12 +25,13 @@ set -euo pipefail
 # shellcheck source=chaos/lib.sh
 . "$(dirname "$0")/lib.sh"
 
-node='' direction=both from=() seconds='' by='' project=$(default_project)
+node='' direction=both from=() protocol='' seconds='' by='' project=$(default_project)
 while [ $# -gt 0 ]; do
     case $1 in
     --help | -h) help ;;
     --direction) direction=$(value_of "$@") || exit $?; shift ;;
     --from) from+=("$(value_of "$@")") || exit $?; shift ;;
+    --protocol) protocol=$(value_of "$@") || exit $?; shift ;;
     --for) seconds=$(seconds_of "$@") || exit $?; shift ;;
     --by) by=$(value_of "$@") || exit $?; shift ;;
     --project) project=$(value_of "$@") || exit $?; shift ;;
@@ -39,10 +42,12 @@ while [ $# -gt 0 ]; do
 done
 [ -n "$node" ] || usage_error "which NODE?"
 case $direction in both | in | out) ;; *) usage_error "--direction $direction: both, in or out" ;; esac
+case $protocol in '' | udp | tcp) ;; *) usage_error "--protocol $protocol: udp or tcp" ;; esac
 case $by in '' | nft | disconnect) ;; *) usage_error "--by $by: nft or disconnect" ;; esac
 only_nft=''
 [ "$direction" = both ] || only_nft="--direction $direction"
 [ ${#from[@]} = 0 ] || only_nft="--from"
+[ -z "$protocol" ] || only_nft="--protocol $protocol"
 if [ "$by" = disconnect ] && [ -n "$only_nft" ]; then
     usage_error "docker network disconnect cuts both directions, from all nodes: $only_nft needs --by nft"
 fi
@@ -77,16 +82,14 @@ else
     done
 fi
 
-addresses() {
-    inspect "{{range .NetworkSettings.Networks}}{{println .$1}}{{end}}" "$2" | grep . || true
-}
-
 rules() {
-    local family=$1 field=$2 other address
+    local family=$1 field=$2 other address only=''
+    # Both directions of a connection: whoever opened it.
+    [ -z "$protocol" ] || only=" meta l4proto $protocol"
     for other in "${others[@]}"; do
         for address in $(addresses "$field" "$other"); do
-            [ "$direction" = out ] || echo "add rule inet $TABLE in $family saddr $address drop"
-            [ "$direction" = in ] || echo "add rule inet $TABLE out $family daddr $address drop"
+            [ "$direction" = out ] || echo "add rule inet $TABLE in $family saddr $address$only drop"
+            [ "$direction" = in ] || echo "add rule inet $TABLE out $family daddr $address$only drop"
         done
     done
 }
@@ -121,7 +124,7 @@ reconnect() {
 }
 
 was=$(addresses IPAddress "$container")
-what="$service cut off ($direction, by $by)"
+what="$service cut off ($direction${protocol:+, only $protocol}, by $by)"
 if [ "$by" = nft ] && has_table "$container"; then
     fail "$service is cut off already; chaos/heal.sh undoes it"
 fi

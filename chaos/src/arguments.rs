@@ -1,10 +1,10 @@
 //! The command line.
 
-use std::{path::PathBuf, time::Duration};
+use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
 use clap::Args;
 
-use crate::{fault::Fault, judge::Floors};
+use crate::{fault::Fault, judge::Floors, timings::Limits};
 
 /// What the exit code of a check says.
 pub(crate) const EXIT_CODES: &str = "\
@@ -18,6 +18,24 @@ pub(crate) struct Arguments {
     #[arg(long = "node", value_name = "HOST:PORT",
         default_values = ["127.0.0.1:8080", "127.0.0.1:8082", "127.0.0.1:8084"])]
     pub(crate) nodes: Vec<String>,
+    /// HTTP address of a node, in the order of --node: what it says of the cluster is followed, ten times a second, so
+    /// that the report can tell when a fault was known and when it was over for all.
+    #[arg(long = "http", value_name = "HOST:PORT")]
+    pub(crate) http: Vec<SocketAddr>,
+    /// Longest time from a fault's begin until every node that answers sees fewer members alive. Needs --http, as the
+    /// next three do.
+    #[arg(long, value_name = "TIME", value_parser = humantime::parse_duration, requires = "http")]
+    known_within: Option<Duration>,
+    /// Longest time from a fault's end until all nodes see all members alive.
+    #[arg(long, value_name = "TIME", value_parser = humantime::parse_duration, requires = "http")]
+    members_within: Option<Duration>,
+    /// Longest time from a fault's end until all nodes go by one ring.
+    #[arg(long, value_name = "TIME", value_parser = humantime::parse_duration, requires = "http")]
+    ring_within: Option<Duration>,
+    /// Smallest share of requests that have to be answered at the first try during a fault, of those made at nodes that
+    /// answer throughout.
+    #[arg(long, value_name = "0..1", requires = "http")]
+    first_try_min: Option<f64>,
     /// A fault: a command for the shell that makes it and undoes it. Several run one after the other, each when the
     /// nodes agree again and owe nothing. Exit code 77 means that it lacks a tool or a privilege.
     #[arg(long = "fault", value_name = "NAME: COMMAND")]
@@ -89,11 +107,26 @@ impl Arguments {
         }
     }
 
+    /// What each fault has to keep to.
+    #[must_use]
+    pub(crate) const fn limits(&self) -> Limits {
+        Limits {
+            known: self.known_within,
+            members: self.members_within,
+            ring: self.ring_within,
+            first_try_min: self.first_try_min,
+        }
+    }
+
     /// What is wrong with the arguments together.
     #[must_use]
     pub(crate) fn problem(&self) -> Option<String> {
         if !(0.0..=1.0).contains(&self.min_during) {
             return Some(format!("--min-during {}: 0 to 1", self.min_during));
+        }
+        if !self.http.is_empty() && self.http.len() != self.nodes.len() {
+            let (http, nodes) = (self.http.len(), self.nodes.len());
+            return Some(format!("{http} addresses by --http, and {nodes} by --node"));
         }
         let faults = self.faults();
         let twice = faults.iter().enumerate().find(|(place, fault)| {

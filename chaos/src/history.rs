@@ -11,6 +11,7 @@
 //! {"record":"operation","key":"1c2f-0-1","action":"delete",...}
 //! {"record":"fault","fault":"kill","state":"on","at_us":10000000}
 //! {"record":"evictions","at_us":20000000,"node":"shardcache-node1","boot_id":7,"total":0}
+//! {"record":"view","at_us":21000000,"node":0,"alive":3,"ring":"9c1e","status":"ok"}       alive is null: no answer
 //! ```
 //!
 //! Times are microseconds since the run began, on one monotonic clock. An operation is one attempt: what was tried again
@@ -35,6 +36,8 @@ pub(crate) enum Record {
     Fault(FaultMark),
     /// How many entries a node has evicted since it was started.
     Evictions(Evictions),
+    /// What a node says of the cluster has changed.
+    View(View),
 }
 
 /// What a history is about.
@@ -106,6 +109,9 @@ pub(crate) enum Action {
     Set {
         /// The value.
         value: String,
+        /// After how many milliseconds it expires; never without.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        ttl_ms: Option<u64>,
     },
     /// Delete the key.
     Delete,
@@ -195,6 +201,21 @@ pub(crate) struct Evictions {
     pub(crate) total: u64,
 }
 
+/// What a node says of the cluster, by `/health`.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub(crate) struct View {
+    /// When it was first seen to say this.
+    pub(crate) at_us: u64,
+    /// Place of the node.
+    pub(crate) node: usize,
+    /// Members that it sees alive, itself included; none while it does not answer.
+    pub(crate) alive: Option<usize>,
+    /// Hash of its ring.
+    pub(crate) ring: String,
+    /// How it is, in one word.
+    pub(crate) status: String,
+}
+
 /// A whole history.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub(crate) struct History {
@@ -206,6 +227,8 @@ pub(crate) struct History {
     pub(crate) marks: Vec<FaultMark>,
     /// All that was seen of evictions.
     pub(crate) evictions: Vec<Evictions>,
+    /// How the nodes' views changed.
+    pub(crate) views: Vec<View>,
 }
 
 impl History {
@@ -216,6 +239,7 @@ impl History {
             Record::Operation(operation) => self.operations.push(operation),
             Record::Fault(mark) => self.marks.push(mark),
             Record::Evictions(evictions) => self.evictions.push(evictions),
+            Record::View(view) => self.views.push(view),
         }
     }
 
@@ -269,6 +293,7 @@ mod tests {
             }),
             operation(Action::Set {
                 value: "v".to_owned(),
+                ttl_ms: Some(7),
             }),
             operation(Action::Get { found: None }),
             operation(Action::Delete),
@@ -282,6 +307,13 @@ mod tests {
                 node: "n".to_owned(),
                 boot_id: u64::MAX,
                 total: 0,
+            }),
+            Record::View(View {
+                at_us: 5,
+                node: 0,
+                alive: None,
+                ring: String::new(),
+                status: String::new(),
             }),
         ];
         let lines: Vec<String> = records

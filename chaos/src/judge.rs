@@ -2,6 +2,7 @@
 //!
 //! The values of a key are unique, so that a read names the write that it saw. A read is illegal when it saw
 //!
+//! - a value whose life was over (`expired`), by more than the margin that nodes have for it;
 //! - a value that nobody wrote, or only wrote later, or whose write surely failed (`invented`);
 //! - nothing, though a write was acknowledged before the read began and no delete may explain it (`lost`);
 //! - a value that was deleted (`resurrected`) or overwritten (`stale`) by a write that began after the value was
@@ -16,6 +17,9 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use serde::Serialize;
 
 use crate::history::{Action, FaultState, History, Operation, Outcome, Purpose};
+
+/// How long after its end a value may still be served (G6).
+const EXPIRY_MARGIN_US: u64 = 500_000;
 
 /// What a run has to reach to prove anything.
 #[derive(Clone, Copy, PartialEq, Debug)]
@@ -40,16 +44,19 @@ pub(crate) enum Kind {
     Invented,
     /// What a read has seen is gone.
     WentBack,
+    /// A value whose life is over.
+    Expired,
 }
 
 impl Kind {
     /// All kinds.
-    pub(crate) const ALL: [Self; 5] = [
+    pub(crate) const ALL: [Self; 6] = [
         Self::Lost,
         Self::Resurrected,
         Self::Stale,
         Self::Invented,
         Self::WentBack,
+        Self::Expired,
     ];
 
     /// Its name.
@@ -61,6 +68,7 @@ impl Kind {
             Self::Stale => "stale",
             Self::Invented => "invented",
             Self::WentBack => "went back",
+            Self::Expired => "expired",
         }
     }
 }
@@ -118,6 +126,8 @@ pub(crate) struct Verdict {
     pub(crate) evicted: u64,
     /// Faults after which the nodes did not come to agree, or went on owing, within the time allowed.
     pub(crate) unsettled: Vec<String>,
+    /// Limits that were missed, in words.
+    pub(crate) broken: Vec<String>,
     /// Why the run proves nothing; empty when it does.
     pub(crate) vacuous: Vec<String>,
 }
@@ -134,7 +144,7 @@ impl Verdict {
     pub(crate) fn is_violated(&self) -> bool {
         let excused = |kind| self.evicted > 0 && matches!(kind, Kind::Lost | Kind::WentBack);
         let illegal = self.violations.iter().any(|found| !excused(found.kind));
-        illegal || !self.unsettled.is_empty()
+        illegal || !self.unsettled.is_empty() || !self.broken.is_empty()
     }
 
     /// Share of the acknowledged writes that fell inside faults.
@@ -277,12 +287,26 @@ struct Write<'a> {
     certain: Option<u64>,
     acked: bool,
     failed: bool,
+    /// How long the value lives, in microseconds.
+    life_us: Option<u64>,
 }
 
 impl Write<'_> {
     /// Whether it happened before the other write, as far as one who watches from outside can tell.
     fn precedes(&self, other: &Self) -> bool {
         self.certain.is_some_and(|certain| certain < other.begun)
+    }
+
+    /// Whether its value's life may be over by then: it begins when the coordinator stamps the write.
+    fn may_have_expired(&self, time: u64) -> bool {
+        self.life_us
+            .is_some_and(|life| self.begun.saturating_add(life) <= time)
+    }
+
+    /// Whether nobody may serve its value any more. Of a write of unknown outcome that is not known.
+    fn must_have_expired(&self, time: u64) -> bool {
+        let end = self.certain.zip(self.life_us);
+        self.acked && end.is_some_and(|(certain, life)| certain + life + EXPIRY_MARGIN_US < time)
     }
 
     fn certain_before(&self, time: u64) -> bool {
@@ -294,9 +318,9 @@ fn judge_key(operations: &[&Operation], verdict: &mut Verdict) {
     let mut writes = Vec::new();
     let mut reads = Vec::new();
     for operation in operations {
-        let value = match &operation.action {
-            Action::Set { value } => Some(value.as_str()),
-            Action::Delete => None,
+        let (value, ttl_ms) = match &operation.action {
+            Action::Set { value, ttl_ms } => (Some(value.as_str()), *ttl_ms),
+            Action::Delete => (None, None),
             Action::Get { found } => {
                 reads.push((*operation, found.as_deref()));
                 continue;
@@ -309,6 +333,7 @@ fn judge_key(operations: &[&Operation], verdict: &mut Verdict) {
             certain: acked.then_some(operation.ended_us),
             acked,
             failed: operation.outcome == Outcome::Failed,
+            life_us: ttl_ms.map(|ttl| ttl.saturating_mul(1000)),
         });
     }
     let mut audited = vec![false; verdict.read_back.len()];
@@ -357,6 +382,9 @@ fn judge_value(writes: &mut [Write<'_>], value: &str, read: &Operation) -> Optio
     if seen.failed || seen.begun > read.ended_us {
         return Some(Kind::Invented);
     }
+    if seen.must_have_expired(read.begun_us) {
+        return Some(Kind::Expired);
+    }
     let newer = writes
         .iter()
         .filter(|newer| newer.certain_before(read.begun_us) && seen.precedes(newer))
@@ -373,7 +401,11 @@ fn judge_value(writes: &mut [Write<'_>], value: &str, read: &Operation) -> Optio
 }
 
 fn judge_miss(writes: &mut [Write<'_>], read: &Operation) -> Option<Kind> {
-    let sets = || writes.iter().filter(|write| write.value.is_some());
+    let lives = |write: &&Write<'_>| !write.may_have_expired(read.ended_us);
+    let sets = || {
+        let sets = writes.iter().filter(|write| write.value.is_some());
+        sets.filter(lives)
+    };
     let certain = || sets().filter(|set| set.certain_before(read.begun_us));
     // Never written, for all that is known: a miss is what is to be expected.
     certain().next()?;

@@ -38,7 +38,19 @@ impl Story {
 
     fn set(self, at: u64, value: &str, outcome: Outcome) -> Self {
         let value = value.to_owned();
-        self.then(at, Action::Set { value }, outcome)
+        self.then(
+            at,
+            Action::Set {
+                value,
+                ttl_ms: None,
+            },
+            outcome,
+        )
+    }
+
+    fn set_for(self, at: u64, value: &str, ttl_ms: u64) -> Self {
+        let (value, ttl_ms) = (value.to_owned(), Some(ttl_ms));
+        self.then(at, Action::Set { value, ttl_ms }, Outcome::Ok)
     }
 
     fn delete(self, at: u64, outcome: Outcome) -> Self {
@@ -97,6 +109,20 @@ fn an_acknowledged_write_that_is_missed_is_lost() {
         Story::new().set(10, "a", Acked).read(20, None).kinds(),
         [Kind::Lost]
     );
+}
+
+#[test]
+fn a_value_may_be_missed_from_its_end_on_and_must_be_soon_after() {
+    let story = |read_us, found| {
+        Story::new()
+            .set_for(10, "a", 1)
+            .read(read_us, found)
+            .kinds()
+    };
+    assert_eq!(story(900, None), [Kind::Lost]);
+    assert_eq!(story(1_010, None), []);
+    assert_eq!(story(501_000, Some("a")), []);
+    assert_eq!(story(501_020, Some("a")), [Kind::Expired]);
 }
 
 #[test]

@@ -20,6 +20,8 @@ use crate::{
 const WAITING_KEYS: usize = 40;
 /// Attempts at a write, each under a fresh key.
 const ATTEMPTS_MAX: u32 = 3;
+/// How long a value lives that is written with an end.
+const LIFE: Duration = Duration::from_secs(5);
 /// Bytes that a value is filled up to.
 const VALUE_BYTES: usize = 96;
 
@@ -87,6 +89,15 @@ struct Waiting {
     round: Option<&'static str>,
 }
 
+/// What is written.
+#[derive(Clone, Copy)]
+struct Change {
+    /// The round whose value is set; none deletes.
+    round: Option<&'static str>,
+    /// How long the value lives; for ever without.
+    life: Option<Duration>,
+}
+
 struct Writer {
     name: String,
     turn: usize,
@@ -120,7 +131,11 @@ impl Writer {
             let number = self.next_key;
             self.next_key += 1;
             let key = format!("{}-{number}", self.name);
-            let written = self.write(&key, Some("v1"), attempt).await;
+            let change = Change {
+                round: Some("v1"),
+                life: (number % 10 == 5).then_some(LIFE),
+            };
+            let written = self.write(&key, change, attempt).await;
             match written.outcome {
                 Outcome::Ok => {
                     if number.is_multiple_of(2) {
@@ -135,7 +150,7 @@ impl Writer {
         }
     }
 
-    /// Decides what becomes of a key: of ten, two are changed at once, three later, and five stay.
+    /// Decides what becomes of a key: of ten, two are changed at once, three later, one expires, and four stay.
     async fn plan(&mut self, number: usize, key: String) {
         let (round, soon) = match number % 10 {
             0 => (None, true),
@@ -154,23 +169,24 @@ impl Writer {
 
     async fn change(&mut self, waiting: Waiting) {
         let Waiting { key, round } = waiting;
-        let written = self.write(&key, round, 1).await;
+        let written = self.write(&key, Change { round, life: None }, 1).await;
         if written.outcome == Outcome::Ok {
             self.read_own(&key, written.value.as_deref()).await;
         }
     }
 
-    async fn write(&mut self, key: &str, round: Option<&str>, attempt: u32) -> Written {
+    async fn write(&mut self, key: &str, change: Change, attempt: u32) -> Written {
         let node = self.node();
+        let Change { round, life } = change;
         let value = round.map(|round| filled(key, round));
-        let first = self.write_at(node, key, value, attempt).await;
+        let first = self.write_at(node, key, (value, life), attempt).await;
         if first.outcome == Outcome::Ok || self.retry == Retry::FreshKeys {
             return first;
         }
         let other = self.session.pick_other(self.turn, node);
         // Another value: what is read has to name the write that it saw.
         let value = round.map(|round| filled(key, &format!("{round} again")));
-        let second = self.write_at(other, key, value, 2).await;
+        let second = self.write_at(other, key, (value, life), 2).await;
         let outcome = match (first.outcome, second.outcome) {
             // The first attempt may still be applied: the key is left alone, also where the second succeeded.
             (Outcome::Unknown, _) => Outcome::Unknown,
@@ -183,12 +199,13 @@ impl Writer {
         &self,
         node: usize,
         key: &str,
-        value: Option<String>,
+        (value, life): (Option<String>, Option<Duration>),
         attempt: u32,
     ) -> Written {
+        let ttl_ms = life.and_then(|life| u64::try_from(life.as_millis()).ok());
         let action = value
             .clone()
-            .map_or(Action::Delete, |value| Action::Set { value });
+            .map_or(Action::Delete, |value| Action::Set { value, ttl_ms });
         let (outcome, _) = self.session.attempt(node, key, action, attempt).await;
         Written { outcome, value }
     }

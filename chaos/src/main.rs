@@ -3,8 +3,8 @@
 //!
 //! ```text
 //! arguments ─► run ─► fault (commands that make and undo faults)
-//!               ├──► load ─► session ─► recorder ─► history ─► judge ─► report
-//!               ├──► cluster (do the nodes agree, is anything owed?)
+//!               ├──► load ─► session ─► recorder ─► history ─► judge, timings ─► report
+//!               ├──► cluster (do the nodes agree, is anything owed?), views (who sees whom?)
 //!               └──► audit (every key, at every node)
 //! processes ─► nodes, load, audit, judge, report
 //! figures ─► nodes, load
@@ -33,6 +33,8 @@ mod recorder;
 mod report;
 mod run;
 mod session;
+mod timings;
+mod views;
 
 use std::{
     path::Path,
@@ -145,7 +147,8 @@ async fn check(arguments: &Arguments) -> Result<u8, Refusal> {
             interruptible(run, &cancelled).await?
         }
     };
-    let verdict = judge::judge(&history, arguments.floors());
+    let mut verdict = judge::judge(&history, arguments.floors());
+    verdict.broken = timings::broken(&timings::timings(&history), arguments.limits());
     print!("{}", report::render(&history, &verdict));
     if let Some(path) = &arguments.report {
         write_report(path, &history, &verdict)?;

@@ -127,7 +127,7 @@ impl Recorder {
     }
 
     /// What was last acknowledged of each key between two times (`None` for a delete), where nothing else was written to it
-    /// since, and nothing of unknown outcome.
+    /// since, and nothing of unknown outcome. Keys that expire are left out.
     #[must_use]
     pub(crate) fn last_written(
         &self,
@@ -144,11 +144,21 @@ impl Recorder {
             .filter(|it| it.action.is_write())
         {
             let is_inside = write.begun_us >= from_us && write.ended_us <= to_us;
-            if write.outcome == Outcome::Unknown || (!is_inside && write.ended_us > to_us) {
+            let expires = matches!(
+                write.action,
+                Action::Set {
+                    ttl_ms: Some(_),
+                    ..
+                }
+            );
+            if expires
+                || write.outcome == Outcome::Unknown
+                || (!is_inside && write.ended_us > to_us)
+            {
                 unsure.insert(write.key.clone());
             } else if is_inside && write.outcome == Outcome::Ok {
                 let value = match &write.action {
-                    Action::Set { value } => Some(value.clone()),
+                    Action::Set { value, .. } => Some(value.clone()),
                     Action::Delete | Action::Get { .. } => None,
                 };
                 last.insert(write.key.clone(), value);

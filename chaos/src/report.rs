@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 use crate::{
     history::{FaultState, History, Operation, Outcome},
     judge::{Kind, Verdict},
+    timings,
 };
 
 /// Violations that are shown one by one.
@@ -213,6 +214,9 @@ fn write_verdict(text: &mut String, history: &History, verdict: &Verdict) -> std
             "{fault}: the nodes did not come to agree, or went on owing hints"
         )?;
     }
+    for limit in &verdict.broken {
+        writeln!(text, "{limit}")?;
+    }
     for mark in history
         .marks
         .iter()
@@ -250,6 +254,9 @@ pub(crate) fn document(history: &History, verdict: &Verdict) -> Value {
     json!({
         "run": history.run,
         "phases": phases(history),
+        "seconds": timings::seconds(history),
+        "views": history.views,
+        "timings": timings::timings(history),
         "faults": history.marks,
         "verdict": verdict,
         "during_share": verdict.during_share(),

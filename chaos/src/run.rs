@@ -23,6 +23,7 @@ use crate::{
     progress,
     recorder::Recorder,
     session::Session,
+    views,
 };
 
 /// Load between a fault that has settled and the next one.
@@ -109,6 +110,8 @@ impl Parts<'_> {
         let mut watchers = JoinSet::new();
         watchers.spawn(progress::show_writes(Arc::clone(&self.recorder)));
         watchers.spawn(watch(Arc::clone(&self.cluster)));
+        let http = self.arguments.http.clone();
+        watchers.spawn(views::follow(http, Arc::clone(&self.recorder)));
         let outcome = self.faults().await;
         load.stop().await;
         outcome

@@ -228,11 +228,12 @@ impl Session {
     async fn call(&self, client: &Client, key: &str, action: Action) -> Done {
         let options = CallOptions::default();
         let (action, result) = match action {
-            Action::Set { value } => {
-                // Not the default TTL: an expired value would look like a lost one.
-                let set = client.set(key, Value::from(value.as_str()), Ttl::Never, &options);
+            Action::Set { value, ttl_ms } => {
+                // Not the default TTL, which nobody here would know.
+                let ttl = ttl_ms.map_or(Ttl::Never, |ttl| Ttl::After(Duration::from_millis(ttl)));
+                let set = client.set(key, Value::from(value.as_str()), ttl, &options);
                 let result = set.await.map(|written| Some(written.version));
-                (Action::Set { value }, result)
+                (Action::Set { value, ttl_ms }, result)
             }
             Action::Delete => {
                 let result = client.delete(key, &options).await;

@@ -184,7 +184,13 @@ impl Prober {
         for (turn, probe) in self.probes.iter().enumerate().skip(number).step_by(PROBERS) {
             let (node, key) = (self.nodes[turn % self.nodes.len()], &probe.keys[self.side]);
             let value = format!("{key} {}", self.round);
-            for action in [Action::Get { found: None }, Action::Set { value }] {
+            for action in [
+                Action::Get { found: None },
+                Action::Set {
+                    value,
+                    ttl_ms: None,
+                },
+            ] {
                 let is_write = action.is_write();
                 let begun = Instant::now();
                 if self.session.attempt(node, key, action, 1).await.0 != Outcome::Ok {

@@ -1,7 +1,7 @@
 //! Reads what the chaos tool records.
 //!
 //! Its lines say less than ours, and what they leave out is known of the tool: requests carry no options, so they are
-//! made at QUORUM and refuse degraded service; values are stored without expiry; one loss at a time, the next after
+//! made at QUORUM and refuse degraded service; one loss at a time, the next after
 //! the nodes have settled, so a loss of memory excuses nothing. What is not known stays unknown: owners, tombstone
 //! life, the offset of the clock.
 
@@ -38,6 +38,7 @@ enum RecordName {
     Operation,
     Fault,
     Evictions,
+    View,
 }
 
 #[derive(Deserialize)]
@@ -52,6 +53,8 @@ struct ChaosOperation {
     key: String,
     action: Action,
     value: Option<String>,
+    #[serde(default)]
+    ttl_ms: Option<u64>,
     found: Option<String>,
     node: u32,
     begun_us: u64,
@@ -164,6 +167,8 @@ impl ChaosReader {
             RecordName::Operation => self.operation(parse(text, line)?, line)?,
             RecordName::Fault => self.fault(parse(text, line)?),
             RecordName::Evictions => self.evictions(parse(text, line)?),
+            // What nodes believe of each other is no promise of theirs.
+            RecordName::View => {}
         }
         Ok(())
     }
@@ -183,7 +188,9 @@ impl ChaosReader {
                         .ok_or_else(|| missing("value", "set"))?
                         .as_bytes(),
                 ),
-                life: Life::Never,
+                life: record.ttl_ms.map_or(Life::Never, |ttl| {
+                    Life::AfterNs(ttl.saturating_mul(1_000_000))
+                }),
             },
             Action::Delete => Request::Delete,
             Action::Get => Request::Get,
