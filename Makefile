@@ -3,7 +3,9 @@
 CARGO ?= cargo
 PYTHON ?= python3
 SCRIPTS := .ci/run .ci/fresh deploy/image.sh chaos/check chaos/lib.sh chaos/own_cluster.sh chaos/kill.sh chaos/pause.sh \
-	chaos/partition.sh chaos/heal.sh chaos/smoke.sh chaos/processes chaos/figures \
+	chaos/partition.sh chaos/heal.sh chaos/slow.sh chaos/restart.sh chaos/rolling-restart.sh chaos/scale.sh chaos/flap.sh \
+	chaos/starve.sh chaos/storm.sh chaos/stranger.sh chaos/move.sh chaos/burst.sh chaos/cases.sh chaos/run.sh chaos/mutants.sh chaos/smoke.sh \
+	chaos/processes chaos/figures \
 	chaos/tests/interrupted.sh chaos/tests/scripts.sh
 
 # The optimised binary is linked statically where the machine has a static C library (Linux with glibc's libc.a), so
@@ -15,7 +17,7 @@ STATIC ?= $(if $(and $(filter %-linux-gnu,$(HOST)),$(LIBC_STATIC)),1,0)
 RELEASE_RUSTFLAGS = -C force-frame-pointers=yes$(if $(filter 1,$(STATIC)), -C target-feature=+crt-static)
 
 .DEFAULT_GOAL := help
-.PHONY: help build run-local stop-local docker containers chaos-smoke chaos-scripts chaos-interrupted chaos-processes figures test race sim sim-scale sim-mutants model bench bench-load bench-memory cost cover fmt fmt-check lint verify readme external engine ci clean
+.PHONY: help build run-local stop-local docker containers chaos chaos-mutants planted soak chaos-smoke chaos-scripts chaos-interrupted chaos-processes figures test race sim sim-scale sim-mutants model bench bench-load bench-memory cost cover fmt fmt-check lint verify readme external engine ci clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-18s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -40,6 +42,23 @@ containers: docker ## Check the image and docker-compose.yml with a real engine:
 
 chaos-smoke: docker ## Kill, pause and cut off containers under load, and prove that nothing acknowledged was lost
 	chaos/smoke.sh
+
+CASES ?=
+chaos: docker ## Play every chaos case on containers, and write chaos/out/report.html (CASES="--only kill --only split")
+	chaos/run.sh $(CASES)
+
+chaos-mutants: ## Build a node with planted bugs, and show that the chaos cases find each
+	chaos/mutants.sh
+
+PLANTED = $${CARGO_TARGET_DIR:-target}/planted
+planted: # The node with planted bugs, in a directory of its own
+	RUSTFLAGS="$(RELEASE_RUSTFLAGS)" $(CARGO) build --release --locked --target $(HOST) --target-dir "$(PLANTED)" \
+		--package shard-cache --bin shard-cache --features planted-bugs
+	@cp "$(PLANTED)/$(HOST)/release/shard-cache" "$(PLANTED)/shard-cache"
+
+SEED ?=
+soak: docker ## Play chaos cases at random for an hour (MINUTES=10, SEED=7), with memory and descriptors watched
+	chaos/run.sh --minutes $(or $(MINUTES),60) $(if $(SEED),--seed $(SEED))
 
 chaos-scripts: docker ## Check each fault script, and each way to end it
 	chaos/tests/scripts.sh
@@ -89,10 +108,9 @@ bench: ## Measure the parts of the hot path one by one (criterion), and the byte
 	$(CARGO) bench --locked --package shard-cache --bench hot_path
 	$(CARGO) bench --locked --package shard-cache --bench entry_bytes
 
-MINUTES ?= 10
 bench-memory: build ## Fail if a node under ten minutes of churn (MINUTES=2) has more resident than max_memory promises; bytes per entry
 	$(PYTHON) bench/churn --entries 1000000
-	$(PYTHON) bench/churn --minutes $(MINUTES)
+	$(PYTHON) bench/churn --minutes $(or $(MINUTES),10)
 
 cost: build ## Fail if a quorum operation costs more CPU, as a multiple of what generating it costs, than it should
 	$(PYTHON) bench/cost

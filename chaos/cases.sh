@@ -1,10 +1,12 @@
 # shellcheck shell=bash
+# shellcheck disable=SC2034 # all of it is for chaos/run.sh
 # The cases of chaos/run.sh. Sourced. Each is a function case_NAME that sets
 #
 #   title, what, expect  for the report
 #   catalogue            its number in the list of faults in chaos/README.md
 #   nodes                how many there are; 3 unless set
 #   faults               commands, each by `fault NAME SCRIPT ARGUMENTS`
+#   during               share of the acknowledged writes that must fall inside faults; 0.3 unless set
 #   options              more for chaos/check
 #   settings             lines "NAME: value" of the nodes' environment
 #   extra                lines of compose for each node
@@ -14,6 +16,9 @@
 ALL=(kill kill-at-once flap kills pause-short pause-long pause-all disconnect split even-split deaf mute one-link udp-only
     tcp-only loss rate mtu delay reorder duplicate corrupt starve memory descriptors restart rolling-restart scale seed-gone
     move stranger junk churn idle overload hot-key hints-overflow collector-gone)
+
+# They start or stop nodes in a way that others cannot follow, have nodes of their own, or take too long.
+readonly NOT_FOR_SOAK=(kills scale memory descriptors hints-overflow collector-gone)
 
 # A fault that goes on while all nodes stay up changes nothing: no node may be taken for dead in the end.
 readonly SHORTLY=(--members-within 6s --ring-within 10s)
@@ -65,11 +70,11 @@ belongs."
 case_pause_short() {
     title="A node stands still for a moment"
     catalogue=4
-    what="Each of three nodes is frozen for 2.5 seconds, five times in all: its sockets stay open, and nothing answers."
+    what="Each of three nodes is frozen for 2.8 seconds, seven times in all: its sockets stay open, and nothing answers."
     expect="Nobody takes it for dead; its place stays."
     local round
-    for round in 1 2 3 4 5; do
-        faults+=("$(fault "pause $round" pause.sh "$((round % 3 + 1))" --for 2.5)")
+    for round in 1 2 3 4 5 6 7; do
+        faults+=("$(fault "pause $round" pause.sh "$((round % 3 + 1))" --for 2.8)")
     done
     options=("${SHORTLY[@]}")
 }
@@ -93,7 +98,8 @@ case_pause_all() {
         faults+=("$(fault "pause $round of all" pause.sh 1 --for 2) & $(of_shell pause.sh 2 --for 2) & $(of_shell pause.sh 3 --for 2); wait")
     done
     # Nothing is acknowledged while nobody answers.
-    options=(--min-during 0 "${SHORTLY[@]}")
+    during=0
+    options=("${SHORTLY[@]}")
 }
 
 case_disconnect() {

@@ -34,6 +34,7 @@ found=$(find_node "$node") || exit $?
 read -r service container <<<"$found"
 need_state "$service" "$container" running
 
+# shellcheck disable=SC2317,SC2329 # finish calls it
 undo() {
     [ "$(state_of "$container")" = running ] || docker start "$container" >/dev/null
 }

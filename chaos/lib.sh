@@ -67,6 +67,7 @@ find_compose() {
     if docker compose version >/dev/null 2>&1; then
         compose=(docker compose)
     elif command -v docker-compose >/dev/null 2>&1; then
+        # shellcheck disable=SC2034 # for whoever calls this
         compose=(docker-compose)
     else
         return 1
@@ -155,6 +156,12 @@ in_network() {
     nsenter --net="$namespace" "$@"
 }
 
+need_network() {
+    if ! command -v nsenter >/dev/null 2>&1 || ! in_network "$1" true 2>/dev/null; then
+        skip "this needs nsenter, root, and an engine on this machine"
+    fi
+}
+
 addresses() {
     inspect "{{range .NetworkSettings.Networks}}{{println .$1}}{{end}}" "$2" | grep . || true
 }
@@ -181,7 +188,9 @@ undo_network() {
 }
 
 is_starved() {
-    [ "$(inspect '{{.HostConfig.NanoCpus}} {{.HostConfig.Memory}}' "$1")" != "0 0" ]
+    local limits
+    limits=$(inspect '{{.HostConfig.NanoCpus}} {{.HostConfig.Memory}}' "$1")
+    [ "$limits" != "0 0" ] && [ "$limits" != "$(nproc)000000000 1099511627776" ]
 }
 
 # As many CPUs as there are, and more memory than there is: a limit cannot be taken back, only raised.

@@ -33,6 +33,7 @@ need_state "$service" "$container" running
 network=$(home_network "$container")
 was=$(addresses IPAddress "$container")
 
+# shellcheck disable=SC2317,SC2329 # finish calls it
 undo() {
     docker ps -aq --filter "name=^$project-squatter-" | xargs -r docker rm -f >/dev/null
     [ "$(state_of "$container")" = running ] || docker start "$container" >/dev/null

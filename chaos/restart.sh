@@ -45,6 +45,7 @@ while read -r service container; do
 done < <(if [ -n "$all" ]; then nodes; else find_node "$node"; fi)
 [ ${#names[@]} -gt 0 ] || fail "no node is running"
 
+# shellcheck disable=SC2317,SC2329 # finish calls it
 undo() {
     local container
     for container in "${containers[@]}"; do

@@ -4,7 +4,8 @@
 # chaos/run.sh [--only NAME]... [--minutes N] [--seed N] [--output DIR] [--list]
 #
 #   --only NAME   only this case; several times: only these
-#   --minutes N   go on with random cases for so long, on one cluster after the other
+#   --minutes N   go on with random cases for so long, all on one cluster of five nodes, whose memory and descriptors must
+#                 not grow. Cases that need nodes of their own are left out
 #   --seed N      the order of those cases; printed where it is not given
 #   --output DIR  where the report goes; default chaos/out. What is in it is replaced
 #   --list        name the cases
@@ -45,13 +46,16 @@ done
 docker version >/dev/null 2>&1 || fail "no Docker engine answers, and this needs one"
 command -v jq >/dev/null 2>&1 || fail "jq is missing (Debian package jq)"
 
+command -v curl >/dev/null 2>&1 || fail "curl is missing (Debian package curl)"
+
+readonly SOAK_NODES=5
 project=shard-cache-chaos-$$
 began=$SECONDS
 need_cluster
 plain=("${compose[@]}")
-checker='' started='' failures=0 interrupted=''
+checker='' started='' failures=0 played=()
 mkdir -p "$output"
-rm -rf "$output/cases" "$output/report.html" "$output/report.json" "$output/suite.json"
+rm -rf "$output/cases" "$output/report.html" "$output/report.json" "$output/suite.json" "$output/soak.tsv"
 output=$(cd "$output" && pwd)
 mkdir "$output/cases"
 overrides=$(mktemp -d "${TMPDIR:-/tmp}/shard-cache-chaos.XXXXXX")
@@ -71,12 +75,16 @@ finish() {
     fi
     [ -z "$started" ] || remove_cluster
     rm -rf "$overrides"
+    # What was played before an interruption is worth a look.
+    if [ ${#played[@]} -gt 0 ] && [ ! -e "$output/suite.json" ]; then
+        write_suite && "$here/report" "$output" || true
+    fi
     exit "$1"
 }
 
 trap 'finish $?' EXIT
 trap 'exit 129' HUP
-trap 'interrupted=1; exit 130' INT
+trap 'exit 130' INT
 trap 'exit 143' TERM
 
 # A command of ours for the shell, with the project that it is for.
@@ -100,8 +108,10 @@ burst() {
 }
 
 begin_case() {
-    title='' what='' expect='' catalogue='' nodes=3 faults=() options=() settings=() extra=()
+    title='' what='' expect='' catalogue='' nodes=3 during=0.3 faults=() options=() settings=() extra=()
     "case_${1//-/_}"
+    # For a build with planted bugs; see chaos/mutants.sh.
+    [ -z "${SHARD_CACHE_PLANT:-}" ] || settings+=("SHARD_CACHE_PLANT: $SHARD_CACHE_PLANT")
 }
 
 # On top of the compose files, what this case asks for.
@@ -150,15 +160,21 @@ note_case() {
 play() {
     local name=$1 case=$2 folder=$output/cases/$1 from=$SECONDS code=0 status reason='' opinion='' arguments=()
     begin_case "$case"
+    played+=("$name")
     mkdir "$folder"
     say "$name: $title"
     override >"$overrides/case.yaml"
     compose=("${plain[@]}" --file "$overrides/case.yaml")
     export CHAOS_COMPOSE_FILES=$here/smoke.compose.yaml:$overrides/case.yaml
-    started=1
-    start_cluster "$nodes" >>"$folder/log.txt" 2>&1
+    if [ -z "$minutes" ]; then
+        started=1
+        start_cluster "$nodes" >>"$folder/log.txt" 2>&1
+    else
+        nodes=$SOAK_NODES
+        options+=(--remove)
+    fi
     mapfile -t arguments < <(check_arguments)
-    "$here/check" "${arguments[@]}" --before 3s --after 2s --rate 400 --min-acked 5000 --min-during 0.3 "${options[@]}" \
+    "$here/check" "${arguments[@]}" --before 3s --after 2s --rate 400 --min-acked 5000 --min-during "$during" "${options[@]}" \
         --report "$folder/check.json" --history "$folder/history.jsonl" >>"$folder/log.txt" 2>&1 &
     checker=$!
     wait "$checker" || code=$?
@@ -183,8 +199,10 @@ play() {
         fi
     fi
     [ "$status" != failed ] || keep_logs "$folder"
-    remove_cluster
-    started=''
+    if [ -z "$minutes" ]; then
+        remove_cluster
+        started=''
+    fi
     note_case "$name" "$status" "$reason" $((SECONDS - from)) "$opinion" "$folder"
     case $status in passed | skipped) ;; *) failures=$((failures + 1)) ;; esac
     say "$name: $status${reason:+: $reason} ($((SECONDS - from)) s)"
@@ -220,15 +238,64 @@ find_simulator() {
     simulator=("${CARGO:-cargo}" run --quiet --locked --manifest-path "$manifest" --bin shard-cache-sim --)
 }
 
+# Random cases on one cluster. Its nodes must not grow: what a round has written is deleted at its end.
+soak() {
+    local name round=0 end=$((SECONDS + ${minutes%.*} * 60)) candidates=()
+    for name in "${only[@]}"; do
+        case " ${NOT_FOR_SOAK[*]} " in *" $name "*) ;; *) candidates+=("$name") ;; esac
+    done
+    [ ${#candidates[@]} -gt 0 ] || usage_error "none of these cases can share nodes with others"
+    seed=${seed:-$RANDOM}
+    say "seed $seed (the same order again: --seed $seed)"
+    RANDOM=$seed
+    started=1
+    start_cluster "$SOAK_NODES"
+    while [ "$SECONDS" -lt "$end" ]; do
+        round=$((round + 1))
+        name=${candidates[RANDOM % ${#candidates[@]}]}
+        play "$name.$round" "$name"
+        sample "$round"
+    done
+    remove_cluster
+    started=''
+    growth=$(flat 2>&1) || failures=$((failures + 1))
+    say "$growth"
+}
+
+# Resident bytes and open files of every node, one line each.
+sample() {
+    local place
+    for place in $(seq 0 $((SOAK_NODES - 1))); do
+        curl -fsS --max-time 5 "http://127.0.0.1:${ports[2 * place + 1]}/metrics?format=json" |
+            jq -r --arg round "$1" --arg node "$((place + 1))" '[$round, $node, .process_resident_memory_bytes[0].value,
+                .process_open_fds[0].value] | @tsv' >>"$output/soak.tsv" || true
+    done
+}
+
+# Compares the largest node of each round, the median of the first third of the rounds with that of the last.
+flat() {
+    jq -Rrs --argjson grown_bytes 16777216 --argjson grown_files 32 '
+        def median: sort | .[length / 2 | floor];
+        [split("\n")[] | select(. != "") | split("\t") | map(tonumber)] | group_by(.[0])
+        | map({bytes: (map(.[2]) | max), files: (map(.[3]) | max)}) as $rounds | ($rounds | length / 3 | floor) as $third
+        | if $third < 2 then "too few rounds to say whether memory is flat: \($rounds | length), and 6 are needed\n" | halt_error(0)
+          else {b: [$rounds[:$third], $rounds[-$third:] | map(.bytes) | median],
+                f: [$rounds[:$third], $rounds[-$third:] | map(.files) | median]}
+          | "resident: \(.b[0] / 1048576 | floor) MiB at first, \(.b[1] / 1048576 | floor) MiB in the end; open files: \(.f[0]), \(.f[1])",
+            if .b[1] > .b[0] * 1.25 + $grown_bytes or .f[1] > .f[0] + $grown_files then "that has grown\n" | halt_error(1)
+            else empty end end' "$output/soak.tsv"
+}
+
 write_suite() {
     jq -n --arg began "$began_at" --argjson seconds $((SECONDS - began)) --arg command "$COMMAND" --arg product "$product" \
         --arg engine "Docker $(docker version --format '{{.Server.Version}}')" --arg kernel "$(uname -sr)" \
-        --argjson cores "$(nproc)" --argjson seed "${seed:-null}" '$ARGS.named' >"$output/suite.json"
+        --argjson cores "$(nproc)" --argjson seed "${seed:-null}" --arg growth "$growth" \
+        '$ARGS.named + {cases: $ARGS.positional}' --args "${played[@]}" >"$output/suite.json"
 }
 
 began_at=$(date -u +%Y-%m-%dT%H:%M:%SZ)
-product=$(docker run --rm "${SHARD_CACHE_IMAGE:-shard-cache:latest}" --version)
-simulator=()
+product=$(docker run --rm --env SHARD_CACHE_PLANT "${SHARD_CACHE_IMAGE:-shard-cache:latest}" --version)
+simulator=() growth=''
 # Built now, so that no container waits for it.
 "$here/check" --help >/dev/null
 find_simulator
@@ -237,15 +304,7 @@ if [ -z "$minutes" ]; then
         play "$name" "$name"
     done
 else
-    seed=${seed:-$RANDOM}
-    say "seed $seed (the same order again: --seed $seed)"
-    RANDOM=$seed
-    round=0 end=$((SECONDS + minutes * 60))
-    while [ "$SECONDS" -lt "$end" ]; do
-        round=$((round + 1))
-        name=${only[RANDOM % ${#only[@]}]}
-        play "$name.$round" "$name"
-    done
+    soak
 fi
 write_suite
 say "report: $output/report.html"

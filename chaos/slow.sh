@@ -26,7 +26,7 @@ set -euo pipefail
 percent_of() {
     local value
     value=$(value_of "$@") || exit $?
-    [[ $value =~ ^[0-9]+$ ]] && [ "$value" -ge 1 ] && [ "$value" -le 100 ] || usage_error "$1 $value: 1 to 100"
+    [[ $value =~ ^([1-9][0-9]?|100)$ ]] || usage_error "$1 $value: 1 to 100"
     echo "$value"
 }
 
@@ -72,7 +72,7 @@ need_docker
 found=$(find_node "$node") || exit $?
 read -r service container <<<"$found"
 need_state "$service" "$container" running
-command -v nsenter >/dev/null 2>&1 && in_network "$container" true || skip "nsenter, root, and an engine on this machine"
+need_network "$container"
 [ -z "$loss" ] || can_nft "$container" || skip "--loss needs nft and root"
 [ -z "$rate$netem" ] || command -v tc >/dev/null 2>&1 || skip "tc is missing (Debian package iproute2)"
 readonly DEVICE=eth0
@@ -120,6 +120,7 @@ worsen() {
     [ -z "$netem" ] || shape netem $netem
 }
 
+# shellcheck disable=SC2317,SC2329 # finish calls it
 undo() {
     undo_network "$container"
 }

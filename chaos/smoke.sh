@@ -73,7 +73,7 @@ trap 'exit 143' TERM
 "$here/check" --help >/dev/null
 built=$SECONDS
 started=1
-start_cluster
+start_cluster 3
 fault() {
     printf '%s: %q %s --project %q\n' "$1" "$here/$2" "$3" "$project"
 }

@@ -36,6 +36,7 @@ found=$(find_node "$node") || exit $?
 read -r service container <<<"$found"
 need_state "$service" "$container" running
 
+# shellcheck disable=SC2317,SC2329 # finish calls it
 undo() {
     if [ "$(state_of "$container")" != running ]; then
         echo "$service was ended by its limits" >&2

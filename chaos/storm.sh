@@ -34,9 +34,10 @@ need_docker
 found=$(find_node "$node") || exit $?
 read -r service container <<<"$found"
 need_state "$service" "$container" running
-command -v nsenter >/dev/null 2>&1 && in_network "$container" true || skip "nsenter, root, and an engine on this machine"
+need_network "$container"
 
 storm=''
+# shellcheck disable=SC2317,SC2329 # finish calls it
 undo() {
     [ -z "$storm" ] || kill "$storm" 2>/dev/null || true
     [ "$(state_of "$container")" = running ] || { echo "$service has ended" >&2; return 1; }

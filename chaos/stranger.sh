@@ -34,6 +34,7 @@ members() {
 }
 before=$(members)
 
+# shellcheck disable=SC2317,SC2329 # finish calls it
 undo() {
     docker rm -f "$name" >/dev/null 2>&1 || true
 }

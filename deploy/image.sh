@@ -1,11 +1,13 @@
 #!/usr/bin/env bash
 # Wraps the static binary ./shard-cache (made by `make build`) into the image shard-cache:latest. Nothing is pulled: the
 # image starts FROM scratch and holds the binary, /tmp and the names of a user that is not root.
-#   SHARD_CACHE_IMAGE  name of the image (default shard-cache:latest)
+#   SHARD_CACHE_IMAGE   name of the image (default shard-cache:latest)
+#   SHARD_CACHE_BINARY  another binary than ./shard-cache
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
 image=${SHARD_CACHE_IMAGE:-shard-cache:latest}
+binary=${SHARD_CACHE_BINARY:-shard-cache}
 readonly bytes_max=$((40 * 1000 * 1000))
 
 fail() {
@@ -13,11 +15,11 @@ fail() {
     exit 1
 }
 
-[ -x shard-cache ] || fail "./shard-cache is missing: make build"
+[ -x "$binary" ] || fail "$binary is missing: make build"
 command -v docker >/dev/null || fail "docker is missing; the node itself does not need it: make build"
 docker info >/dev/null 2>&1 || fail "no Docker engine answers: is it running, and may you use it?"
-if readelf --program-headers shard-cache 2>/dev/null | grep --quiet INTERP; then
-    fail "./shard-cache is linked dynamically, so it cannot run FROM scratch: install your C library's static files
+if readelf --program-headers "$binary" 2>/dev/null | grep --quiet INTERP; then
+    fail "$binary is linked dynamically, so it cannot run FROM scratch: install your C library's static files
 (Debian has them in libc6-dev, Fedora in glibc-static), or let Docker compile: docker build -f deploy/Dockerfile ."
 fi
 
@@ -25,7 +27,7 @@ stage=$(mktemp -d "${TMPDIR:-/tmp}/shard-cache-image.XXXXXX")
 trap 'rm -rf "$stage"' EXIT
 mkdir -p "$stage/root/tmp" "$stage/root/etc"
 # Symbols stay for profiles; line tables would double the image.
-strip --strip-debug -o "$stage/root/shard-cache" shard-cache
+strip --strip-debug -o "$stage/root/shard-cache" "$binary"
 echo 'nonroot:x:65532:65532::/tmp:/shard-cache' >"$stage/root/etc/passwd"
 echo 'nonroot:x:65532:' >"$stage/root/etc/group"
 chmod 755 "$stage/root" "$stage/root/etc" "$stage/root/shard-cache"

@@ -70,6 +70,9 @@ pub(crate) struct Arguments {
     /// Share of the acknowledged writes that must have begun and ended within a fault.
     #[arg(long, value_name = "0..1", default_value_t = 0.3)]
     min_during: f64,
+    /// In the end delete every key, so that another run can follow on the same nodes for as long as one likes.
+    #[arg(long)]
+    pub(crate) remove: bool,
     /// Write every operation to this file, one JSON object per line.
     #[arg(long, value_name = "FILE")]
     pub(crate) history: Option<PathBuf>,

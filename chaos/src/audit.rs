@@ -58,3 +58,27 @@ async fn read(session: &Session, node: usize, key: &str) {
         sleep(RETRY_PAUSE).await;
     }
 }
+
+/// Deletes all keys, by any node, outside of the history: nothing is read any more. Returns how many are gone for sure.
+pub(crate) async fn remove(
+    session: &Session,
+    keys: Vec<String>,
+    cancelled: &CancellationToken,
+) -> usize {
+    let keys: Arc<[String]> = keys.into();
+    let (next, removed) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
+    let mut workers = JoinSet::new();
+    for _ in 0..READERS {
+        let (session, keys, next) = (session.clone(), Arc::clone(&keys), Arc::clone(&next));
+        let (removed, cancelled) = (Arc::clone(&removed), cancelled.clone());
+        workers.spawn(async move {
+            while !cancelled.is_cancelled()
+                && let Some(key) = keys.get(next.fetch_add(1, Ordering::Relaxed))
+            {
+                removed.fetch_add(usize::from(session.delete(key).await), Ordering::Relaxed);
+            }
+        });
+    }
+    while workers.join_next().await.is_some() {}
+    removed.load(Ordering::Relaxed)
+}

@@ -193,6 +193,10 @@ impl Parts<'_> {
         audit::read_back(&session, keys, &done, self.cancelled).await;
         drop(watchers);
         eprintln!("read {} keys back", done.load(Ordering::Relaxed));
+        if self.arguments.remove {
+            let removed = audit::remove(&session, self.recorder.keys(), self.cancelled).await;
+            eprintln!("deleted {removed} keys");
+        }
         // Evictions while reading back count, too.
         if let Err(missing) = self.cluster.survey().await {
             eprintln!("after reading back: {missing}");

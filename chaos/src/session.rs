@@ -225,6 +225,19 @@ impl Session {
         (outcome, found)
     }
 
+    /// Deletes a key by the first node that does it, and records nothing.
+    pub(crate) async fn delete(&self, key: &str) -> bool {
+        for place in self.places() {
+            let client = self.nodes[place].client();
+            if let Some(client) = client
+                && client.delete(key, &CallOptions::default()).await.is_ok()
+            {
+                return true;
+            }
+        }
+        false
+    }
+
     async fn call(&self, client: &Client, key: &str, action: Action) -> Done {
         let options = CallOptions::default();
         let (action, result) = match action {

@@ -4,7 +4,7 @@
 #
 # chaos/tests/scripts.sh
 #
-# On three containers of its own; SHARD_CACHE_IMAGE names the image. Takes about ten seconds. Ends in one line, "N passed,
+# On three containers of its own; SHARD_CACHE_IMAGE names the image. Takes about a minute. Ends in one line, "N passed,
 # M failed"; exit code 0 when nothing failed.
 set -euo pipefail
 # Jobs do not start with SIGINT ignored.
@@ -34,13 +34,18 @@ trap 'exit 129' HUP
 trap 'exit 130' INT
 trap 'exit 143' TERM
 
-# What can be told of node 2: whether it runs, is connected, and has rules.
+# What can be told of node 2: whether it runs, is connected, has rules, a bad network, or limits.
 condition() {
     local container connected='' rules=''
     container=$(find_node 2)
     container=${container#* }
     ! is_connected "$container" || connected=' connected'
-    ! { can_nft "$container" && has_table "$container"; } || rules=' rules'
+    if can_nft "$container" && has_table "$container"; then
+        rules=' rules'
+    elif in_network "$container" true 2>/dev/null && has_bad_network "$container"; then
+        rules=' bad'
+    fi
+    ! is_starved "$container" || rules+=' starved'
     echo "$(state_of "$container")$connected$rules"
 }
 
@@ -112,7 +117,7 @@ exits_with() {
     expect "$*" "exit code $wanted" "exit code $code"
 }
 
-start_cluster
+start_cluster 3
 disconnect=("$here/partition.sh" 2 --by disconnect)
 cut=("$here/partition.sh" 2 --by nft)
 undone_after end "exited connected" "$here/kill.sh" 2 --for 1
@@ -130,17 +135,34 @@ if can_nft "${container#* }"; then
     undone_after INT "running connected rules" "${cut[@]}" --for 60 --direction in
     undone_after end "running connected rules" "${cut[@]}" --for 1 --from 3 --direction out
     stays_until_healed "running connected rules" "${cut[@]}"
+    undone_after end "running connected rules" "${cut[@]}" --for 1 --protocol udp
+    undone_after TERM "running connected rules" "$here/slow.sh" 2 --loss 30 --for 60
+    undone_after INT "running connected bad" "$here/slow.sh" 2 --rate 1mbit --for 60
+    stays_until_healed "running connected bad" "$here/slow.sh" 2 --mtu 1280
+    kernel_has_netem || exits_with 77 "$here/slow.sh" 2 --delay 50
+    undone_after TERM "running connected" "$here/storm.sh" 2 --kind churn --for 60
 else
     echo "cuts by nft: SKIPPED, a tool or a privilege is missing"
 fi
+undone_after end "running connected" "$here/flap.sh" 2 --down 0 --up 1 --for 1
+undone_after end "running connected" "$here/restart.sh" 2
+undone_after TERM "running connected" "$here/stranger.sh" --for 60
+expect "stranger.sh: removed" '' "$(docker ps -aq --filter "name=^$project-stranger$")"
 expect "heal.sh where all is well" "$(printf 'shardcache-node%s: nothing to undo\n' 1 2 3)" "$("$here/heal.sh")"
 
-for script in kill pause partition heal; do
-    exits_with 0 "$here/$script.sh" --help
-    exits_with 1 "$here/$script.sh" 9
-    exits_with 1 "$here/$script.sh" 2 --project "$project-absent"
-    exits_with 2 "$here/$script.sh" 2 --no-such-option
+for line in kill pause partition heal restart storm move 'slow --loss 30' 'flap --for 1' 'starve --cpus 1'; do
+    read -ra words <<<"$line"
+    script=$here/${words[0]}.sh
+    exits_with 0 "$script" --help
+    exits_with 1 "$script" 9 "${words[@]:1}"
+    exits_with 1 "$script" 2 "${words[@]:1}" --project "$project-absent"
+    exits_with 2 "$script" 2 --no-such-option
 done
+exits_with 0 "$here/scale.sh" --help
+exits_with 2 "$here/scale.sh" 4
+exits_with 2 "$here/slow.sh" 2
+exits_with 2 "$here/slow.sh" 2 --loss 101
+exits_with 2 "$here/slow.sh" 2 --reorder 5
 exits_with 2 "$here/kill.sh"
 exits_with 2 "$here/kill.sh" 2 --signal HUP
 exits_with 2 "$here/pause.sh" 2 --for soon
