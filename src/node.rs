@@ -530,12 +530,13 @@ impl Node {
         }
         for listener in http {
             let router = crate::http::router(Arc::clone(&edge));
+            let clock = Arc::clone(&core.clock);
             // Health is answered to the end.
             let stop = self.stop_peers.clone().cancelled_owned();
             core.workers.spawn(
                 "HTTP port",
                 Box::pin(async move {
-                    if let Err(error) = crate::http::serve(listener, router, stop).await {
+                    if let Err(error) = crate::http::serve(listener, clock, router, stop).await {
                         tracing::error!(%error, "the HTTP port is no longer served");
                     }
                 }),

@@ -1,6 +1,6 @@
 //! How both gRPC ports accept connections, which thread serves each, and how they end.
 
-use std::{error::Error, io, pin::pin, sync::Arc, time::Duration};
+use std::{error::Error, io, net::SocketAddr, pin::pin, sync::Arc, time::Duration};
 
 use http_body::Body;
 use hyper::{body::Incoming as Message, server::conn::http2, service::HttpService};
@@ -11,10 +11,16 @@ use tokio::{
 };
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
-use crate::{clock::Clock, workers::Lanes};
+use crate::{
+    clock::{Clock, Monotonic},
+    workers::Lanes,
+};
 
 /// Pause after a failure to accept, which is nearly always a lack of file descriptors.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+
+/// While connections cannot be accepted, how often that is said.
+const COMPLAINT_INTERVAL: Monotonic = Monotonic::from_millis(10_000);
 
 /// Accepts connections until `stop` completes and has each served on a lane by `serve`; then tells them that they are
 /// closing, and waits until all have ended.
@@ -28,35 +34,77 @@ pub(super) async fn accept<F>(
     F: Future<Output = ()> + Send + 'static,
 {
     let (closing, connections) = (CancellationToken::new(), TaskTracker::new());
+    let mut door = Door::new(listener, clock);
     let mut stop = pin!(stop);
     loop {
         let connection = tokio::select! {
             biased;
             () = &mut stop => break,
-            connection = accept_one(&listener, &*clock) => connection,
+            connection = door.accept() => Accepted(connection.into_std()),
         };
         lanes.spawn(connections.track_future(serve(connection, closing.clone())));
     }
-    drop(listener);
+    drop(door);
     closing.cancel();
     connections.close();
     connections.wait().await;
 }
 
-/// The next connection, with small writes sent at once. A failure to accept pauses instead of spinning. Cancel-safe.
-async fn accept_one(listener: &TcpListener, clock: &dyn Clock) -> Accepted {
-    loop {
-        match listener.accept().await {
-            Ok((connection, _address)) => {
-                if let Err(error) = connection.set_nodelay(true) {
-                    tracing::debug!(%error, "TCP_NODELAY refused by an accepted connection");
+/// Takes connections from a listener, also when there are no file descriptors for a while.
+pub(crate) struct Door {
+    listener: TcpListener,
+    clock: Arc<dyn Clock>,
+    /// Failures that were not told of, and when one was told of last.
+    untold: u64,
+    told_at: Option<Monotonic>,
+}
+
+impl Door {
+    /// Of a listener that is bound.
+    pub(crate) const fn new(listener: TcpListener, clock: Arc<dyn Clock>) -> Self {
+        Self {
+            listener,
+            clock,
+            untold: 0,
+            told_at: None,
+        }
+    }
+
+    /// Where it listens.
+    ///
+    /// # Errors
+    /// The system does not say.
+    pub(crate) fn local_addr(&self) -> io::Result<SocketAddr> {
+        self.listener.local_addr()
+    }
+
+    /// The next connection, with small writes sent at once. A failure to accept pauses instead of spinning. Cancel-safe.
+    pub(crate) async fn accept(&mut self) -> TcpStream {
+        loop {
+            match self.listener.accept().await {
+                Ok((connection, _address)) => {
+                    if let Err(error) = connection.set_nodelay(true) {
+                        tracing::debug!(%error, "TCP_NODELAY refused by an accepted connection");
+                    }
+                    return connection;
                 }
-                return Accepted(connection.into_std());
+                Err(error) => {
+                    self.complain(&error);
+                    self.clock.sleep(ACCEPT_PAUSE).await;
+                }
             }
-            Err(error) => {
-                tracing::warn!(%error, "a connection was not accepted");
-                clock.sleep(ACCEPT_PAUSE).await;
-            }
+        }
+    }
+
+    fn complain(&mut self, error: &io::Error) {
+        let now = self.clock.monotonic();
+        let is_due = |told_at: Monotonic| now >= told_at.saturating_add(COMPLAINT_INTERVAL);
+        if self.told_at.is_none_or(is_due) {
+            let before = self.untold;
+            tracing::warn!(%error, before, "a connection was not accepted");
+            (self.told_at, self.untold) = (Some(now), 0);
+        } else {
+            self.untold += 1;
         }
     }
 }

@@ -31,6 +31,7 @@ mod traced;
 
 pub use admin::{AdminActions, DropRefusal, ForgetRefusal, HintTarget};
 pub use cluster::{ClusterQueries, Condition, NodeHealth};
+pub(crate) use connections::Door;
 pub use convert::{Invalid, Limits};
 pub use edge::Edge;
 pub use front::Front;

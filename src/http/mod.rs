@@ -6,20 +6,23 @@ mod parameters;
 mod probes;
 mod scrape;
 
-use std::{io, sync::Arc};
+use std::{io, net::SocketAddr, sync::Arc};
 
 use axum::{
     Json, Router,
     extract::DefaultBodyLimit,
     response::{IntoResponse, Response},
     routing::get,
-    serve::ListenerExt as _,
+    serve::Listener,
 };
 use http::StatusCode;
 use serde_json::json;
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpStream};
 
-use crate::api::Edge;
+use crate::{
+    api::{Door, Edge},
+    clock::Clock,
+};
 
 /// Everything that the HTTP port answers.
 pub fn router(edge: Arc<Edge>) -> Router {
@@ -46,17 +49,35 @@ pub fn router(edge: Arc<Edge>) -> Router {
 /// Whatever ends the server early; a single connection never does.
 pub async fn serve(
     listener: TcpListener,
+    clock: Arc<dyn Clock>,
     router: Router,
     stop: impl Future<Output = ()> + Send + 'static,
 ) -> io::Result<()> {
-    let listener = listener.tap_io(|connection| {
-        if let Err(error) = connection.set_nodelay(true) {
-            tracing::debug!(%error, "TCP_NODELAY refused by an accepted connection");
-        }
-    });
-    axum::serve(listener, router)
+    axum::serve(HttpDoor(Door::new(listener, clock)), router)
         .with_graceful_shutdown(stop)
         .await
+}
+
+/// Axum's own way to accept waits a second after each failure, during which nobody hears how this node is.
+struct HttpDoor(Door);
+
+impl Listener for HttpDoor {
+    type Io = TcpStream;
+    type Addr = SocketAddr;
+
+    async fn accept(&mut self) -> (TcpStream, SocketAddr) {
+        loop {
+            let connection = self.0.accept().await;
+            // Without an address it is broken already.
+            if let Ok(address) = connection.peer_addr() {
+                return (connection, address);
+            }
+        }
+    }
+
+    fn local_addr(&self) -> io::Result<SocketAddr> {
+        self.0.local_addr()
+    }
 }
 
 async fn unknown_path() -> Response {
