@@ -77,7 +77,8 @@ finish() {
     rm -rf "$overrides"
     # What was played before an interruption is worth a look.
     if [ ${#played[@]} -gt 0 ] && [ ! -e "$output/suite.json" ]; then
-        write_suite && "$here/report" "$output" || true
+        write_suite
+        "$here/report" "$output" || true
     fi
     exit "$1"
 }

@@ -114,7 +114,7 @@ fn settling_early_breaks_full_covers() {
 
 #[test]
 fn pulls_answered_under_another_configuration_break_full_covers() {
-    expect_caught(Plant::PullUnsealed, 243, 10);
+    expect_caught(Plant::PullUnsealed, 287, 10);
 }
 
 #[test]
