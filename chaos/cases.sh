@@ -353,9 +353,9 @@ case_idle() {
 case_overload() {
     title="Far more requests than the nodes can serve"
     catalogue=60
-    what="For 15 seconds, a load generator keeps 3000 requests under way at three nodes."
+    what="For 15 seconds, a load generator keeps 600 requests under way at three nodes, ten times as many as they need to be busy."
     expect="What cannot be served is refused, and not lost."
-    faults=("$(burst overload mixed --connections 6 --concurrency 3000 --keys 1000)")
+    faults=("$(burst overload mixed --connections 6 --concurrency 600 --keys 1000)")
     options=("${SHORTLY[@]}")
 }
 

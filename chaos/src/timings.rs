@@ -63,35 +63,35 @@ pub(crate) struct Second {
     pub(crate) p99_ms: Option<f64>,
 }
 
-/// Every fault that worked, in their order.
+/// Every fault that worked and was undone, in their order.
 #[must_use]
 pub(crate) fn timings(history: &History) -> Vec<Timing> {
     let on = history
         .marks
         .iter()
         .filter(|mark| mark.state == FaultState::On);
-    on.map(|on| timing(history, &on.fault, on.at_us)).collect()
+    on.filter_map(|on| {
+        let mut later = history.marks.iter();
+        let off = later.find(|mark| mark.fault == on.fault && mark.state == FaultState::Off)?;
+        Some(timing(history, &on.fault, on.at_us, off.at_us))
+    })
+    .collect()
 }
 
-fn timing(history: &History, fault: &str, on_us: u64) -> Timing {
+fn timing(history: &History, fault: &str, on_us: u64, off_us: u64) -> Timing {
     let of_fault = |state| {
         let mut marks = history.marks.iter();
         let found = marks.find(|mark| mark.fault == fault && mark.state == state);
         found.map(|mark| mark.at_us)
     };
     let begun_us = of_fault(FaultState::Begun).unwrap_or(on_us);
-    let off_us = of_fault(FaultState::Off);
-    let next_us = history.marks.iter().filter(|mark| {
-        mark.state == FaultState::Begun && off_us.is_some_and(|off_us| mark.at_us > off_us)
-    });
+    let begun = history.marks.iter();
+    let next_us = begun.filter(|mark| mark.state == FaultState::Begun && mark.at_us > off_us);
     let next_us = next_us.map(|mark| mark.at_us).min().unwrap_or(u64::MAX);
-    let until_us = off_us.unwrap_or(u64::MAX);
     let nodes = history.run.nodes.len();
-    let since_off = |moment: Option<u64>| Some(millis(off_us?, moment?));
-    let members = off_us.and_then(|off_us| {
-        first(history, off_us, next_us, |views| {
-            views.values().all(|view| view.alive == Some(nodes))
-        })
+    let since_off = |moment: Option<u64>| moment.map(|moment| millis(off_us, moment));
+    let members = first(history, off_us, next_us, |views| {
+        views.values().all(|view| view.alive == Some(nodes))
     });
     let ring = members.and_then(|members_us| {
         first(history, members_us, next_us, |views| {
@@ -101,14 +101,14 @@ fn timing(history: &History, fault: &str, on_us: u64) -> Timing {
                 .all(|view| view.alive == Some(nodes) && Some(&view.ring) == ring)
         })
     });
-    let known = first(history, on_us, until_us, |views| {
+    let known = first(history, on_us, off_us, |views| {
         let mut answering = views.values().filter_map(|view| view.alive).peekable();
         answering.peek().is_some() && answering.all(|alive| alive < nodes)
     });
     let during: Vec<&Operation> = load(history)
-        .filter(|it| it.begun_us >= begun_us && it.begun_us < until_us)
+        .filter(|it| it.begun_us >= begun_us && it.begun_us < off_us)
         .collect();
-    let steady = steady(history, begun_us, until_us);
+    let steady = steady(history, begun_us, off_us);
     let mut acks: Vec<u64> = during
         .iter()
         .filter(|it| it.action.is_write() && it.outcome == Outcome::Ok)

@@ -1,8 +1,9 @@
 #!/usr/bin/env bash
-# Interrupt chaos/smoke.sh at several moments, and check that no container, network, rule or process of it is left.
+# Interrupt chaos/smoke.sh or chaos/run.sh at several moments, and check that no container, network, rule or process of it is left.
 #
-# chaos/tests/interrupted.sh [SECONDS...]
+# chaos/tests/interrupted.sh [--run] [SECONDS...]
 #
+#   --run    chaos/run.sh, with the cases loss, scale and move
 #   SECONDS  when to interrupt, after the start; default 0.5 2 3.5 5 19 25 45 62 80: while the nodes are started, within
 #            each fault, and between them
 #
@@ -12,7 +13,13 @@ set -euo pipefail
 # Jobs get process groups of their own, and do not start with SIGINT ignored.
 set -m
 
-smoke=$(cd "$(dirname "$0")/.." && pwd)/smoke.sh
+here=$(cd "$(dirname "$0")/.." && pwd)
+reports=$(mktemp -d)
+script=("$here/smoke.sh")
+if [ "${1:-}" = --run ]; then
+    shift
+    script=("$here/run.sh" --only loss --only scale --only move --output "$reports")
+fi
 case ${1:-} in
 --help | -h)
     sed -n '2,/^[^#]/s/^# \{0,1\}//p' "$0"
@@ -25,7 +32,7 @@ for moment in "${moments[@]}"; do
     [[ $moment =~ ^[0-9]+(\.[0-9]+)?$ ]] || { echo "$moment: a number of seconds" >&2; exit 2; }
 done
 # So that the moments mean the same every time.
-"$(dirname "$smoke")/check" --help >/dev/null
+"$here/check" --help >/dev/null
 
 running=''
 log=$(mktemp)
@@ -37,7 +44,7 @@ end() {
         kill -TERM "$running" 2>/dev/null || true
         wait "$running" || true
     fi
-    rm -f "$log"
+    rm -rf "$log" "$reports"
     exit "$1"
 }
 trap 'end $?' EXIT
@@ -72,7 +79,7 @@ for moment in "${moments[@]}"; do
     signals=(INT TERM HUP)
     signal=${signals[turn % 3]}
     turn=$((turn + 1))
-    "$smoke" >"$log" 2>&1 &
+    "${script[@]}" >"$log" 2>&1 &
     running=$!
     project=shard-cache-chaos-$running
     sleep "$moment"
