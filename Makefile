@@ -132,7 +132,7 @@ fmt-check:
 
 lint: ## Clippy and rustdoc without warnings; licences and sources of dependencies
 	$(CARGO) clippy --workspace --all-targets --locked -- -D warnings
-	$(CARGO) clippy --package shard-cache --features race --lib --tests --locked -- -D warnings
+	$(CARGO) clippy --package shard-cache --features race,planted-bugs --lib --tests --locked -- -D warnings
 	RUSTDOCFLAGS="-D warnings -A rustdoc::private_intra_doc_links" $(CARGO) doc --workspace --no-deps --locked --document-private-items
 	$(PYTHON) scripts/dependencies.py
 

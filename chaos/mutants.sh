@@ -14,9 +14,13 @@ set -euo pipefail
 # shellcheck source=chaos/lib.sh
 . "$(dirname "$0")/lib.sh"
 
-# BUG CASE
+# BUG CASE, as src/planted.rs describes them. Not every case can find every bug.
 readonly BUGS="
-@BUGS@
+ack_before_store kill
+deletes_forgotten pause-long
+stale_wins split
+hints_dropped split
+empty_is_full kills
 "
 readonly IMAGE=shard-cache:planted
 only='' output=$here/out-mutants

@@ -29,6 +29,8 @@ pub mod node;
 pub mod offsets;
 pub mod operation;
 pub mod overload;
+#[cfg(feature = "planted-bugs")]
+pub mod planted;
 pub mod repair;
 pub mod replica;
 pub mod ring;

@@ -14,6 +14,8 @@ use super::{
     lanes::Lanes,
     output,
 };
+#[cfg(feature = "planted-bugs")]
+use crate::planted;
 use crate::{
     config::{self, Config, Flag, LogFormat, TelemetryConfig},
     node::{Addresses, Drained, Node, Seams},
@@ -112,6 +114,8 @@ pub(super) fn run(arguments: ServeArguments) -> Result<Exit, Failure> {
     let flags = arguments.flags()?;
     let config = config::load_system(arguments.config, flags)?.config;
     init_logs(&config.telemetry)?;
+    #[cfg(feature = "planted-bugs")]
+    plant()?;
     let lanes = Lanes::start(config.worker_threads())?;
     let runtime = runtime()?;
     let seams = Seams {
@@ -122,6 +126,16 @@ pub(super) fn run(arguments: ServeArguments) -> Result<Exit, Failure> {
     // Everything of the node has ended or was given up; what is left must not keep the process.
     runtime.shutdown_background();
     result
+}
+
+/// Nothing is served without a bug by a build that is made for that.
+#[cfg(feature = "planted-bugs")]
+fn plant() -> Result<(), Failure> {
+    let name = config::environment::variable(planted::VARIABLE);
+    let bug = planted::plant(name.as_deref())
+        .map_err(|error| Failure::new(Exit::ConfigInvalid, "CONFIG_INVALID", error.to_string()))?;
+    tracing::warn!(%bug, "THIS NODE IS BROKEN ON PURPOSE AND WILL LOSE DATA: it was built with planted bugs, for tests only");
+    Ok(())
 }
 
 fn init_logs(telemetry: &TelemetryConfig) -> Result<(), Failure> {

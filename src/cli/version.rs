@@ -9,11 +9,12 @@ use super::{
 };
 
 /// Features that this build was compiled with. A shipped binary has none.
-const FEATURES: &[&str] = if cfg!(feature = "race") {
-    &["race"]
-} else {
-    &[]
-};
+const FEATURES: &[&str] = &[
+    #[cfg(feature = "planted-bugs")]
+    "planted-bugs",
+    #[cfg(feature = "race")]
+    "race",
+];
 
 /// Show the version and the features that the program was compiled with.
 #[derive(Debug, Args)]

@@ -3,6 +3,11 @@
 
 use std::{sync::Arc, time::Duration};
 
+#[cfg(feature = "planted-bugs")]
+use shard_cache_membership::identity::NodeId;
+
+#[cfg(feature = "planted-bugs")]
+use crate::planted;
 use crate::{
     coordinator::{
         Attempt, Coordinator, Plan,
@@ -190,6 +195,8 @@ impl Coordinator {
     fn prepare(&self, key: &Key, terms: Terms) -> Result<(Plan, Need), Unavailable> {
         let plan = self.plan(key)?;
         let need = self.need(&plan, terms, self.policy.write_quorum);
+        #[cfg(feature = "planted-bugs")]
+        let need = with_planted_bugs(need);
         self.check_reach(&plan, need)?;
         Ok((plan, need))
     }
@@ -268,6 +275,11 @@ impl Coordinator {
             plan, key, terms, ..
         } = attempt;
         let submit = |position: u8, node_id| {
+            #[cfg(feature = "planted-bugs")]
+            if on_newer == OnNewer::Restamp && self.is_left_out(plan, node_id) {
+                held.not_sent(position);
+                return;
+            }
             let operation = Operation {
                 token: held.token(position),
                 slot: plan.slot,
@@ -297,6 +309,16 @@ impl Coordinator {
         }
     }
 
+    /// Whether a planted bug keeps a write from an owner: all but the first one, which is this node if it is one of them.
+    #[cfg(feature = "planted-bugs")]
+    fn is_left_out(&self, plan: &Plan, node_id: NodeId) -> bool {
+        let owners = plan.configuration.owners();
+        let own = owners.iter().find(|owner| owner.node_id == self.own);
+        let first = own.or(owners.first());
+        planted::Bug::AckBeforeStore.is_planted()
+            && first.is_some_and(|first| first.node_id != node_id)
+    }
+
     /// A version above one that an owner refused us for; `None` if that one is too far ahead of our clock.
     fn version_above(&self, refused_for: Version) -> Option<Version> {
         let wall_millis = self.clock.wall_millis();
@@ -320,6 +342,21 @@ impl Coordinator {
                 Err(WriteError::DeadlineExceeded { .. }) => OperationOutcome::Timeout,
             },
         );
+    }
+}
+
+/// With some planted bugs one owner is enough.
+#[cfg(feature = "planted-bugs")]
+fn with_planted_bugs(need: Need) -> Need {
+    if planted::one_owner_is_enough() {
+        let (required, least) = (1, 1);
+        Need {
+            required,
+            least,
+            ..need
+        }
+    } else {
+        need
     }
 }
 

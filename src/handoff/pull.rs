@@ -96,6 +96,10 @@ impl Pull {
     ///
     /// Dropping the future leaves what was copied so far, which does no harm.
     pub async fn run(mut self, plan: PullPlan, root: u64) -> u64 {
+        #[cfg(feature = "planted-bugs")]
+        if crate::planted::Bug::EmptyIsFull.is_planted() {
+            return 0;
+        }
         let mut records = 0;
         let mut pace = Pace::new(self.bytes_per_second_max, self.budget.clone());
         let until = self.clock.monotonic() + SOURCES_WAIT;

@@ -137,6 +137,10 @@ impl Repair {
 
     /// Compares with whoever is due.
     async fn turn(&mut self) {
+        #[cfg(feature = "planted-bugs")]
+        if crate::planted::nothing_is_repaired() {
+            return;
+        }
         let now = self.parts.clock.monotonic();
         self.look(now);
         let marked = self.parts.marks.take();

@@ -7,6 +7,8 @@ use super::{
     shard::{Ghost, Shard, Standing, Warmth, is_past},
     totals::{Amount, Lack},
 };
+#[cfg(feature = "planted-bugs")]
+use crate::planted;
 use crate::{sync::lock, version::Version};
 
 /// Who applies a record, which decides about recency and eviction.
@@ -52,6 +54,10 @@ impl Store {
             Body::Tombstone => {
                 if is_past(record.version, self.purged(now_millis)) {
                     return self.lay_to_rest(probe, record.version, now_millis, source);
+                }
+                #[cfg(feature = "planted-bugs")]
+                if planted::Bug::DeletesForgotten.is_planted() {
+                    return self.remove_without_trace(probe, record.version, now_millis, source);
                 }
                 self.bury(probe, record.version, now_millis, source)
             }
@@ -227,6 +233,26 @@ impl Store {
         Applied::Stored { replaced }
     }
 
+    /// A planted bug: a delete of which nothing is left.
+    #[cfg(feature = "planted-bugs")]
+    fn remove_without_trace(
+        &self,
+        probe: &Probe<'_>,
+        version: Version,
+        now_millis: u64,
+        source: Source,
+    ) -> Applied {
+        let mut shard = lock(self.shard(probe.position().slot()));
+        if let Some(answer) = rejection(&mut shard, probe, version, source) {
+            return answer;
+        }
+        let replaced = shard.is_live(probe, now_millis);
+        let (value, tombstone) = shard.drop_key(probe);
+        self.totals.values.sub(value);
+        self.totals.tombstones.sub(tombstone);
+        Applied::Stored { replaced }
+    }
+
     /// Forgets the oldest tombstones of the shard that grew until all fit under the cap. Its last
     /// one stays as long as another shard has any, because it is the newest and would raise its
     /// slot's floor to the present.
@@ -265,6 +291,8 @@ fn rejection(
 ) -> Option<Applied> {
     match (shard.standing(probe, version), source) {
         (Standing::Higher, _) => None,
+        #[cfg(feature = "planted-bugs")]
+        (Standing::Lower(_), _) if planted::Bug::StaleWins.is_planted() => None,
         (Standing::Same, Source::Client | Source::WriteBack) => {
             shard.touch(probe);
             Some(Applied::Same)
