@@ -33,7 +33,7 @@ while [ $# -gt 0 ]; do
     --list) printf '%s\n' "${ALL[@]}"; exit 0 ;;
     --only) only+=("$(value_of "$@")") || exit $?; shift ;;
     --minutes) minutes=$(seconds_of "$@") || exit $?; shift ;;
-    --seed) seed=$(seconds_of "$@") || exit $?; shift ;;
+    --seed) seed=$(value_of "$@") || exit $?; [[ $seed =~ ^[0-9]+$ ]] || usage_error "--seed $seed: a number"; shift ;;
     --output) output=$(value_of "$@") || exit $?; shift ;;
     *) usage_error "unknown argument $1" ;;
     esac
@@ -45,7 +45,6 @@ done
 [ ${#only[@]} -gt 0 ] || only=("${ALL[@]}")
 docker version >/dev/null 2>&1 || fail "no Docker engine answers, and this needs one"
 command -v jq >/dev/null 2>&1 || fail "jq is missing (Debian package jq)"
-
 command -v curl >/dev/null 2>&1 || fail "curl is missing (Debian package curl)"
 
 readonly SOAK_NODES=5
@@ -248,14 +247,17 @@ soak() {
     [ ${#candidates[@]} -gt 0 ] || usage_error "none of these cases can share nodes with others"
     seed=${seed:-$RANDOM}
     say "seed $seed (the same order again: --seed $seed)"
-    RANDOM=$seed
     started=1
     start_cluster "$SOAK_NODES"
+    # Ports are drawn from it, too.
+    RANDOM=$seed
     while [ "$SECONDS" -lt "$end" ]; do
         round=$((round + 1))
         name=${candidates[RANDOM % ${#candidates[@]}]}
         play "$name.$round" "$name"
         sample "$round"
+        # Whatever comes after a failure may be its consequence.
+        [ "$failures" = 0 ] || break
     done
     remove_cluster
     started=''
