@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
-# Put a load generator's requests to nodes for 15 seconds.
+# Put a load generator's requests to nodes.
 #
-# chaos/burst.sh ARGUMENTS...
+# chaos/burst.sh SECONDS ARGUMENTS...
 #
 #   ARGUMENTS  of `shard-cache bench`, with --endpoint for each node
 #
@@ -15,7 +15,9 @@ if [ ! -x "$binary" ]; then
     echo "burst.sh: SKIPPED: ./shard-cache is missing: make build" >&2
     exit 77
 fi
+seconds=$1
+shift
 trap 'exit 143' TERM INT HUP
 echo "chaos: on: $*"
-"$binary" bench --duration 15s --warm-up 0s --verify off "$@"
+"$binary" bench --duration "${seconds}s" --warm-up 0s --verify off "$@"
 echo "chaos: off"

@@ -353,9 +353,9 @@ case_idle() {
 case_overload() {
     title="Far more requests than the nodes can serve"
     catalogue=60
-    what="For 15 seconds, a load generator keeps 600 requests under way at three nodes, ten times as many as they need to be busy."
+    what="For 30 seconds, a load generator keeps 600 requests under way at three nodes, ten times as many as they need to be busy."
     expect="What cannot be served is refused, and not lost."
-    faults=("$(burst overload mixed --connections 6 --concurrency 600 --keys 1000)")
+    faults=("$(burst overload 30 mixed --connections 6 --concurrency 600 --keys 1000)")
     options=("${SHORTLY[@]}")
 }
 
@@ -364,7 +364,7 @@ case_hot_key() {
     catalogue=61
     what="For 15 seconds, a load generator writes and reads one and the same key as fast as three nodes can."
     expect="Other keys do not suffer more than by the load."
-    faults=("$(burst 'hot key' mixed --connections 6 --concurrency 64 --keys 1)")
+    faults=("$(burst 'hot key' 15 mixed --connections 6 --concurrency 64 --keys 1)")
     options=("${SHORTLY[@]}")
 }
 
