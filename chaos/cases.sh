@@ -353,9 +353,9 @@ case_idle() {
 case_overload() {
     title="Far more requests than the nodes can serve"
     catalogue=60
-    what="For 30 seconds, a load generator keeps 600 requests under way at three nodes, ten times as many as they need to be busy."
+    what="For 45 seconds, a load generator keeps 600 requests under way at three nodes, ten times as many as they need to be busy."
     expect="What cannot be served is refused, and not lost."
-    faults=("$(burst overload 30 mixed --connections 6 --concurrency 600 --keys 1000)")
+    faults=("$(burst overload 45 mixed --connections 6 --concurrency 600 --keys 1000)")
     options=("${SHORTLY[@]}")
 }
 
