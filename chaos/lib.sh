@@ -171,11 +171,19 @@ kernel_has_netem() {
     unshare --net sh -c 'ip link set lo up && tc qdisc add dev lo root netem delay 1ms' >/dev/null 2>&1
 }
 
-# Whether its network is as it was made.
+# The network device of a container: eth0, or another one once it has been disconnected. None while it is.
+device_in() {
+    in_network "$1" ip -o link show 2>/dev/null | awk -F': ' '$2 !~ /^lo/ { sub(/@.*/, "", $2); print $2; exit }'
+}
+
+# Whether its network is not as it was made.
 has_bad_network() {
+    local device
     has_table "$1" && return
-    in_network "$1" tc qdisc show dev eth0 2>/dev/null | grep -qE 'tbf|netem' && return
-    ! in_network "$1" ip -o link show eth0 2>/dev/null | grep -qw "mtu $MTU"
+    device=$(device_in "$1")
+    [ -n "$device" ] || return
+    in_network "$1" tc qdisc show dev "$device" 2>/dev/null | grep -qE 'tbf|netem' && return
+    ! in_network "$1" ip -o link show "$device" | grep -qw "mtu $MTU"
 }
 
 # Everything that slow.sh and partition.sh do to a network. Harmless where they did nothing; a container that is not
@@ -183,8 +191,11 @@ has_bad_network() {
 undo_network() {
     [ "$(state_of "$1")" = running ] || [ "$(state_of "$1")" = paused ] || return 0
     ! has_table "$1" || nft_in "$1" delete table inet "$TABLE"
-    in_network "$1" tc qdisc del dev eth0 root >/dev/null 2>&1 || true
-    in_network "$1" ip link set eth0 mtu "$MTU" >/dev/null 2>&1 || true
+    local device
+    device=$(device_in "$1")
+    [ -n "$device" ] || return 0
+    in_network "$1" tc qdisc del dev "$device" root >/dev/null 2>&1 || true
+    in_network "$1" ip link set "$device" mtu "$MTU"
 }
 
 is_starved() {

@@ -65,7 +65,7 @@ restart() {
     sleep "$down"
     docker start "$container" >/dev/null
     leaving=''
-    echo "$service: restarted"
+    echo "$service: restarted" >&2
 }
 
 # The node's own answer: a stop would lose nothing.

@@ -75,7 +75,8 @@ need_state "$service" "$container" running
 need_network "$container"
 [ -z "$loss" ] || can_nft "$container" || skip "--loss needs nft and root"
 [ -z "$rate$netem" ] || command -v tc >/dev/null 2>&1 || skip "tc is missing (Debian package iproute2)"
-readonly DEVICE=eth0
+device=$(device_in "$container")
+[ -n "$device" ] || fail "$service has no network"
 
 others=()
 while read -r _ other; do
@@ -102,7 +103,7 @@ RULES
 # The last word of tc where the kernel has no such discipline.
 shape() {
     local told
-    if told=$(in_network "$container" tc qdisc add dev "$DEVICE" root "$@" 2>&1); then
+    if told=$(in_network "$container" tc qdisc add dev "$device" root "$@" 2>&1); then
         return
     fi
     case $told in
@@ -113,7 +114,7 @@ shape() {
 
 worsen() {
     [ -z "$loss" ] || lose
-    [ -z "$mtu" ] || in_network "$container" ip link set "$DEVICE" mtu "$mtu"
+    [ -z "$mtu" ] || in_network "$container" ip link set "$device" mtu "$mtu"
     # shellcheck disable=SC2086 # words of tc
     [ -z "$rate" ] || shape tbf rate "$rate" burst 32kbit latency 400ms
     # shellcheck disable=SC2086 # words of tc

@@ -45,7 +45,7 @@ undo() {
 
 what="$kind at $service"
 arm
-in_network "$container" python3 "$here/storm.py" "$kind" "$seconds" &
+in_network "$container" python3 "$here/storm.py" "$kind" "$seconds" >&2 &
 storm=$!
 echo "chaos: on: $what"
 wait "$storm"
