@@ -4,8 +4,8 @@ CARGO ?= cargo
 PYTHON ?= python3
 SCRIPTS := .ci/run .ci/fresh deploy/image.sh chaos/check chaos/lib.sh chaos/own_cluster.sh chaos/kill.sh chaos/pause.sh \
 	chaos/partition.sh chaos/heal.sh chaos/slow.sh chaos/restart.sh chaos/rolling-restart.sh chaos/scale.sh chaos/flap.sh \
-	chaos/starve.sh chaos/storm.sh chaos/stranger.sh chaos/move.sh chaos/burst.sh chaos/cases.sh chaos/run.sh chaos/mutants.sh chaos/smoke.sh \
-	chaos/processes chaos/figures \
+	chaos/starve.sh chaos/storm.sh chaos/stranger.sh chaos/move.sh chaos/burst.sh chaos/cases.sh chaos/run.sh \
+	chaos/mutants.sh chaos/smoke.sh chaos/processes chaos/figures \
 	chaos/tests/interrupted.sh chaos/tests/scripts.sh
 
 # The optimised binary is linked statically where the machine has a static C library (Linux with glibc's libc.a), so

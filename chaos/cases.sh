@@ -20,7 +20,7 @@ ALL=(kill kill-at-once flap kills pause-short pause-long pause-all disconnect sp
 # They start or stop nodes in a way that others cannot follow, have nodes of their own, or take too long.
 readonly NOT_FOR_SOAK=(kills scale memory descriptors hints-overflow collector-gone)
 
-# A fault that goes on while all nodes stay up changes nothing: no node may be taken for dead in the end.
+# How soon after the end of a fault all has to be as before.
 readonly SHORTLY=(--members-within 6s --ring-within 10s)
 
 case_kill() {
@@ -211,6 +211,7 @@ case_delay() {
     what="What one of three nodes sends arrives 500 ms late, for 15 seconds."
     expect="Requests do not wait for it."
     faults=("$(fault 'delay at node2' slow.sh 2 --delay 500 --for 15)")
+    options=("${SHORTLY[@]}")
 }
 
 case_reorder() {
@@ -219,6 +220,7 @@ case_reorder() {
     what="What one of three nodes sends arrives 50 ms late, give or take 50 ms, and a quarter of it at once, for 15 seconds."
     expect="No order is lost that was promised."
     faults=("$(fault 'reorder at node2' slow.sh 2 --delay 50 --jitter 50 --reorder 25 --for 15)")
+    options=("${SHORTLY[@]}")
 }
 
 case_duplicate() {
@@ -227,6 +229,7 @@ case_duplicate() {
     what="A fifth of the packets that one of three nodes sends arrives twice, for 15 seconds."
     expect="Nothing happens twice."
     faults=("$(fault 'duplicates at node2' slow.sh 2 --duplicate 20 --for 15)")
+    options=("${SHORTLY[@]}")
 }
 
 case_corrupt() {
@@ -235,6 +238,7 @@ case_corrupt() {
     what="A bit is flipped in one of a hundred packets that one of three nodes sends, for 15 seconds."
     expect="Nothing that is damaged is taken for true."
     faults=("$(fault 'corruption at node2' slow.sh 2 --corrupt 1 --for 15)")
+    options=("${SHORTLY[@]}")
 }
 
 case_starve() {

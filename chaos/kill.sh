@@ -35,9 +35,6 @@ found=$(find_node "$node") || exit $?
 read -r service container <<<"$found"
 need_state "$service" "$container" running
 
-# Longer than a node may take to drain; then it is ended for good.
-readonly DRAIN_SECONDS=65
-
 undo() {
     # A container that is still draining could not be started, and would end a moment later.
     if [ "$(state_of "$container")" = running ] && [ -n "$sent" ]; then

@@ -7,6 +7,9 @@ readonly SKIPPED=77
 readonly TABLE=shardcache_chaos
 # What Docker gives a network that was not told otherwise.
 readonly MTU=1500
+# Longer than a node may take to drain; then it is ended for good.
+# shellcheck disable=SC2034 # for whoever sources this
+readonly DRAIN_SECONDS=65
 
 # The compose project and the fault in words, set by the script that sources this; what keeps a fault for a while.
 project=''
@@ -156,6 +159,21 @@ in_network() {
     nsenter --net="$namespace" "$@"
 }
 
+# Drops packets of a container by rules for the chains `in` and `out`: all of them, or none.
+add_rules() {
+    nft_in "$1" -f - <<RULES
+add table inet $TABLE
+add chain inet $TABLE in { type filter hook input priority -10; policy accept; }
+add chain inet $TABLE out { type filter hook output priority -10; policy accept; }
+$2
+RULES
+}
+
+# The containers of all nodes but this one.
+others_of() {
+    nodes | awk -v own="$1" '$2 != own { print $2 }'
+}
+
 need_network() {
     if ! command -v nsenter >/dev/null 2>&1 || ! in_network "$1" true 2>/dev/null; then
         skip "this needs nsenter, root, and an engine on this machine"
@@ -204,10 +222,9 @@ is_starved() {
     [ "$limits" != "0 0" ] && [ "$limits" != "$(nproc)000000000 1099511627776" ]
 }
 
-# As many CPUs as there are, and more memory than there is: a limit cannot be taken back, only raised.
+# As many CPUs as there are, and more memory than there is: a limit cannot be taken back, because 0 changes nothing.
 unstarve() {
-    docker update --cpus 0 --memory 0 --memory-swap 0 "$1" >/dev/null 2>&1 ||
-        docker update --cpus "$(nproc)" --memory 1t --memory-swap 1t "$1" >/dev/null
+    docker update --cpus "$(nproc)" --memory 1t --memory-swap 1t "$1" >/dev/null
 }
 
 can_nft() {

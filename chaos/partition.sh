@@ -72,9 +72,7 @@ fi
 # The containers to cut it off from.
 others=()
 if [ ${#from[@]} = 0 ]; then
-    while read -r _ other; do
-        [ "$other" = "$container" ] || others+=("$other")
-    done < <(nodes)
+    mapfile -t others < <(others_of "$container")
 else
     for other in "${from[@]}"; do
         found=$(find_node "$other") || exit $?
@@ -98,13 +96,7 @@ cut_by_nft() {
     local all
     all=$(rules ip IPAddress && rules ip6 GlobalIPv6Address)
     [ -n "$all" ] || fail "no other node has an address"
-    # One transaction: all of the cut, or nothing.
-    nft_in "$container" -f - <<RULES
-add table inet $TABLE
-add chain inet $TABLE in { type filter hook input priority -10; policy accept; }
-add chain inet $TABLE out { type filter hook output priority -10; policy accept; }
-$all
-RULES
+    add_rules "$container" "$all"
 }
 
 undo() {

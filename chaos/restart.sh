@@ -34,8 +34,6 @@ done
 [ -z "$node" ] || [ -z "$all" ] || usage_error "a NODE or --all"
 need_docker
 
-# Longer than a node may take to drain.
-readonly DRAIN_SECONDS=65
 containers=() names=()
 while read -r service container; do
     if [ "$(state_of "$container")" = running ]; then

@@ -154,7 +154,7 @@ note_case() {
     jq -n --arg name "$name" --arg title "$title" --arg catalogue "$catalogue" --arg what "${what//$'\n'/ }" \
         --arg expect "${expect//$'\n'/ }" --argjson nodes "$nodes" --arg command "chaos/run.sh --only ${name%%.*}" \
         --arg status "$status" --arg reason "$reason" --argjson seconds "$seconds" --arg second_opinion "$opinion" \
-        --arg log "cases/$name/log.txt" '$ARGS.named' >"$folder/case.json"
+        '$ARGS.named' >"$folder/case.json"
 }
 
 play() {

@@ -34,7 +34,6 @@ IFS=: read -ra more <<<"${CHAOS_COMPOSE_FILES:-}"
 for file in "${more[@]}"; do
     files+=(--file "$file")
 done
-readonly DRAIN_SECONDS=65
 
 # shellcheck disable=SC2317,SC2329 # undo calls it
 shrink() {

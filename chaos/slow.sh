@@ -78,26 +78,16 @@ need_network "$container"
 device=$(device_in "$container")
 [ -n "$device" ] || fail "$service has no network"
 
-others=()
-while read -r _ other; do
-    [ "$other" = "$container" ] || others+=("$other")
-done < <(nodes)
-
 lose() {
     local other address rules=''
-    for other in "${others[@]}"; do
+    for other in $(others_of "$container"); do
         for address in $(addresses IPAddress "$other"); do
             rules+="add rule inet $TABLE in ip saddr $address numgen random mod 100 < $loss drop"$'\n'
             rules+="add rule inet $TABLE out ip daddr $address numgen random mod 100 < $loss drop"$'\n'
         done
     done
     [ -n "$rules" ] || fail "no other node has an address"
-    nft_in "$container" -f - <<RULES
-add table inet $TABLE
-add chain inet $TABLE in { type filter hook input priority -10; policy accept; }
-add chain inet $TABLE out { type filter hook output priority -10; policy accept; }
-$rules
-RULES
+    add_rules "$container" "$rules"
 }
 
 # The last word of tc where the kernel has no such discipline.
@@ -115,7 +105,6 @@ shape() {
 worsen() {
     [ -z "$loss" ] || lose
     [ -z "$mtu" ] || in_network "$container" ip link set "$device" mtu "$mtu"
-    # shellcheck disable=SC2086 # words of tc
     [ -z "$rate" ] || shape tbf rate "$rate" burst 32kbit latency 400ms
     # shellcheck disable=SC2086 # words of tc
     [ -z "$netem" ] || shape netem $netem

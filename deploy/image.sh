@@ -7,7 +7,7 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 
 image=${SHARD_CACHE_IMAGE:-shard-cache:latest}
-binary=${SHARD_CACHE_BINARY:-shard-cache}
+binary=${SHARD_CACHE_BINARY:-./shard-cache}
 readonly bytes_max=$((40 * 1000 * 1000))
 
 fail() {

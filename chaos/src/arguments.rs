@@ -127,6 +127,12 @@ impl Arguments {
         if !(0.0..=1.0).contains(&self.min_during) {
             return Some(format!("--min-during {}: 0 to 1", self.min_during));
         }
+        if let Some(share) = self
+            .first_try_min
+            .filter(|share| !(0.0..=1.0).contains(share))
+        {
+            return Some(format!("--first-try-min {share}: 0 to 1"));
+        }
         if !self.http.is_empty() && self.http.len() != self.nodes.len() {
             let (http, nodes) = (self.http.len(), self.nodes.len());
             return Some(format!("{http} addresses by --http, and {nodes} by --node"));

@@ -151,8 +151,11 @@ fn first(
     to_us: u64,
     holds: impl Fn(&BTreeMap<usize, &View>) -> bool,
 ) -> Option<u64> {
+    // A node that does not answer is written down when it should have, later than others that do.
+    let mut changes: Vec<&View> = history.views.iter().collect();
+    changes.sort_by_key(|view| view.at_us);
+    let mut changes = changes.into_iter().peekable();
     let mut views = BTreeMap::new();
-    let mut changes = history.views.iter().peekable();
     while let Some(view) = changes.next_if(|view| view.at_us <= from_us) {
         views.insert(view.node, view);
     }

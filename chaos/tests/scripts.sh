@@ -144,6 +144,9 @@ if can_nft "${container#* }"; then
 else
     echo "cuts by nft: SKIPPED, a tool or a privilege is missing"
 fi
+undone_after TERM "running connected starved" "$here/starve.sh" 2 --cpus 0.5 --for 60
+undone_after end "running connected starved" "$here/starve.sh" 2 --memory 128m --for 1
+stays_until_healed "running connected starved" "$here/starve.sh" 2 --cpus 0.5 --memory 128m
 undone_after end "running connected" "$here/flap.sh" 2 --down 0 --up 1 --for 1
 undone_after end "running connected" "$here/restart.sh" 2
 undone_after TERM "running connected" "$here/stranger.sh" --for 60

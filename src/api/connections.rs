@@ -40,7 +40,7 @@ pub(super) async fn accept<F>(
         let connection = tokio::select! {
             biased;
             () = &mut stop => break,
-            connection = door.accept() => Accepted(connection.into_std()),
+            (connection, _address) = door.accept() => Accepted(connection.into_std()),
         };
         lanes.spawn(connections.track_future(serve(connection, closing.clone())));
     }
@@ -79,14 +79,14 @@ impl Door {
     }
 
     /// The next connection, with small writes sent at once. A failure to accept pauses instead of spinning. Cancel-safe.
-    pub(crate) async fn accept(&mut self) -> TcpStream {
+    pub(crate) async fn accept(&mut self) -> (TcpStream, SocketAddr) {
         loop {
             match self.listener.accept().await {
-                Ok((connection, _address)) => {
+                Ok((connection, address)) => {
                     if let Err(error) = connection.set_nodelay(true) {
                         tracing::debug!(%error, "TCP_NODELAY refused by an accepted connection");
                     }
-                    return connection;
+                    return (connection, address);
                 }
                 Err(error) => {
                     self.complain(&error);

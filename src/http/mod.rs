@@ -66,13 +66,7 @@ impl Listener for HttpDoor {
     type Addr = SocketAddr;
 
     async fn accept(&mut self) -> (TcpStream, SocketAddr) {
-        loop {
-            let connection = self.0.accept().await;
-            // Without an address it is broken already.
-            if let Ok(address) = connection.peer_addr() {
-                return (connection, address);
-            }
-        }
+        self.0.accept().await
     }
 
     fn local_addr(&self) -> io::Result<SocketAddr> {

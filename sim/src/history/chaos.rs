@@ -1,9 +1,8 @@
 //! Reads what the chaos tool records.
 //!
 //! Its lines say less than ours, and what they leave out is known of the tool: requests carry no options, so they are
-//! made at QUORUM and refuse degraded service; one loss at a time, the next after
-//! the nodes have settled, so a loss of memory excuses nothing. What is not known stays unknown: owners, tombstone
-//! life, the offset of the clock.
+//! made at QUORUM and refuse degraded service; one loss at a time, the next after the nodes have settled, so a loss of
+//! memory excuses nothing. What is not known stays unknown: owners, tombstone life, the offset of the clock.
 
 use std::collections::BTreeMap;
 
