@@ -15,12 +15,15 @@ use inproc::{Caller, TOGETHER};
 #[global_allocator]
 static ALLOCATOR: &StatsAlloc<System> = &INSTRUMENTED_SYSTEM;
 
-const ROUNDS: usize = 200;
+const ROUNDS: usize = 100;
+/// Measurements of each, in turn; the lowest counts. For seconds on end all answers of peers may fall into more reads than
+/// they need to, which is 3.5 allocations more per request and says nothing of what a request costs.
+const TURNS: usize = 8;
 
-/// How often a request may allocate over three nodes. Measured: Set 17.3, in some runs up to 21.3, by how its answers fall
-/// into reads, Get 15.7 to 16.0. A sixth on top is for what runs beside the requests and for another version of a library.
-const SET_ALLOCATIONS_MAX: f64 = 25.0;
-const GET_ALLOCATIONS_MAX: f64 = 19.0;
+/// How often a request may allocate over three nodes. Measured: Set 17.3, Get 15.7. A sixth on top is for what runs beside
+/// the requests and for another version of a library.
+const SET_ALLOCATIONS_MAX: f64 = 20.0;
+const GET_ALLOCATIONS_MAX: f64 = 18.5;
 
 #[test]
 fn a_request_allocates_so_often_and_not_more() {
@@ -31,8 +34,11 @@ fn a_request_allocates_so_often_and_not_more() {
     runtime.block_on(async {
         let nodes = inproc::start(&[]).await;
         let mut caller = Caller::connect(nodes[0].addresses().grpc).await;
-        let sets = allocations_per_request(&mut caller, inproc::set).await;
-        let gets = allocations_per_request(&mut caller, inproc::get).await;
+        let (mut sets, mut gets) = (f64::MAX, f64::MAX);
+        for _ in 0..TURNS {
+            sets = sets.min(allocations_per_request(&mut caller, inproc::set).await);
+            gets = gets.min(allocations_per_request(&mut caller, inproc::get).await);
+        }
         println!("allocations per request over three nodes: Set {sets:.1}, Get {gets:.1}");
         assert!(
             sets <= SET_ALLOCATIONS_MAX,
