@@ -13,12 +13,12 @@
 #
 # ALL names them in their order.
 
-ALL=(kill kill-at-once flap kills pause-short pause-long pause-all disconnect split even-split deaf mute one-link udp-only
+ALL=(kill kill-at-once flap kills kill-all pause-short pause-long pause-all disconnect split even-split deaf mute one-link udp-only
     tcp-only loss rate mtu delay reorder duplicate corrupt starve memory descriptors restart rolling-restart scale seed-gone
     move stranger junk churn idle overload hot-key hints-overflow collector-gone)
 
 # They start or stop nodes in a way that others cannot follow, have nodes of their own, or take too long.
-readonly NOT_FOR_SOAK=(kills scale memory descriptors hints-overflow collector-gone)
+readonly NOT_FOR_SOAK=(kills kill-all scale memory descriptors hints-overflow collector-gone)
 
 # How soon after the end of a fault all has to be as before.
 readonly SHORTLY=(--members-within 6s --ring-within 10s)
@@ -65,6 +65,23 @@ belongs."
         done
     done
     options=(--known-within 7s "${SHORTLY[@]}")
+}
+
+case_kill_all() {
+    title="All nodes are killed at once"
+    catalogue=32
+    what="All three nodes get SIGKILL and are started again 3 seconds later, five times. Everything was in memory, and so
+everything is gone."
+    expect="They form a cluster again within 10 seconds, empty. Nothing that was written before a kill is ever read again, and
+nothing that is acknowledged afterwards is lost."
+    local round
+    for round in 1 2 3 4 5; do
+        faults+=("$(fault "kill $round of all" kill.sh 1 --for 3) & $(of_shell kill.sh 2 --for 3) & $(of_shell kill.sh 3 --for 3); wait")
+        options+=(--wipes "kill $round of all")
+    done
+    # Nothing is acknowledged while there is nobody.
+    during=0
+    options+=(--members-within 10s --ring-within 10s)
 }
 
 case_pause_short() {

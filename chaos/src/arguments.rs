@@ -43,6 +43,9 @@ pub(crate) struct Arguments {
     /// A fault after the others that may be skipped when it lacks a tool or a privilege.
     #[arg(long = "optional-fault", value_name = "NAME: COMMAND")]
     optional_faults: Vec<Fault>,
+    /// The fault of this name takes the memory of every node: what was written before it has to be gone afterwards.
+    #[arg(long, value_name = "NAME")]
+    pub(crate) wipes: Vec<String>,
     /// Writers beside each other.
     #[arg(long, value_name = "N", default_value_t = 8, value_parser = clap::value_parser!(u16).range(1..=256))]
     writers: u16,
@@ -138,6 +141,13 @@ impl Arguments {
             return Some(format!("{http} addresses by --http, and {nodes} by --node"));
         }
         let faults = self.faults();
+        if let Some(name) = self
+            .wipes
+            .iter()
+            .find(|name| !faults.iter().any(|fault| fault.name == **name))
+        {
+            return Some(format!("--wipes {name}: no fault is called so"));
+        }
         let twice = faults.iter().enumerate().find(|(place, fault)| {
             faults[..*place]
                 .iter()

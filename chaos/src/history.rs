@@ -8,7 +8,7 @@
 //! {"record":"operation","key":"1c2f-0-1","action":"set","value":"...","node":0,"begun_us":5,"ended_us":930,
 //!  "outcome":"ok","version":"1795368091097.0.4833188332898973120","purpose":"load","attempt":1}
 //! {"record":"operation","key":"1c2f-0-1","action":"get","found":"...",...}      a miss has "found":null
-//! {"record":"operation","key":"1c2f-0-1","action":"delete",...}
+//! {"record":"operation","key":"1c2f-0-1","action":"delete",...}      with "purpose":"wipe" nobody asked for it: all nodes lost it
 //! {"record":"fault","fault":"kill","state":"on","at_us":10000000}
 //! {"record":"evictions","at_us":20000000,"node":"shardcache-node1","boot_id":7,"total":0}
 //! {"record":"view","at_us":21000000,"node":0,"alive":3,"ring":"9c1e","status":"ok"}       alive is null: no answer
@@ -155,6 +155,8 @@ pub(crate) enum Purpose {
     Audit,
     /// A question about a single slot, or about what a node has just copied, amid faults.
     Probe,
+    /// No request at all: a fault took the memory of every node, and so this key from all of them.
+    Wipe,
 }
 
 /// A change of a fault's state.

@@ -211,7 +211,8 @@ pub(crate) fn windows(history: &History) -> Vec<(String, u64, u64)> {
 
 fn count_writes(history: &History, verdict: &mut Verdict) {
     let windows = windows(history);
-    for operation in history.operations.iter().filter(|o| o.action.is_write()) {
+    let asked = |o: &&Operation| o.action.is_write() && o.purpose != Purpose::Wipe;
+    for operation in history.operations.iter().filter(asked) {
         match operation.outcome {
             Outcome::Ok => {
                 verdict.acked += 1;

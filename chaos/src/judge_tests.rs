@@ -143,6 +143,24 @@ fn a_deleted_value_that_is_read_is_resurrected() {
 }
 
 #[test]
+fn what_a_wipe_took_is_gone_and_stays_gone() {
+    let wiped = |story: Story| {
+        let mut story = story.delete(100, Outcome::Ok);
+        if let Some(last) = story.0.operations.last_mut() {
+            last.purpose = Purpose::Wipe;
+        }
+        story
+    };
+    let story = || wiped(Story::new().set(10, "a", Outcome::Ok));
+    assert_eq!(story().read(200, None).kinds(), []);
+    assert_eq!(story().read(200, Some("a")).kinds(), [Kind::Resurrected]);
+    let again = story().set(200, "b", Outcome::Ok);
+    assert_eq!(again.read(300, None).kinds(), [Kind::Lost]);
+    let verdict = judge(&story().read(200, None).0, NO_FLOORS);
+    assert_eq!(verdict.acked, 1, "nobody asked for the wipe");
+}
+
+#[test]
 fn an_overwritten_value_that_is_read_is_stale() {
     let story = Story::new()
         .set(10, "a", Acked)

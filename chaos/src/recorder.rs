@@ -14,7 +14,9 @@ use std::{
 
 use anyhow::Context as _;
 
-use crate::history::{Action, FaultMark, FaultState, History, Outcome, Record, Run};
+use crate::history::{
+    Action, FaultMark, FaultState, History, Operation, Outcome, Purpose, Record, Run,
+};
 
 /// Records a run. Shared by everything that takes part in it.
 #[derive(Debug)]
@@ -65,6 +67,7 @@ impl Recorder {
     pub(crate) fn push(&self, record: Record) {
         if let Record::Operation(operation) = &record
             && operation.action.is_write()
+            && operation.purpose != Purpose::Wipe
         {
             let counter = match operation.outcome {
                 Outcome::Ok => &self.acked,
@@ -94,6 +97,26 @@ impl Recorder {
             state,
             at_us,
         }));
+    }
+
+    /// Notes that every node lost its memory at some time since `from_us`: whatever was written before is gone, and must
+    /// not come back. Called when the nodes are there again.
+    pub(crate) fn wiped(&self, from_us: u64) {
+        let ended_us = self.now_us();
+        for key in self.keys() {
+            self.push(Record::Operation(Operation {
+                key,
+                action: Action::Delete,
+                node: 0,
+                begun_us: from_us,
+                ended_us,
+                outcome: Outcome::Ok,
+                version: None,
+                error: None,
+                purpose: Purpose::Wipe,
+                attempt: 1,
+            }));
+        }
     }
 
     /// Writes acknowledged so far, and writes that failed or are of unknown outcome.

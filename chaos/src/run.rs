@@ -139,6 +139,7 @@ impl Parts<'_> {
         let Fault { name, command, .. } = fault;
         eprintln!("fault {name}: {command}");
         let longest = self.arguments.fault_timeout;
+        let begun_us = self.recorder.now_us();
         let state = fault.run(&self.recorder, longest, self.cancelled).await?;
         if state == FaultState::Skipped {
             eprintln!("fault {name}: SKIPPED, a tool or a privilege is missing");
@@ -150,6 +151,9 @@ impl Parts<'_> {
         if state == FaultState::Failed {
             eprintln!("fault {name}: its command failed");
             return Ok(false);
+        }
+        if self.arguments.wipes.contains(name) {
+            self.recorder.wiped(begun_us);
         }
         eprintln!("fault {name}: over; waiting until the nodes agree and owe nothing");
         let settled = self.cluster.settled(self.arguments.settle);
