@@ -22,6 +22,7 @@ pub mod cli;
 pub mod clock;
 pub mod config;
 pub mod coordinator;
+mod documents;
 pub mod handoff;
 pub mod http;
 pub mod key;
@@ -31,6 +32,7 @@ pub mod operation;
 pub mod overload;
 #[cfg(feature = "planted-bugs")]
 pub mod planted;
+mod profiles;
 pub mod repair;
 pub mod replica;
 pub mod ring;

@@ -11,6 +11,7 @@ mod drain;
 mod keeper;
 mod memory;
 mod push_pull;
+mod reload;
 mod rivals;
 mod safety;
 mod traces;
@@ -50,6 +51,8 @@ use desk::{Desk, Facts};
 pub use drain::Drained;
 use keeper::{Keeper, KeeperParts};
 use memory::MemoryWatch;
+use reload::Reloader;
+pub use reload::{Change, ConfigSource, ReloadError, Reloaded};
 pub use rivals::Rival;
 use rivals::{Claim, RivalWatch, Search};
 use traces::Traces;
@@ -60,6 +63,7 @@ use crate::{
     config::{Config, GossipProfile, LimitsConfig, LinkKind},
     coordinator::{Coordinator, Degrade},
     handoff::{HintStats, delivery::HintDelivery},
+    http,
     overload::{
         Admission,
         system::{CpuSource, MemorySource, SystemCpu, SystemMemory},
@@ -75,7 +79,7 @@ use crate::{
     store::Store,
     telemetry::Metrics,
     transport::{GrpcDialer, LinkMode, PeerTransport, dial::Dialer, inquiry::Terms},
-    workers::{Lanes, TokioWorkers, Workers},
+    workers::{Lanes, TaskRegistry, TokioWorkers, Workers},
 };
 
 /// Protocol between nodes that this build speaks.
@@ -101,6 +105,8 @@ pub struct Seams {
     pub memory: Box<dyn MemorySource>,
     /// Runtimes, one thread each, that serve connections; without any, the present one does.
     pub lanes: Vec<runtime::Handle>,
+    /// Where the configuration comes from when it is to be read again.
+    pub config: Option<ConfigSource>,
 }
 
 impl Seams {
@@ -114,6 +120,7 @@ impl Seams {
             cpu: Box::new(SystemCpu::new()),
             memory: Box::new(SystemMemory),
             lanes: Vec::new(),
+            config: None,
         }
     }
 }
@@ -128,6 +135,8 @@ pub struct CoreSeams {
     pub workers: Arc<dyn Workers>,
     /// Connects to other nodes.
     pub dialer: Arc<dyn Dialer>,
+    /// Where the configuration comes from when it is to be read again.
+    pub config: Option<ConfigSource>,
 }
 
 /// Running membership: what the node holds of it, and the peers that it asks to exchange states with.
@@ -189,6 +198,7 @@ impl Node {
             cpu,
             memory,
             lanes,
+            config: config_source,
         } = seams;
         let sockets = Sockets::bind(&config).await?;
         let addresses = sockets.addresses;
@@ -218,20 +228,22 @@ impl Node {
             resolver: &*resolver,
         };
         search.run().await?;
-        let workers = TokioWorkers::with_lanes(lanes);
-        let lanes = workers.lanes();
+        let workers = TokioWorkers::with_lanes(Arc::clone(&clock), lanes);
+        let (lanes, registry) = (workers.lanes(), workers.registry());
         let seams = CoreSeams {
             clock,
             entropy,
             workers: Arc::new(workers),
             dialer,
+            config: config_source,
         };
         let gossip = sockets.gossip;
         let membership = |setup| -> Result<_, DriverError> {
             Driver::from_socket(gossip)?.start(setup, resolver)
         };
         let (node, loops) = Self::build(&config, addresses, &advertised, seams, membership)?;
-        node.serve(&config, sockets.listeners, lanes).await;
+        node.serve(&config, sockets.listeners, lanes, registry)
+            .await;
         node.run(loops);
         node.watch_cpu(config.server.limits, cpu);
         node.watch_memory(&config, memory);
@@ -247,9 +259,10 @@ impl Node {
         config: &Config,
         addresses: Addresses,
         advertised: &Advertised,
-        seams: CoreSeams,
+        mut seams: CoreSeams,
         membership: impl FnOnce(Setup) -> Result<Membership, E>,
     ) -> Result<(Self, Loops), E> {
+        let config_source = seams.config.take();
         let name = config.node_name(addresses.peer.port());
         let mut boots = seams.entropy.stream("boot ids");
         let own = RingMember {
@@ -317,6 +330,12 @@ impl Node {
             boot: Arc::clone(&core.boot),
             draining: Arc::clone(&draining),
             admission: Arc::clone(&admission),
+            reloader: Reloader::new(
+                config.clone(),
+                config_source,
+                Arc::clone(&admission),
+                Arc::clone(&coordinator),
+            ),
             departure: departure.clone(),
             started: clock.monotonic(),
         });
@@ -380,7 +399,6 @@ impl Node {
             cpu,
             Arc::clone(&self.admission),
             Arc::clone(&self.core.clock),
-            limits.cpu_threshold,
             limits.cpu_window,
         );
         self.core.workers.spawn("CPU watch", Box::pin(watch.run()));
@@ -396,6 +414,14 @@ impl Node {
         self.core
             .workers
             .spawn("memory watch", Box::pin(watch.run()));
+    }
+
+    /// Reads the configuration again and puts into use what may change, all of it or, where anything is wrong, nothing.
+    ///
+    /// # Errors
+    /// [`ReloadError`].
+    pub fn reload(&self) -> Result<Reloaded, ReloadError> {
+        self.desk.reload_config()
     }
 
     /// The addresses that the node is bound to.
@@ -512,7 +538,13 @@ impl Node {
         })
     }
 
-    async fn serve(&self, config: &Config, listeners: Listeners, lanes: Lanes) {
+    async fn serve(
+        &self,
+        config: &Config,
+        listeners: Listeners,
+        lanes: Lanes,
+        registry: TaskRegistry,
+    ) {
         let (core, desk) = (&self.core, &self.desk);
         let Listeners { grpc, http, peer } = listeners;
         let edge = self.edge(config);
@@ -528,15 +560,16 @@ impl Node {
             let served = api::serve::serve(listener, Arc::clone(&front), lanes.clone(), stop);
             core.workers.spawn("client port", Box::pin(served));
         }
+        let debugging = http::Debugging::new(config.debug, Arc::clone(&core.clock), registry);
         for listener in http {
-            let router = crate::http::router(Arc::clone(&edge));
+            let router = http::router(Arc::clone(&edge), debugging.clone());
             let clock = Arc::clone(&core.clock);
             // Health is answered to the end.
             let stop = self.stop_peers.clone().cancelled_owned();
             core.workers.spawn(
                 "HTTP port",
                 Box::pin(async move {
-                    if let Err(error) = crate::http::serve(listener, clock, router, stop).await {
+                    if let Err(error) = http::serve(listener, clock, router, stop).await {
                         tracing::error!(%error, "the HTTP port is no longer served");
                     }
                 }),

@@ -137,11 +137,15 @@ const ARROWS: &[(&str, &[&str])] = &[
         &[
             "api",
             "clock",
+            "config",
             "coordinator",
+            "documents",
             "key",
+            "profiles",
             "store",
             "telemetry",
             "version",
+            "workers",
         ],
     ),
     (
@@ -167,7 +171,19 @@ const ARROWS: &[(&str, &[&str])] = &[
             "workers",
         ],
     ),
-    ("cli", &["clock", "config", "node", "planted", "telemetry"]),
+    ("documents", &[]),
+    ("profiles", &["workers"]),
+    (
+        "cli",
+        &[
+            "clock",
+            "config",
+            "documents",
+            "node",
+            "planted",
+            "telemetry",
+        ],
+    ),
 ];
 
 /// Crates that pure modules must not see, whatever the reason.

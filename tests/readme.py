@@ -14,7 +14,7 @@
 - Links to files must lead somewhere, in README.md and the other documents.
 - The fields and defaults in docs/configuration.md must be those of `config print`.
 
-Without grpcurl or jq on the PATH small stand-ins take their place. Where the README's ports are taken, others are used.
+Without grpcurl, jq or go on the PATH small stand-ins take their place. Where the README's ports are taken, others are used.
 """
 
 import argparse
@@ -79,6 +79,11 @@ node = check.Node(arguments[0], host, int(port), 0)
 client = check.ReflectionClient([node])
 client.connect(node)
 print(client.call(node, arguments[1], data))
+"""
+# `go tool pprof URL` ends at once when nobody types anything.
+GO = """#!/usr/bin/env bash
+set -euo pipefail
+curl -fsS --max-time 100 --output /dev/null "${@: -1}"
 """
 JQ = '#!/bin/sh\nexec python3 -m json.tool\n'
 
@@ -150,6 +155,10 @@ class Stage:
         if shutil.which("grpcurl") is None:
             self.add_tool(tools / "grpcurl", GRPCURL.format(
                 python=python_with_packages(), contract=str(ROOT / "tests" / "contract")))
+        # It keeps what it fetches.
+        self.environment["PPROF_TMPDIR"] = str(folder / "profiles")
+        if shutil.which("go") is None:
+            self.add_tool(tools / "go", GO)
         if shutil.which("jq") is None:
             self.add_tool(tools / "jq", JQ)
 

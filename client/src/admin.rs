@@ -3,7 +3,8 @@
 use shard_cache_proto::cluster::{
     AcceptLossesRequest, AcceptLossesResponse, DrainProgress, DrainRequest, DropHintsRequest,
     DropHintsResponse, ForgetRequest, ForgetResponse, ListHintsRequest, ListHintsResponse,
-    SafeToStopRequest, SafeToStopResponse,
+    ReloadRequest, ReloadResponse, SafeToStopRequest, SafeToStopResponse, SetLogLevelRequest,
+    SetLogLevelResponse,
 };
 use tonic::Streaming;
 
@@ -47,6 +48,31 @@ impl Client {
             stream,
             client: self.clone(),
         })
+    }
+
+    /// Has the node read its configuration again and put into use what may change while it runs. The node carries it out
+    /// for callers on its own machine only.
+    ///
+    /// # Errors
+    /// See [`ClientError`]. Where the configuration is wrong, nothing has changed.
+    pub async fn reload(&self) -> Result<ReloadResponse, ClientError> {
+        let mut admin = self.admin.clone();
+        let call = admin.reload(request(ReloadRequest {}, self.timeout));
+        self.name(bounded(self.timeout, call).await)
+    }
+
+    /// Has the node log by another level, or by directives, until it is restarted or reads its configuration again. The
+    /// node carries it out for callers on its own machine only.
+    ///
+    /// # Errors
+    /// See [`ClientError`].
+    pub async fn set_log_level(&self, level: &str) -> Result<SetLogLevelResponse, ClientError> {
+        let mut admin = self.admin.clone();
+        let message = SetLogLevelRequest {
+            level: level.to_owned(),
+        };
+        let call = admin.set_log_level(request(message, self.timeout));
+        self.name(bounded(self.timeout, call).await)
     }
 
     /// Declares a member gone for good, by its name or id. The node carries it out for callers on its own machine only.

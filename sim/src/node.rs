@@ -103,6 +103,7 @@ fn build(
         entropy: Entropy::from_seed(seed),
         workers: Arc::new(world.workers(host)),
         dialer: Arc::new(SimDialer::new(world.clone(), host, repeats)),
+        config: None,
     };
     let membership = |setup| {
         let (pump, handle, targets) =

@@ -7,12 +7,13 @@ use futures_util::stream;
 use shard_cache_proto::cluster::{
     AcceptLossesRequest, AcceptLossesResponse, DrainProgress, DrainRequest, DropHintsRequest,
     DropHintsResponse, ForgetRequest, ForgetResponse, ListHintsRequest, ListHintsResponse,
-    SafeToStopRequest, SafeToStopResponse, admin_server::Admin,
+    ReloadRequest, ReloadResponse, SafeToStopRequest, SafeToStopResponse, SetLogLevelRequest,
+    SetLogLevelResponse, admin_server::Admin,
 };
 use tokio::sync::watch;
 use tonic::{Code, Request, Response, Status};
 
-use crate::clock::BoxFuture;
+use crate::{clock::BoxFuture, telemetry::logs::LogsError};
 
 /// What only the whole node can do; the node implements it.
 pub trait AdminActions: Send + Sync + 'static {
@@ -37,6 +38,39 @@ pub trait AdminActions: Send + Sync + 'static {
     /// # Errors
     /// [`DropRefusal`]: nothing was dropped.
     fn drop_hints(&self, target: HintTarget) -> Result<DropHintsResponse, DropRefusal>;
+
+    /// Reads the configuration again and puts into use what may change.
+    ///
+    /// # Errors
+    /// [`NotReloaded`]: nothing was changed.
+    fn reload(&self) -> Result<ReloadResponse, NotReloaded>;
+
+    /// Logs by another level, or by directives, from now on.
+    ///
+    /// # Errors
+    /// [`LogsError`]: it is neither, and nothing was changed.
+    fn set_log_level(&self, level: &str) -> Result<SetLogLevelResponse, LogsError>;
+}
+
+/// Why the configuration was not reloaded, in words. Nothing was changed.
+#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
+#[error("{0}")]
+pub struct NotReloaded(pub String);
+
+impl From<NotReloaded> for Status {
+    fn from(refusal: NotReloaded) -> Self {
+        Self::failed_precondition(refusal.0)
+    }
+}
+
+impl From<LogsError> for Status {
+    fn from(error: LogsError) -> Self {
+        let code = match error {
+            LogsError::Filter { .. } => Code::InvalidArgument,
+            LogsError::AlreadySet | LogsError::NotSet => Code::FailedPrecondition,
+        };
+        Self::new(code, error.to_string())
+    }
 }
 
 /// Whose hints are meant.
@@ -192,6 +226,23 @@ impl Admin for AdminApi {
         Ok(Response::new(self.actions.list_hints()))
     }
 
+    async fn reload(
+        &self,
+        request: Request<ReloadRequest>,
+    ) -> Result<Response<ReloadResponse>, Status> {
+        expect_local(request.remote_addr())?;
+        Ok(Response::new(self.actions.reload()?))
+    }
+
+    async fn set_log_level(
+        &self,
+        request: Request<SetLogLevelRequest>,
+    ) -> Result<Response<SetLogLevelResponse>, Status> {
+        expect_local(request.remote_addr())?;
+        let level = request.into_inner().level;
+        Ok(Response::new(self.actions.set_log_level(&level)?))
+    }
+
     async fn drop_hints(
         &self,
         request: Request<DropHintsRequest>,
@@ -218,13 +269,17 @@ async fn told(
 
 /// Whoever changes the cluster has to be on the node's own machine, as long as callers cannot show who they are.
 fn expect_local(caller: Option<SocketAddr>) -> Result<(), Status> {
-    let is_local = caller.is_some_and(|caller| caller.ip().to_canonical().is_loopback());
-    if is_local {
+    if is_local(caller) {
         return Ok(());
     }
     Err(Status::permission_denied(
         "this changes the cluster: it is for callers on the node's own machine, at a loopback address",
     ))
+}
+
+/// Whether a caller is on the node's own machine.
+pub(super) fn is_local(caller: Option<SocketAddr>) -> bool {
+    caller.is_some_and(|caller| caller.ip().to_canonical().is_loopback())
 }
 
 #[cfg(test)]

@@ -11,7 +11,7 @@ use shard_cache_proto::{
 };
 use tonic::{Request, Response, Status};
 
-use super::{convert, convert::Limits, status::Refusal};
+use super::{admin::is_local, convert, convert::Limits, status::Refusal};
 use crate::{clock::BoxFuture, coordinator::Unavailable, key::Key, telemetry::Snapshot};
 
 /// Questions that only the whole node can answer; the node implements it.
@@ -128,6 +128,17 @@ impl From<NodeHealth> for pb::HealthResponse {
     }
 }
 
+/// Takes the keys away from what others than operators are told; their hashes stay.
+pub fn hide_keys(status: &mut StatusResponse) {
+    let reports = status
+        .nodes
+        .iter_mut()
+        .filter_map(|node| node.report.as_mut());
+    for hot in reports.flat_map(|report| &mut report.hot_keys) {
+        hot.key.clear();
+    }
+}
+
 /// The cluster service.
 #[derive(Clone)]
 pub struct ClusterApi {
@@ -147,9 +158,13 @@ impl ClusterApi {
 impl Cluster for ClusterApi {
     async fn status(
         &self,
-        _request: Request<StatusRequest>,
+        request: Request<StatusRequest>,
     ) -> Result<Response<StatusResponse>, Status> {
-        Ok(Response::new(self.queries.status().await))
+        let mut status = self.queries.status().await;
+        if !is_local(request.remote_addr()) {
+            hide_keys(&mut status);
+        }
+        Ok(Response::new(status))
     }
 
     async fn members(

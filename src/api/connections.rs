@@ -22,12 +22,13 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 /// While connections cannot be accepted, how often that is said.
 const COMPLAINT_INTERVAL: Monotonic = Monotonic::from_millis(10_000);
 
-/// Accepts connections until `stop` completes and has each served on a lane by `serve`; then tells them that they are
+/// Accepts connections until `stop` completes and has each served on a lane by `serve`, as a task of this name; then tells them that they are
 /// closing, and waits until all have ended.
 pub(super) async fn accept<F>(
     listener: TcpListener,
     clock: Arc<dyn Clock>,
     lanes: &Lanes,
+    name: &'static str,
     stop: impl Future<Output = ()>,
     serve: impl Fn(Accepted, CancellationToken) -> F,
 ) where
@@ -42,7 +43,8 @@ pub(super) async fn accept<F>(
             () = &mut stop => break,
             (connection, _address) = door.accept() => Accepted(connection.into_std()),
         };
-        lanes.spawn(connections.track_future(serve(connection, closing.clone())));
+        let served = serve(connection, closing.clone());
+        lanes.spawn(name, connections.track_future(served));
     }
     drop(door);
     closing.cancel();

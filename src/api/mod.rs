@@ -29,8 +29,8 @@ mod socket;
 pub mod status;
 mod traced;
 
-pub use admin::{AdminActions, DropRefusal, ForgetRefusal, HintTarget};
-pub use cluster::{ClusterQueries, Condition, NodeHealth};
+pub use admin::{AdminActions, DropRefusal, ForgetRefusal, HintTarget, NotReloaded};
+pub use cluster::{ClusterQueries, Condition, NodeHealth, hide_keys};
 pub(crate) use connections::Door;
 pub use convert::{Invalid, Limits};
 pub use edge::Edge;

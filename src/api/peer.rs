@@ -427,7 +427,7 @@ pub async fn serve(
             }
         }
     };
-    accept(listener, clock, &lanes, stopped, serve).await;
+    accept(listener, clock, &lanes, "peer connection", stopped, serve).await;
 }
 
 fn http2() -> http2::Builder<TokioExecutor> {

@@ -141,7 +141,7 @@ pub async fn serve(
             serve_http2(http2(), WholeWrites(connection), service, closing).await;
         }
     };
-    accept(listener, clock, &lanes, stop, serve).await;
+    accept(listener, clock, &lanes, "client connection", stop, serve).await;
 }
 
 fn http2() -> http2::Builder<TokioExecutor> {

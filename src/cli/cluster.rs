@@ -1,7 +1,6 @@
 //! `shard-cache cluster`.
 
 use clap::{Args, Subcommand};
-use serde_json::{Value, json};
 use shard_cache_client::cluster::Member;
 
 use super::{
@@ -11,11 +10,13 @@ use super::{
     orders,
     output::{self, Column, Format, OutputArguments},
 };
+use crate::documents::member_document;
 
 /// The cluster as one node, or all of them, see it.
 #[derive(Debug, Subcommand)]
 pub(super) enum ClusterCommand {
     Status(cluster_status::StatusArguments),
+    Health(cluster_status::HealthArguments),
     Members(MembersArguments),
     Forget(orders::ForgetArguments),
     AcceptLosses(orders::AcceptLossesArguments),
@@ -34,6 +35,7 @@ impl ClusterCommand {
     pub(super) const fn format(&self) -> Format {
         match self {
             Self::Status(arguments) => arguments.format(),
+            Self::Health(arguments) => arguments.format(),
             Self::Members(arguments) => arguments.output.format,
             Self::Forget(arguments) => arguments.format(),
             Self::AcceptLosses(arguments) => arguments.format(),
@@ -44,6 +46,7 @@ impl ClusterCommand {
 pub(super) fn run(command: &ClusterCommand) -> Result<Exit, Failure> {
     match command {
         ClusterCommand::Status(arguments) => cluster_status::run(arguments),
+        ClusterCommand::Health(arguments) => cluster_status::health(arguments),
         ClusterCommand::Members(arguments) => members(arguments),
         ClusterCommand::Forget(arguments) => orders::forget(arguments),
         ClusterCommand::AcceptLosses(arguments) => orders::accept_losses(arguments),
@@ -64,7 +67,7 @@ fn members(arguments: &MembersArguments) -> Result<Exit, Failure> {
             output::write_line(&format!("{table}\nview {}", answer.view_version))?;
         }
         format @ (Format::Json | Format::Jsonl) => {
-            let members: Vec<_> = answer.members.iter().map(member_json).collect();
+            let members: Vec<_> = answer.members.iter().map(member_document).collect();
             output::write_json_list(format, &members)?;
         }
     }
@@ -126,20 +129,4 @@ pub(super) fn state(member: &Member) -> String {
         _ => '?',
     };
     format!("{liveness}{phase}")
-}
-
-/// A member as JSON. Ids have 64 bits, more than JSON readers keep: as text.
-pub(super) fn member_json(member: &Member) -> Value {
-    json!({
-        "name": member.name,
-        "node_id": format!("{:016x}", member.node_id),
-        "boot_id": format!("{:016x}", member.boot_id),
-        "liveness": member.liveness,
-        "phase": member.phase,
-        "in_ring": member.in_ring,
-        "peer_address": member.peer_address,
-        "grpc_address": member.grpc_address,
-        "http_address": member.http_address,
-        "zone": member.zone,
-    })
 }

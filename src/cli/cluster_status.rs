@@ -3,19 +3,30 @@
 use std::time::Duration;
 
 use clap::Args;
-use serde_json::{Value, json};
-use shard_cache_client::cluster::{NodeReport, NodeStatus, StatusResponse};
+use serde_json::json;
+use shard_cache_client::cluster::{HotKey, NodeReport, NodeStatus, StatusResponse, View};
 
 use super::{
-    cluster::{dash, member_json, state},
+    cluster::{dash, state},
     connection::{ConnectionArguments, block_on},
     exit::{Exit, Failure},
     output::{self, Column, Format, OutputArguments},
 };
+use crate::{
+    clock::{Clock, SystemClock},
+    config::parse_duration,
+    documents::status_document,
+};
+
+/// Between two questions whether the cluster is well.
+const POLL_INTERVAL: Duration = Duration::from_millis(200);
 
 const LEGEND: &str = "\
 State: U up  S suspect  D down  /  N normal  J joining  L leaving  X draining
 RING and VIEW are hashes: nodes that agree show the same. OWNS counts copies, so that it sums up to RF.";
+
+/// Share of a node's requests from which a key is shown.
+const HOT_SHARE_MIN: f64 = 0.05;
 
 /// Characters of a hash that are shown.
 const HASH_CHARS: usize = 8;
@@ -38,6 +49,116 @@ impl StatusArguments {
     }
 }
 
+/// Say whether every node is up and well, and all agree: exits with 0 if so, with 6 and what is wrong if not.
+#[derive(Debug, Args)]
+pub(super) struct HealthArguments {
+    /// Wait so long for that.
+    #[arg(
+        long,
+        value_name = "DURATION",
+        default_value = "0s",
+        value_parser = parse_duration,
+        env = "SHARD_CACHE_WAIT"
+    )]
+    wait: Duration,
+    #[command(flatten)]
+    connection: ConnectionArguments,
+    #[command(flatten)]
+    output: OutputArguments,
+}
+
+impl HealthArguments {
+    pub(super) const fn format(&self) -> Format {
+        self.output.format
+    }
+}
+
+pub(super) fn health(arguments: &HealthArguments) -> Result<Exit, Failure> {
+    let status = block_on(wait_until_well(arguments))?;
+    let problems = problems(&status);
+    match arguments.format() {
+        Format::Table => {
+            let mut text = headline(&status);
+            for problem in &problems {
+                text.push_str(&output::printable(&format!("\n{problem}")));
+            }
+            output::write_line(&text)?;
+        }
+        format @ (Format::Json | Format::Jsonl) => {
+            let healthy = problems.is_empty();
+            output::write_json(format, &json!({ "healthy": healthy, "problems": problems }))?;
+        }
+    }
+    let is_well = problems.is_empty();
+    Ok(if is_well { Exit::Ok } else { Exit::Degraded })
+}
+
+/// The first status without a problem, or the last one within the time. Nobody may be there yet to be asked.
+async fn wait_until_well(arguments: &HealthArguments) -> Result<StatusResponse, Failure> {
+    let clock = SystemClock::new();
+    let until = clock.monotonic() + arguments.wait;
+    loop {
+        let asked = async {
+            let client = arguments.connection.connect().await?;
+            Ok::<_, Failure>(client.cluster_status().await?)
+        };
+        let answer = asked.await;
+        let is_well = answer.as_ref().is_ok_and(is_well);
+        if is_well || clock.monotonic() >= until {
+            return answer;
+        }
+        clock.sleep(POLL_INTERVAL).await;
+    }
+}
+
+/// What is wrong, a line each.
+fn problems(status: &StatusResponse) -> Vec<String> {
+    let mut problems = Vec::new();
+    if !status.rings_agree {
+        problems.push("nodes go by different rings".to_owned());
+    }
+    problems.extend(disagreement(status));
+    for node in &status.nodes {
+        let member = node.member.as_ref();
+        let name = member.map_or("?", |member| &member.name);
+        let liveness = member.map_or("?", |member| &member.liveness);
+        match &node.report {
+            None => problems.push(format!("{name}: no report: {}", node.error)),
+            Some(report) if report.status != "ok" => {
+                problems.push(format!("{name}: {}", report.status));
+            }
+            Some(_) if liveness != "alive" => problems.push(format!("{name}: {liveness}")),
+            Some(_) => {}
+        }
+    }
+    problems
+}
+
+/// Who sees whom, where nodes do not agree on that.
+fn disagreement(status: &StatusResponse) -> Vec<String> {
+    if status.views_agree {
+        return Vec::new();
+    }
+    let line = |view: &View| {
+        let seers = view.seen_by.join(", ");
+        let alive = match view.alive.as_slice() {
+            [] => format!("a view of their own, {}", short_hash(&view.hash)),
+            alive => format!("{} alive", alive.join(", ")),
+        };
+        let not = match view.not_alive.as_slice() {
+            [] => String::new(),
+            not => format!(", not {}", not.join(", ")),
+        };
+        let verb = if view.seen_by.len() == 1 {
+            "sees"
+        } else {
+            "see"
+        };
+        format!("views differ: {seers} {verb} {alive}{not}")
+    };
+    status.views.iter().map(line).collect()
+}
+
 pub(super) fn run(arguments: &StatusArguments) -> Result<Exit, Failure> {
     let mut status = block_on(async {
         let client = arguments.connection.connect().await?;
@@ -47,7 +168,7 @@ pub(super) fn run(arguments: &StatusArguments) -> Result<Exit, Failure> {
     match arguments.format() {
         Format::Table => output::write_line(&render(&status))?,
         format @ (Format::Json | Format::Jsonl) => {
-            output::write_json(format, &document(&status))?;
+            output::write_json(format, &status_document(&status))?;
         }
     }
     let degraded = arguments.exit_code && !is_well(&status);
@@ -62,16 +183,7 @@ fn order(node: &NodeStatus) -> (&str, &str) {
 
 /// Whether every node is up and well, and all agree.
 pub(super) fn is_well(status: &StatusResponse) -> bool {
-    let node_is_well = |node: &NodeStatus| {
-        node.report
-            .as_ref()
-            .is_some_and(|report| report.status == "ok")
-            && node
-                .member
-                .as_ref()
-                .is_some_and(|member| member.liveness == "alive")
-    };
-    status.rings_agree && status.views_agree && status.nodes.iter().all(node_is_well)
+    problems(status).is_empty()
 }
 
 fn render(status: &StatusResponse) -> String {
@@ -97,6 +209,9 @@ fn render(status: &StatusResponse) -> String {
         headline(status),
         output::table(&columns, &rows)
     );
+    for line in disagreement(status) {
+        text.push_str(&output::printable(&format!("\n{line}")));
+    }
     for node in &status.nodes {
         let name = node.member.as_ref().map_or("?", |member| &member.name);
         let trouble = match &node.report {
@@ -110,7 +225,33 @@ fn render(status: &StatusResponse) -> String {
         };
         text.push_str(&output::printable(&format!("\n{name}: {trouble}")));
     }
+    for line in hot_keys(status) {
+        text.push_str(&format!("\n{line}"));
+    }
     text
+}
+
+/// Keys that stand out, by the node that is asked for them.
+fn hot_keys(status: &StatusResponse) -> Vec<String> {
+    let mut lines = Vec::new();
+    for node in &status.nodes {
+        let (Some(member), Some(report)) = (&node.member, &node.report) else {
+            continue;
+        };
+        let standing_out = |hot: &&HotKey| hot.share >= HOT_SHARE_MIN;
+        for hot in report.hot_keys.iter().filter(standing_out) {
+            let key = if hot.key.is_empty() {
+                format!("with hash {:016x}", hot.hash)
+            } else {
+                output::printable_bytes(&hot.key)
+            };
+            let (name, percent) = (output::printable(&member.name), hot.share * 100.0);
+            lines.push(format!(
+                "hot key {key}: {percent:.1} % of the requests at {name}"
+            ));
+        }
+    }
+    lines
 }
 
 /// How far slots that change owners are, if any do.
@@ -212,54 +353,9 @@ fn short_hash(hash: &str) -> String {
     dash(&hash.chars().take(HASH_CHARS).collect::<String>())
 }
 
-fn document(status: &StatusResponse) -> Value {
-    let nodes: Vec<_> = status
-        .nodes
-        .iter()
-        .map(|node| {
-            json!({
-                "member": node.member.as_ref().map(member_json),
-                "report": node.report.as_ref().map(report_json),
-                "error": if node.error.is_empty() { Value::Null } else { node.error.as_str().into() },
-            })
-        })
-        .collect();
-    json!({
-        "cluster_id": status.cluster_id,
-        "asked": status.asked,
-        "rings_agree": status.rings_agree,
-        "views_agree": status.views_agree,
-        "replication_factor": status.replication_factor,
-        "read_quorum": status.read_quorum,
-        "write_quorum": status.write_quorum,
-        "nodes": nodes,
-    })
-}
-
-fn report_json(report: &NodeReport) -> Value {
-    json!({
-        "status": report.status,
-        "version": report.version,
-        "uptime_seconds": report.uptime_seconds,
-        "entries": report.entries,
-        "memory_bytes": report.memory_bytes,
-        "memory_limit_bytes": report.memory_limit_bytes,
-        "hints_pending": report.hints_pending,
-        "members_alive": report.members_alive,
-        "view_hash": report.view_hash,
-        "ring_hash": report.ring_hash,
-        "owned_ratio": report.owned_ratio,
-        "operations_total": report.operations_total,
-        "hits_total": report.hits_total,
-        "misses_total": report.misses_total,
-        "evictions_total": report.evictions_total,
-        "slots_unsettled": report.slots_unsettled,
-        "slots_wanting": report.slots_wanting,
-    })
-}
-
 #[cfg(test)]
 mod tests {
+    use serde_json::Value;
     use shard_cache_client::cluster::Member;
 
     use super::*;
@@ -307,6 +403,12 @@ mod tests {
             ],
             rings_agree: true,
             views_agree: false,
+            views: vec![View {
+                hash: "fedcba9876543210".to_owned(),
+                seen_by: vec!["node1".to_owned()],
+                alive: vec!["node1".to_owned()],
+                not_alive: vec!["node3".to_owned()],
+            }],
             replication_factor: 3,
             read_quorum: 2,
             write_quorum: 2,
@@ -322,6 +424,7 @@ Cluster orders (asked node1): RF 3, R 2 / W 2; 1 up, 0 suspect, 1 down; rings ag
 --  NODE   ADDRESS     ZONE    OWNS  ENTRIES  MEM (LIMIT)            OPS  HIT%  HINTS  UP     VERSION  RING      VIEW
 UN  node1  node1:8080  -     100.0%     3301  41.0 MiB (512.0 MiB)  4120  93.1      0  3h12m  0.1.0    01234567  fedcba98
 DN  node3  node3:8080  -          -        -  -                        -     -      -  -      -        -         -
+views differ: node1 sees node1 alive, not node3
 node3: no report: not reachable\\x1b[2J"
         );
         assert_eq!(render(&status()), expected);
@@ -339,7 +442,7 @@ node3: no report: not reachable\\x1b[2J"
 
     #[test]
     fn json_has_base_units_and_ids_as_text() {
-        let document = document(&status());
+        let document = status_document(&status());
         assert_eq!(document["nodes"][0]["report"]["memory_bytes"], 41 << 20);
         assert_eq!(
             document["nodes"][0]["member"]["node_id"],

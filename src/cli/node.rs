@@ -3,10 +3,12 @@
 use std::time::Duration;
 
 use clap::{Args, Subcommand};
-use serde_json::json;
+use serde_json::{Value, json};
 use shard_cache_client::{
     Client,
-    cluster::{DrainProgress, SafeToStopResponse},
+    cluster::{
+        ConfigChange, DrainProgress, ReloadResponse, SafeToStopResponse, SetLogLevelResponse,
+    },
 };
 
 use super::{
@@ -23,13 +25,37 @@ use crate::{
 /// Between two questions whether a node is safe to stop.
 const POLL_INTERVAL: Duration = Duration::from_millis(200);
 
-/// One node: may it stop, have it leave, and what it owes.
+/// One node: may it stop, have it leave, what it owes, what it logs, and its configuration.
 #[derive(Debug, Subcommand)]
 pub(super) enum NodeCommand {
     SafeToStop(SafeToStopArguments),
     Drain(DrainArguments),
     #[command(subcommand)]
     Hints(HintsCommand),
+    LogLevel(LogLevelArguments),
+    Reload(ReloadArguments),
+}
+
+/// Have the asked node log more or less, until it is restarted or reads its configuration again. For callers on the node's
+/// own machine.
+#[derive(Debug, Args)]
+pub(super) struct LogLevelArguments {
+    /// off, error, warn, info, debug or trace, or directives such as info,shard_cache::handoff=debug.
+    level: String,
+    #[command(flatten)]
+    connection: ConnectionArguments,
+    #[command(flatten)]
+    output: OutputArguments,
+}
+
+/// Have the asked node read its configuration again, as SIGHUP does: what may change while it runs does so, all of it or,
+/// where anything is wrong, nothing. For callers on the node's own machine.
+#[derive(Debug, Args)]
+pub(super) struct ReloadArguments {
+    #[command(flatten)]
+    connection: ConnectionArguments,
+    #[command(flatten)]
+    output: OutputArguments,
 }
 
 /// Say whether the asked node may stop, or be lost, without the loss of anything acknowledged: exits with 0 if so, with 3
@@ -67,6 +93,8 @@ impl NodeCommand {
             Self::SafeToStop(arguments) => arguments.output.format,
             Self::Drain(arguments) => arguments.output.format,
             Self::Hints(command) => command.format(),
+            Self::LogLevel(arguments) => arguments.output.format,
+            Self::Reload(arguments) => arguments.output.format,
         }
     }
 }
@@ -76,7 +104,75 @@ pub(super) fn run(command: &NodeCommand) -> Result<Exit, Failure> {
         NodeCommand::SafeToStop(arguments) => safe_to_stop(arguments),
         NodeCommand::Drain(arguments) => drain(arguments),
         NodeCommand::Hints(command) => hints::run(command),
+        NodeCommand::LogLevel(arguments) => log_level(arguments),
+        NodeCommand::Reload(arguments) => reload(arguments),
     }
+}
+
+fn log_level(arguments: &LogLevelArguments) -> Result<Exit, Failure> {
+    let level = &arguments.level;
+    let answer = block_on(async {
+        let client = arguments.connection.connect().await?;
+        Ok(client.set_log_level(level).await?)
+    })?;
+    let SetLogLevelResponse { node, before } = answer;
+    match arguments.output.format {
+        Format::Table => {
+            let line = format!("{node} logs by {level} now, and did by {before}");
+            output::write_line(&output::printable(&line))?;
+        }
+        format @ (Format::Json | Format::Jsonl) => {
+            let document = json!({ "node": node, "before": before, "after": level });
+            output::write_json(format, &document)?;
+        }
+    }
+    Ok(Exit::Ok)
+}
+
+fn reload(arguments: &ReloadArguments) -> Result<Exit, Failure> {
+    let answer = block_on(async {
+        let client = arguments.connection.connect().await?;
+        Ok(client.reload().await?)
+    })?;
+    match arguments.output.format {
+        Format::Table => output::write_line(&render_reload(&answer))?,
+        format @ (Format::Json | Format::Jsonl) => {
+            let list = |changes: &[ConfigChange]| -> Vec<Value> {
+                let document = |change: &ConfigChange| json!({ "path": change.path, "before": change.before, "after": change.after });
+                changes.iter().map(document).collect()
+            };
+            let document = json!({
+                "node": answer.node,
+                "changed": list(&answer.changed),
+                "restart_needed": list(&answer.restart_needed),
+            });
+            output::write_json(format, &document)?;
+        }
+    }
+    Ok(Exit::Ok)
+}
+
+fn render_reload(answer: &ReloadResponse) -> String {
+    let ReloadResponse {
+        node,
+        changed,
+        restart_needed,
+    } = answer;
+    if changed.is_empty() && restart_needed.is_empty() {
+        return output::printable(&format!("{node} goes by this configuration already"));
+    }
+    let mut text = format!("{node} has read its configuration again");
+    for (changes, then) in [(changed, ""), (restart_needed, ", once it is restarted")] {
+        for ConfigChange {
+            path,
+            before,
+            after,
+        } in changes
+        {
+            text.push_str(&format!("\n  {path}: {after} instead of {before}{then}"));
+        }
+    }
+    output::printable(&text)
 }
 
 fn safe_to_stop(arguments: &SafeToStopArguments) -> Result<Exit, Failure> {

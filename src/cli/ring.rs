@@ -5,11 +5,12 @@ use serde_json::{Value, json};
 use shard_cache_client::cluster::OwnersResponse;
 
 use super::{
-    cluster::{dash, member_json, state},
+    cluster::{dash, state},
     connection::{ConnectionArguments, block_on},
     exit::{Exit, Failure},
     output::{self, Column, Format, OutputArguments},
 };
+use crate::documents::member_document;
 
 /// Who owns what.
 #[derive(Debug, Subcommand)]
@@ -104,7 +105,7 @@ fn document(key: &str, answer: &OwnersResponse) -> Value {
         .owners
         .iter()
         .map(|owner| {
-            let member = owner.member.as_ref().map(member_json);
+            let member = owner.member.as_ref().map(member_document);
             // 64 bits are more than JSON readers keep: as text.
             json!({ "member": member, "score": format!("{:016x}", owner.score) })
         })

@@ -22,7 +22,8 @@ use crate::{
     telemetry::logs,
 };
 
-/// Run a node (the default command). SIGTERM and SIGINT drain it; a second one ends it at once.
+/// Run a node (the default command). SIGTERM and SIGINT drain it; a second one ends it at once. SIGHUP has it read its
+/// configuration again.
 #[derive(Debug, Default, Args)]
 pub(super) struct ServeArguments {
     /// Configuration file; flags and environment win over it. [env: SHARD_CACHE_CONFIG]
@@ -112,7 +113,9 @@ impl ServeArguments {
 
 pub(super) fn run(arguments: ServeArguments) -> Result<Exit, Failure> {
     let flags = arguments.flags()?;
-    let config = config::load_system(arguments.config, flags)?.config;
+    let file = arguments.config;
+    let read = move || Ok(config::load_system(file.clone(), flags.clone())?.config);
+    let config = read()?;
     init_logs(&config.telemetry)?;
     #[cfg(feature = "planted-bugs")]
     plant()?;
@@ -120,6 +123,7 @@ pub(super) fn run(arguments: ServeArguments) -> Result<Exit, Failure> {
     let runtime = runtime()?;
     let seams = Seams {
         lanes: lanes.runtimes(),
+        config: Some(Box::new(read)),
         ..Seams::system()
     };
     let result = runtime.block_on(serve(config, seams, arguments.print_addresses));
@@ -164,9 +168,6 @@ struct Stop {
 
 impl Stop {
     fn new() -> Result<Self, Failure> {
-        let listen = |kind| {
-            signal(kind).map_err(|error| Failure::system("cannot listen for signals", &error))
-        };
         Ok(Self {
             terminate: listen(SignalKind::terminate())?,
             interrupt: listen(SignalKind::interrupt())?,
@@ -183,8 +184,13 @@ impl Stop {
     }
 }
 
+fn listen(kind: SignalKind) -> Result<Signal, Failure> {
+    signal(kind).map_err(|error| Failure::system("cannot listen for signals", &error))
+}
+
 async fn serve(config: Config, seams: Seams, print_addresses: bool) -> Result<Exit, Failure> {
     let mut stop = Stop::new()?;
+    let mut reload = listen(SignalKind::hangup())?;
     let node = tokio::select! {
         biased;
         () = stop.next() => return Ok(Exit::Ok),
@@ -197,13 +203,17 @@ async fn serve(config: Config, seams: Seams, print_addresses: bool) -> Result<Ex
     if print_addresses {
         output::write_line(&addresses_line(addresses))?;
     }
-    tokio::select! {
-        biased;
-        () = stop.next() => {}
-        () = node.drain_wanted() => {}
-        // Its place is another one's: there is nothing to hand over.
-        rival = node.superseded() => {
-            return Err(Failure::failed(format!("the node ended: {rival}")));
+    loop {
+        tokio::select! {
+            biased;
+            () = stop.next() => break,
+            () = node.drain_wanted() => break,
+            // Its place is another one's: there is nothing to hand over.
+            rival = node.superseded() => {
+                return Err(Failure::failed(format!("the node ended: {rival}")));
+            }
+            // How it went is in the logs.
+            _ = reload.recv() => drop(node.reload()),
         }
     }
     let drained = tokio::select! {

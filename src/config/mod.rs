@@ -34,10 +34,11 @@ pub use error::{ConfigError, Origin, Place, Problem};
 pub use example::{example, print, print_with_origins};
 pub use load::{Loaded, Sources, load, load_system};
 pub use model::{
-    Advertise, BackgroundConfig, CacheConfig, ClientConfig, ClusterConfig, Config, DegradeConfig,
-    GossipConfig, GossipProfile, GrpcConfig, HandoffConfig, HedgingConfig, HintsConfig, HttpConfig,
-    LimitsConfig, LinkKind, LogFormat, LogLevel, NodeConfig, OnLoss, PeerConfig, QuorumConfig,
-    RepairConfig, ServerConfig, TelemetryConfig, TombstonesConfig, TracesConfig, TracesSampler,
+    Advertise, BackgroundConfig, CacheConfig, ClientConfig, ClusterConfig, Config, DebugConfig,
+    DegradeConfig, Exposure, GossipConfig, GossipProfile, GrpcConfig, HandoffConfig, HedgingConfig,
+    HintsConfig, HttpConfig, LimitsConfig, LinkKind, LogFormat, LogLevel, NodeConfig, OnLoss,
+    PeerConfig, QuorumConfig, RepairConfig, ServerConfig, TelemetryConfig, TombstonesConfig,
+    TracesConfig, TracesSampler,
 };
 pub use overrides::Flag;
 #[cfg(test)]

@@ -48,6 +48,8 @@ pub struct Config {
     pub repair: RepairConfig,
     /// Logs and traces.
     pub telemetry: TelemetryConfig,
+    /// What helps to see why a node does what it does.
+    pub debug: DebugConfig,
 }
 
 impl Config {
@@ -748,6 +750,27 @@ pub enum TracesSampler {
     #[default]
     #[serde(rename = "parentbased_traceidratio")]
     ParentBasedTraceIdRatio,
+}
+
+/// `debug`: what helps to see why a node does what it does.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct DebugConfig {
+    /// Who may take profiles at `/debug/pprof`.
+    pub pprof: Exposure,
+}
+
+/// Who is answered.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Exposure {
+    /// Nobody.
+    Off,
+    /// Callers on the node's own machine.
+    #[default]
+    Loopback,
+    /// Everybody who can reach the port.
+    All,
 }
 
 /// The least important level that is logged.

@@ -450,6 +450,11 @@ pub(super) const ENTRIES: &[Entry] = &[
         "telemetry.traces.export_timeout",
         "How long one export may take; then its spans are dropped and counted.",
     ),
+    entry("debug", "What helps to see why a node does what it does."),
+    entry(
+        "debug.pprof",
+        "Who may take profiles at /debug/pprof: loopback (callers on this machine), all or off.",
+    ),
 ];
 
 #[cfg(test)]

@@ -13,20 +13,26 @@ const HEDGES_SAVED_MAX: u64 = 16;
 /// Counts reads and hedges.
 #[derive(Debug)]
 pub(super) struct HedgeBudget {
-    earned_per_read: u64,
+    earned_per_read: AtomicU64,
     saved: AtomicU64,
 }
 
 impl HedgeBudget {
     /// At most `ratio` (0 to 1) of reads are hedged.
     pub(super) fn new(ratio: f64) -> Self {
-        let earned = (ratio.clamp(0.0, 1.0) * HEDGE_COST as f64).round();
-        // Between 0 and HEDGE_COST.
-        let earned_per_read = earned as u64;
-        let saved = AtomicU64::new(if earned_per_read == 0 { 0 } else { HEDGE_COST });
+        let earned = earned(ratio);
         Self {
-            earned_per_read,
-            saved,
+            earned_per_read: AtomicU64::new(earned),
+            saved: AtomicU64::new(if earned == 0 { 0 } else { HEDGE_COST }),
+        }
+    }
+
+    /// Goes by another ratio from now on. With 0 what was saved is gone, too.
+    pub(super) fn allow(&self, ratio: f64) {
+        let earned = earned(ratio);
+        self.earned_per_read.store(earned, Ordering::Relaxed);
+        if earned == 0 {
+            self.saved.store(0, Ordering::Relaxed);
         }
     }
 
@@ -35,8 +41,8 @@ impl HedgeBudget {
         let saved = self.saved.load(Ordering::Relaxed);
         if saved < HEDGES_SAVED_MAX * HEDGE_COST {
             // Lost updates only make the budget smaller.
-            self.saved
-                .store(saved + self.earned_per_read, Ordering::Relaxed);
+            let earned = self.earned_per_read.load(Ordering::Relaxed);
+            self.saved.store(saved + earned, Ordering::Relaxed);
         }
     }
 
@@ -48,6 +54,11 @@ impl HedgeBudget {
             })
             .is_ok()
     }
+}
+
+/// What a read earns: between 0 and [`HEDGE_COST`].
+fn earned(ratio: f64) -> u64 {
+    (ratio.clamp(0.0, 1.0) * HEDGE_COST as f64).round() as u64
 }
 
 #[cfg(test)]

@@ -12,6 +12,7 @@
 //! - `traced`: spans of sampled requests.
 
 mod hedge;
+mod hot_keys;
 mod ledger;
 pub mod pending;
 pub mod quorum;
@@ -33,6 +34,7 @@ use std::{
 use shard_cache_membership::{identity::NodeId, view::View};
 use tokio::sync::watch;
 
+pub use hot_keys::HotKey;
 pub use ledger::Ledger;
 pub use request::{
     Consistency, Degrade, Detail, Explanation, Hit, KeyRequest, OwnerAnswer, Read, ReadError,
@@ -43,6 +45,7 @@ use crate::{
     clock::Clock,
     coordinator::{
         hedge::HedgeBudget,
+        hot_keys::HotKeys,
         quorum::{Need, Standing},
     },
     handoff::RingCell,
@@ -79,6 +82,52 @@ pub struct Policy {
     pub hedge_ratio: f64,
 }
 
+/// The settings of [`Policy`] that may change while the node runs.
+#[derive(Clone, Copy, PartialEq, Debug)]
+pub struct Tuning {
+    /// See [`Policy::default_ttl`].
+    pub default_ttl: Option<Duration>,
+    /// See [`Policy::hedge_after`].
+    pub hedge_after: Option<Duration>,
+    /// See [`Policy::hedge_ratio`].
+    pub hedge_ratio: f64,
+}
+
+/// They are read by every request, each on its own.
+#[derive(Debug)]
+struct Tuned {
+    default_ttl: OptionalDuration,
+    hedge_after: OptionalDuration,
+}
+
+/// A duration that may change or be absent, to the microsecond.
+#[derive(Debug)]
+struct OptionalDuration(AtomicU64);
+
+impl OptionalDuration {
+    const ABSENT: u64 = u64::MAX;
+
+    fn new(duration: Option<Duration>) -> Self {
+        Self(AtomicU64::new(Self::encoded(duration)))
+    }
+
+    fn set(&self, duration: Option<Duration>) {
+        self.0.store(Self::encoded(duration), Ordering::Relaxed);
+    }
+
+    fn get(&self) -> Option<Duration> {
+        let micros = self.0.load(Ordering::Relaxed);
+        (micros != Self::ABSENT).then(|| Duration::from_micros(micros))
+    }
+
+    fn encoded(duration: Option<Duration>) -> u64 {
+        duration.map_or(Self::ABSENT, |duration| {
+            let micros = u64::try_from(duration.as_micros()).unwrap_or(u64::MAX);
+            micros.min(Self::ABSENT - 1)
+        })
+    }
+}
+
 /// The parts of a node that the coordinator works with.
 pub struct Surroundings {
     /// The node's present boot id: the writer in its versions.
@@ -106,6 +155,7 @@ pub struct Coordinator {
     own: NodeId,
     boot: Arc<AtomicU64>,
     policy: Policy,
+    tuned: Tuned,
     ring: RingCell,
     transport: Arc<dyn PeerTransport>,
     ledger: Arc<Ledger>,
@@ -115,6 +165,7 @@ pub struct Coordinator {
     view: watch::Receiver<Arc<View>>,
     metrics: Arc<Metrics>,
     hedges: HedgeBudget,
+    hot_keys: HotKeys,
     draining: AtomicBool,
 }
 
@@ -160,6 +211,10 @@ impl Coordinator {
             own,
             boot,
             policy,
+            tuned: Tuned {
+                default_ttl: OptionalDuration::new(policy.default_ttl),
+                hedge_after: OptionalDuration::new(policy.hedge_after),
+            },
             ring,
             transport,
             ledger,
@@ -169,8 +224,26 @@ impl Coordinator {
             view,
             metrics,
             hedges: HedgeBudget::new(policy.hedge_ratio),
+            hot_keys: HotKeys::default(),
             draining: AtomicBool::new(false),
         }
+    }
+
+    /// The keys that this node is asked for most, most first; none while all are asked for alike.
+    #[must_use]
+    pub fn hot_keys(&self, count: usize) -> Vec<HotKey> {
+        self.hot_keys.top(count, self.clock.monotonic())
+    }
+
+    fn note_key(&self, key: &Key, terms: Terms) {
+        self.hot_keys.note(key, terms.deadline, &*self.clock);
+    }
+
+    /// Goes by other settings from now on.
+    pub fn tune(&self, tuning: Tuning) {
+        self.tuned.default_ttl.set(tuning.default_ttl);
+        self.tuned.hedge_after.set(tuning.hedge_after);
+        self.hedges.allow(tuning.hedge_ratio);
     }
 
     /// Refuses new requests from now on; those under way go on.

@@ -66,6 +66,7 @@ impl Coordinator {
     /// # Errors
     /// Any [`ReadError`] may be tried again.
     pub async fn get(&self, request: KeyRequest) -> Result<Read, ReadError> {
+        self.note_key(&request.key, request.terms);
         let span = self.begin_span("quorum.read", request.trace.as_ref(), &request.key);
         let scope = span.as_deref().map(Span::scope);
         let read = self.read(&request.key, request.terms, scope).await;
@@ -252,7 +253,7 @@ impl Coordinator {
             hedge_due: false,
             spans: self.replica_spans(attempt, ReplicaOp::Read, first.iter().copied()),
         });
-        let nudge_at = self.policy.hedge_after.map(|most| {
+        let nudge_at = self.tuned.hedge_after.get().map(|most| {
             let after = preference.late_after(first, most);
             self.clock.monotonic() + after
         });

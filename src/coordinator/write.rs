@@ -44,8 +44,9 @@ impl Coordinator {
     /// # Errors
     /// [`WriteError::Unavailable`] means surely not applied; the others mean unknown.
     pub async fn set(&self, request: SetRequest) -> Result<Written, WriteError> {
+        self.note_key(&request.key, request.terms);
         let ttl = match request.ttl {
-            Ttl::Default => self.policy.default_ttl,
+            Ttl::Default => self.tuned.default_ttl.get(),
             Ttl::Never => None,
             Ttl::After(ttl) => Some(ttl),
         };
@@ -67,6 +68,7 @@ impl Coordinator {
     /// # Errors
     /// [`WriteError::Unavailable`] means surely not applied; the others mean unknown.
     pub async fn delete(&self, request: KeyRequest) -> Result<Written, WriteError> {
+        self.note_key(&request.key, request.terms);
         let span = self.begin_span("quorum.write", request.trace.as_ref(), &request.key);
         let scope = span.as_deref().map(Span::scope);
         let written = self

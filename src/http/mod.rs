@@ -1,7 +1,8 @@
-//! The HTTP port: health for people and orchestrators, metrics, and keys for curl and load
-//! generators.
+//! The HTTP port: health for people and orchestrators, metrics, keys for curl and load generators, and profiles.
 
+mod debug;
 mod keys;
+mod overview;
 mod parameters;
 mod probes;
 mod scrape;
@@ -10,10 +11,10 @@ use std::{io, net::SocketAddr, sync::Arc};
 
 use axum::{
     Json, Router,
-    extract::DefaultBodyLimit,
+    extract::{DefaultBodyLimit, connect_info::Connected},
     response::{IntoResponse, Response},
     routing::get,
-    serve::Listener,
+    serve::{IncomingStream, Listener},
 };
 use http::StatusCode;
 use serde_json::json;
@@ -24,8 +25,10 @@ use crate::{
     clock::Clock,
 };
 
-/// Everything that the HTTP port answers.
-pub fn router(edge: Arc<Edge>) -> Router {
+pub use debug::Debugging;
+
+/// Everything that the HTTP port answers. What it does not have a path for gets a failure in the same form as others.
+pub fn router(edge: Arc<Edge>, debugging: Debugging) -> Router {
     let body_size_max = edge.limits.message_size_max();
     let keys = get(keys::read).put(keys::store).delete(keys::remove);
     Router::new()
@@ -34,6 +37,7 @@ pub fn router(edge: Arc<Edge>) -> Router {
         .route("/readyz", get(probes::ready))
         .route("/startupz", get(probes::started))
         .route("/metrics", get(scrape::metrics))
+        .route("/api/v1/overview", get(overview::overview))
         // A key may hold slashes, and an empty one gets its own refusal instead of "not found".
         .route("/v1/keys/", keys.clone())
         .route("/v1/keys/{*key}", keys)
@@ -41,6 +45,7 @@ pub fn router(edge: Arc<Edge>) -> Router {
         .method_not_allowed_fallback(unknown_method)
         .layer(DefaultBodyLimit::max(body_size_max))
         .with_state(edge)
+        .merge(debug::routes(debugging))
 }
 
 /// Serves `router` until `stop` completes, then finishes what was begun on open connections.
@@ -53,6 +58,7 @@ pub async fn serve(
     router: Router,
     stop: impl Future<Output = ()> + Send + 'static,
 ) -> io::Result<()> {
+    let router = router.into_make_service_with_connect_info::<Caller>();
     axum::serve(HttpDoor(Door::new(listener, clock)), router)
         .with_graceful_shutdown(stop)
         .await
@@ -71,6 +77,22 @@ impl Listener for HttpDoor {
 
     fn local_addr(&self) -> io::Result<SocketAddr> {
         self.0.local_addr()
+    }
+}
+
+/// Where a request comes from.
+#[derive(Clone, Copy, Debug)]
+struct Caller(SocketAddr);
+
+impl Caller {
+    fn is_local(self) -> bool {
+        self.0.ip().to_canonical().is_loopback()
+    }
+}
+
+impl Connected<IncomingStream<'_, HttpDoor>> for Caller {
+    fn connect_info(stream: IncomingStream<'_, HttpDoor>) -> Self {
+        Self(*stream.remote_addr())
     }
 }
 

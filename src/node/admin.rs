@@ -13,13 +13,15 @@ use tokio::sync::{oneshot, watch};
 use super::{
     desk::{Desk, is_present, name_of},
     push_pull::{OrderNews, exchange},
+    reload::{Change, ReloadError, Reloaded},
     safety::{self, Own},
 };
 use crate::{
-    api::{AdminActions, ClusterQueries as _, DropRefusal, ForgetRefusal, HintTarget},
+    api::{AdminActions, ClusterQueries as _, DropRefusal, ForgetRefusal, HintTarget, NotReloaded},
     clock::BoxFuture,
     handoff::TargetHints,
     ring::RingMember,
+    telemetry::logs::LogsError,
 };
 
 /// How long the other members may take to hear of an order.
@@ -79,6 +81,33 @@ impl AdminActions for Desk {
         })
     }
 
+    fn reload(&self) -> Result<pb::ReloadResponse, NotReloaded> {
+        let Reloaded {
+            changed,
+            restart_needed,
+        } = self
+            .reload_config()
+            .map_err(|error| NotReloaded(error.to_string()))?;
+        Ok(pb::ReloadResponse {
+            node: self.facts.name.clone(),
+            changed: changed.into_iter().map(told).collect(),
+            restart_needed: restart_needed.into_iter().map(told).collect(),
+        })
+    }
+
+    fn set_log_level(&self, level: &str) -> Result<pb::SetLogLevelResponse, LogsError> {
+        let before = self.reloader.set_log_level(level)?;
+        tracing::info!(
+            before,
+            after = level,
+            "an operator has the log level changed"
+        );
+        Ok(pb::SetLogLevelResponse {
+            node: self.facts.name.clone(),
+            before,
+        })
+    }
+
     fn list_hints(&self) -> pb::ListHintsResponse {
         pb::ListHintsResponse {
             node: self.facts.name.clone(),
@@ -116,7 +145,57 @@ fn is_called(node_id: NodeId, node: &str) -> bool {
     node_id == NodeId::of_name(node) || node_id.to_string() == node
 }
 
+fn told(change: Change) -> pb::ConfigChange {
+    let Change {
+        path,
+        before,
+        after,
+    } = change;
+    pb::ConfigChange {
+        path,
+        before,
+        after,
+    }
+}
+
 impl Desk {
+    /// See [`super::Node::reload`].
+    pub(super) fn reload_config(&self) -> Result<Reloaded, ReloadError> {
+        let reloaded = self.reloader.reload();
+        match &reloaded {
+            Ok(found) => {
+                for change in &found.changed {
+                    let Change {
+                        path,
+                        before,
+                        after,
+                    } = change;
+                    tracing::info!(path, before, after, "the configuration has changed");
+                }
+                for change in &found.restart_needed {
+                    let Change {
+                        path,
+                        before,
+                        after,
+                    } = change;
+                    tracing::warn!(
+                        path,
+                        before,
+                        after,
+                        "the configuration has changed, and a restart is needed for it"
+                    );
+                }
+                tracing::info!(
+                    changed = found.changed.len(),
+                    restart_needed = found.restart_needed.len(),
+                    "the configuration was read again"
+                );
+            }
+            Err(error) => tracing::error!(%error, "the configuration was not reloaded"),
+        }
+        reloaded
+    }
+
     fn own_safety(&self) -> Own {
         let view = self.view();
         let ring = self.ring.ring.load_full();

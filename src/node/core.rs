@@ -10,7 +10,7 @@ use rand::rngs::StdRng;
 use shard_cache_membership::{handle::Handle, identity::NodeId};
 use tokio::sync::mpsc;
 
-use super::{CoreSeams, clocks, millis, owners, parameters, traces::Traces};
+use super::{CoreSeams, clocks, millis, owners, parameters, reload::tuning, traces::Traces};
 use crate::{
     clock::Clock,
     config::{self, Config, RepairConfig},
@@ -161,15 +161,14 @@ impl Core {
 
     pub(super) fn coordinator(&self, config: &Config, membership: &Handle) -> Coordinator {
         let quorum = config.client.quorum;
-        let hedging = config.client.hedging;
-        let default_ttl = config.server.cache.default_ttl;
+        let tuning = tuning(config);
         let policy = Policy {
             read_quorum: owners(quorum.read_quorum),
             write_quorum: owners(quorum.write_quorum),
             replication_factor: owners(config.cluster.replication_factor),
-            default_ttl: (!default_ttl.is_zero()).then_some(default_ttl),
-            hedge_after: hedging.enabled.then_some(hedging.timeout),
-            hedge_ratio: hedging.ratio,
+            default_ttl: tuning.default_ttl,
+            hedge_after: tuning.hedge_after,
+            hedge_ratio: tuning.hedge_ratio,
         };
         let surroundings = coordinator::Surroundings {
             boot: Arc::clone(&self.boot),

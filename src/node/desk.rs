@@ -23,10 +23,10 @@ use xxhash_rust::xxh3::Xxh3;
 use crate::{
     api::{ClusterQueries, Condition, NodeHealth, peer::PeerDesk},
     clock::{BoxFuture, Clock, Monotonic},
-    coordinator::Coordinator,
+    coordinator::{Coordinator, HotKey},
     handoff::{OwedHints, RepairMarks, RingCell, slots::Slots},
     key::Key,
-    node::{departure::Departure, keeper::KeeperDesk},
+    node::{departure::Departure, keeper::KeeperDesk, reload::Reloader},
     offsets::PeerClocks,
     overload::Admission,
     repair::Agreements,
@@ -38,8 +38,13 @@ use crate::{
     transport::{PeerTransport, PushPull, Reach},
 };
 
-/// How long gathering the reports of all members may take.
-const STATUS_TIMEOUT: Duration = Duration::from_secs(1);
+/// How long gathering the reports of all members may take: whoever asks has the whole within a second.
+const STATUS_TIMEOUT: Duration = Duration::from_millis(700);
+/// A report names the members that its node sees alive if there are no more than so many: together, reports grow with the
+/// square of their number.
+const ALIVE_NAMED_MAX: usize = 1024;
+/// Hot keys in a report.
+const HOT_KEYS_MAX: usize = 10;
 
 /// What the node is and was configured for.
 #[derive(Clone, Debug)]
@@ -73,6 +78,7 @@ pub(super) struct Desk {
     pub(super) boot: Arc<AtomicU64>,
     pub(super) draining: Arc<AtomicBool>,
     pub(super) admission: Arc<Admission>,
+    pub(super) reloader: Reloader,
     pub(super) departure: Departure,
     pub(super) started: Monotonic,
 }
@@ -236,7 +242,7 @@ impl Desk {
         }
     }
 
-    /// Asks every present member for its report, all at once.
+    /// Asks every member for its report, all at once.
     fn gather(&self, view: &View) -> Vec<BoxFuture<pb::NodeStatus>> {
         self.remembered(view)
             .map(|member| {
@@ -249,9 +255,8 @@ impl Desk {
                         error: String::new(),
                     });
                 }
-                if member.liveness == Liveness::Down {
-                    return ready(unreported(shown, "down".to_owned()));
-                }
+                // Those seen down are asked, too: it may be this node that is wrong.
+                let is_down = member.liveness == Liveness::Down;
                 let call = self.transport.report(member.node_id);
                 let timeout = self.clock.sleep(STATUS_TIMEOUT);
                 let asked = async move {
@@ -271,6 +276,7 @@ impl Desk {
                             report: Some(report),
                             error: String::new(),
                         },
+                        Err(error) if is_down => unreported(shown, format!("down: {error}")),
                         Err(error) => unreported(shown, error),
                     }
                 };
@@ -345,6 +351,8 @@ impl ClusterQueries for Desk {
             evictions_total: stats.evictions_capacity + stats.evictions_memory,
             slots_unsettled: slots.unsettled as u64,
             slots_wanting: slots.wanting as u64,
+            alive: alive(&view),
+            hot_keys: hot_keys(self.coordinator.hot_keys(HOT_KEYS_MAX)),
         }
     }
 
@@ -365,6 +373,7 @@ impl ClusterQueries for Desk {
             let reports = || nodes.iter().filter_map(|node| node.report.as_ref());
             let rings_agree = agree(reports().map(|report| report.ring_hash.as_str()));
             let views_agree = agree(reports().map(|report| report.view_hash.as_str()));
+            let views = views(&nodes);
             pb::StatusResponse {
                 cluster_id,
                 asked: name,
@@ -374,6 +383,7 @@ impl ClusterQueries for Desk {
                 read_quorum: u32::from(read_quorum),
                 write_quorum: u32::from(write_quorum),
                 nodes,
+                views,
             }
         })
     }
@@ -516,6 +526,54 @@ fn view_hash(view: &View) -> u64 {
     hash.digest()
 }
 
+fn hot_keys(keys: Vec<HotKey>) -> Vec<pb::HotKey> {
+    let message = |HotKey { key, hash, share }| pb::HotKey { key, hash, share };
+    keys.into_iter().map(message).collect()
+}
+
+/// The members seen present; none in a cluster that is too large for that.
+fn alive(view: &View) -> Vec<u64> {
+    let mut alive: Vec<u64> = view.present().map(|member| member.node_id.0).collect();
+    if alive.len() > ALIVE_NAMED_MAX {
+        return Vec::new();
+    }
+    alive.sort_unstable();
+    alive
+}
+
+/// Who sees what, by the reports; what most nodes see comes first.
+fn views(nodes: &[pb::NodeStatus]) -> Vec<pb::View> {
+    let mut views: Vec<pb::View> = Vec::new();
+    for node in nodes {
+        let (Some(member), Some(report)) = (&node.member, &node.report) else {
+            continue;
+        };
+        if let Some(same) = views.iter_mut().find(|view| view.hash == report.view_hash) {
+            same.seen_by.push(member.name.clone());
+            continue;
+        }
+        let all = nodes.iter().filter_map(|node| node.member.as_ref());
+        let (alive, not_alive) = if report.alive.is_empty() {
+            (Vec::new(), Vec::new())
+        } else {
+            all.map(|member| (member, report.alive.contains(&member.node_id)))
+                .partition::<Vec<_>, _>(|(_, is_alive)| *is_alive)
+        };
+        let names = |members: Vec<(&pb::Member, bool)>| -> Vec<String> {
+            let named = members.into_iter().map(|(member, _)| member.name.clone());
+            named.collect()
+        };
+        views.push(pb::View {
+            hash: report.view_hash.clone(),
+            seen_by: vec![member.name.clone()],
+            alive: names(alive),
+            not_alive: names(not_alive),
+        });
+    }
+    views.sort_by_key(|view| std::cmp::Reverse(view.seen_by.len()));
+    views
+}
+
 pub(super) fn is_present(view: &View, wanted: RingMember) -> bool {
     view.member(wanted.node_id)
         .is_some_and(|member| member.liveness.is_present() && member.boot_id == wanted.boot_id)
@@ -556,4 +614,62 @@ fn sort_key(node: &pb::NodeStatus) -> (String, String) {
 
 fn count(members: usize) -> u32 {
     u32::try_from(members).unwrap_or(u32::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn node(name: &str, id: u64, sees: Option<&[u64]>) -> pb::NodeStatus {
+        pb::NodeStatus {
+            member: Some(pb::Member {
+                name: name.to_owned(),
+                node_id: id,
+                ..pb::Member::default()
+            }),
+            report: sees.map(|alive| pb::NodeReport {
+                view_hash: format!("{alive:?}"),
+                alive: alive.to_vec(),
+                ..pb::NodeReport::default()
+            }),
+            error: String::new(),
+        }
+    }
+
+    #[test]
+    fn each_view_names_who_has_it_and_whom_it_lacks() {
+        let nodes = [
+            node("a", 1, Some(&[1])),
+            node("b", 2, Some(&[2, 3])),
+            node("c", 3, Some(&[2, 3])),
+            node("d", 4, None),
+        ];
+        let shown: Vec<_> = views(&nodes)
+            .into_iter()
+            .map(|view| {
+                (
+                    view.seen_by.join(" "),
+                    view.alive.join(" "),
+                    view.not_alive.join(" "),
+                )
+            })
+            .collect();
+        let expected = [("b c", "b c", "a d"), ("a", "a", "b c d")];
+        let expected =
+            expected.map(|(by, alive, not)| (by.to_owned(), alive.to_owned(), not.to_owned()));
+        assert_eq!(shown, expected);
+    }
+
+    #[test]
+    fn who_names_nobody_still_has_a_view() {
+        let mut silent = node("a", 1, Some(&[]));
+        if let Some(report) = &mut silent.report {
+            report.view_hash = "h".to_owned();
+        }
+        let views = views(&[silent]);
+        assert_eq!(
+            (views.len(), views[0].seen_by.len(), views[0].alive.len()),
+            (1, 1, 0)
+        );
+    }
 }

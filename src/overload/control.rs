@@ -95,6 +95,11 @@ impl Controller {
         }
     }
 
+    /// Keeps the utilisation at another threshold from now on.
+    pub const fn aim(&mut self, threshold: f64) {
+        self.threshold = threshold;
+    }
+
     /// The pressure after a reading that looks back so far.
     pub fn step(&mut self, used: Utilization, length: Duration) -> Pressure {
         let pace = self.pace(used);

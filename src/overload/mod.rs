@@ -13,7 +13,7 @@
 //! - `watch`: the task that connects them.
 //! - `memory`: resident memory in, bytes that entries may count out. Pure; it sheds entries and not requests.
 //!
-//! Invariant: never more than `max_concurrent_requests` permits exist.
+//! Invariant: no permit is given while `max_concurrent_requests` exist.
 
 pub mod control;
 pub mod memory;
@@ -60,8 +60,9 @@ pub enum Class {
 #[derive(Debug)]
 pub struct Admission {
     in_flight: AtomicUsize,
-    requests_max: usize,
-    cpu_threshold: f64,
+    // Both may change while the node runs, each on its own.
+    requests_max: AtomicUsize,
+    cpu_threshold: AtomicU32,
     reads: Valve,
     writes: Valve,
     /// Requests shed, as the place of the next pushback in its range. Touched by refusals alone, and nothing else is
@@ -123,8 +124,8 @@ impl Admission {
     pub fn new(requests_max: usize, cpu_threshold: f64) -> Arc<Self> {
         Arc::new(Self {
             in_flight: AtomicUsize::new(0),
-            requests_max,
-            cpu_threshold,
+            requests_max: AtomicUsize::new(requests_max),
+            cpu_threshold: AtomicU32::new(parts(cpu_threshold)),
             reads: Valve::new(),
             writes: Valve::new(),
             refusals: AtomicU32::new(0),
@@ -141,11 +142,12 @@ impl Admission {
         if !self.valve(class).lets_through() {
             return Err(Overloaded::Cpu {
                 utilization_percent: percent(self.cpu_utilization()),
-                threshold_percent: percent(self.cpu_threshold),
+                threshold_percent: percent(self.cpu_threshold()),
                 pushback: self.next_pushback(),
             });
         }
-        let more = |in_flight| (in_flight < self.requests_max).then_some(in_flight + 1);
+        let requests_max = self.requests_max.load(Ordering::Relaxed);
+        let more = |in_flight| (in_flight < requests_max).then_some(in_flight + 1);
         self.in_flight
             // In one order with the look at whether the node leaves, and with a leaving node's look at this count: a
             // request is either waited for or refused.
@@ -154,7 +156,7 @@ impl Admission {
                 admission: Arc::clone(self),
             })
             .map_err(|_| Overloaded::Concurrency {
-                requests_max: self.requests_max,
+                requests_max,
                 pushback: self.next_pushback(),
             })
     }
@@ -163,6 +165,19 @@ impl Admission {
         let turn = self.refusals.fetch_add(1, Ordering::Relaxed);
         let part = f64::from(turn.wrapping_mul(GOLDEN)) / f64::from(u32::MAX);
         SHED_PUSHBACK_MIN + (SHED_PUSHBACK_MAX - SHED_PUSHBACK_MIN).mul_f64(part)
+    }
+
+    /// Goes by other limits from now on. What is in flight already stays.
+    pub fn limit(&self, requests_max: usize, cpu_threshold: f64) {
+        self.requests_max.store(requests_max, Ordering::Relaxed);
+        self.cpu_threshold
+            .store(parts(cpu_threshold), Ordering::Relaxed);
+    }
+
+    /// CPU utilisation above which requests are shed, 0 to 1.
+    #[must_use]
+    pub fn cpu_threshold(&self) -> f64 {
+        f64::from(self.cpu_threshold.load(Ordering::Relaxed)) / RATIO_PARTS
     }
 
     /// Sheds by this pressure from now on. `utilization` is what people are told.
@@ -245,6 +260,19 @@ mod tests {
         drop(first);
         assert!(admission.admit(Class::Read).is_ok());
         assert_eq!(admission.in_flight(), 1);
+    }
+
+    #[test]
+    fn a_lower_limit_refuses_at_once_and_takes_nothing_away() {
+        let admission = Admission::new(2, 1.0);
+        let permits =
+            [Class::Read, Class::Write].map(|class| admission.admit(class).expect("room"));
+        admission.limit(1, 0.8);
+        assert_eq!(admission.cpu_threshold(), 0.8);
+        assert!(admission.admit(Class::Read).is_err());
+        drop(permits);
+        let _only = admission.admit(Class::Read).expect("room again");
+        assert!(admission.admit(Class::Read).is_err());
     }
 
     #[test]

@@ -24,15 +24,15 @@ pub struct CpuWatch {
 }
 
 impl CpuWatch {
-    /// Keeps the utilisation over `window` at `threshold`, as far as shedding can.
+    /// Keeps the utilisation over `window` at the threshold that `admission` goes by, as far as shedding can.
     #[must_use]
     pub fn new(
         source: Box<dyn CpuSource>,
         admission: Arc<Admission>,
         clock: Arc<dyn Clock>,
-        threshold: f64,
         window: Duration,
     ) -> Self {
+        let threshold = admission.cpu_threshold();
         Self {
             source,
             admission,
@@ -66,6 +66,7 @@ impl CpuWatch {
         };
         let observed = self.meter.observe(self.clock.monotonic(), counters);
         if let Some((used, length)) = observed {
+            self.controller.aim(self.admission.cpu_threshold());
             let next = self.controller.step(used, length);
             tell(*pressure, next, used);
             *pressure = next;
@@ -186,7 +187,6 @@ mod tests {
             Box::new(source),
             Arc::clone(&admission),
             Arc::clone(&clock) as Arc<dyn Clock>,
-            0.8,
             Duration::from_secs(1),
         );
         let mut run = Box::pin(watch.run());
@@ -218,7 +218,6 @@ mod tests {
             Box::new(Nothing),
             Arc::clone(&admission),
             clock,
-            0.1,
             Duration::from_secs(1),
         );
         // Of a time when it could be read.

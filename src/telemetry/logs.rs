@@ -3,15 +3,18 @@
 use std::{
     fmt,
     io::{self, IsTerminal as _},
+    sync::OnceLock,
 };
 
 use thiserror::Error;
 use tracing::{Event, Subscriber};
 use tracing_subscriber::{
-    EnvFilter,
+    EnvFilter, Layer as _,
     filter::LevelFilter,
     fmt::{FmtContext, FormatEvent, FormatFields, format::Writer},
+    layer::SubscriberExt as _,
     registry::LookupSpan,
+    reload,
     util::SubscriberInitExt as _,
 };
 
@@ -46,7 +49,16 @@ pub enum LogsError {
     /// This process has set up its logs before.
     #[error("logs are set up already")]
     AlreadySet,
+    /// This process has not set up its logs, or somebody else has.
+    #[error("logs were not set up by this node")]
+    NotSet,
 }
+
+/// Changes what is logged: whatever the lines look like.
+type Reload = Box<dyn Fn(EnvFilter) -> Result<(), reload::Error> + Send + Sync>;
+
+/// Logs are the process's, not a node's, and so is what is logged.
+static RELOAD: OnceLock<Reload> = OnceLock::new();
 
 /// Sets the logs of this process up. `filter` is a level or a list of directives. A level below info is for lines of our
 /// own: HTTP/2 writes several of its own for every request. Directives name any library.
@@ -56,10 +68,9 @@ pub enum LogsError {
 pub fn init(filter: &str, format: LogFormat) -> Result<(), LogsError> {
     let filter = parse(filter)?;
     let terminal = io::stderr().is_terminal();
-    let lines = tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_writer(io::stderr);
-    let set = match (format, terminal) {
+    let (filter, handle) = reload::Layer::new(filter);
+    let lines = tracing_subscriber::fmt::layer().with_writer(io::stderr);
+    let lines = match (format, terminal) {
         (LogFormat::Json, _) | (LogFormat::Auto, false) => lines
             .json()
             .flatten_event(true)
@@ -68,21 +79,31 @@ pub fn init(filter: &str, format: LogFormat) -> Result<(), LogsError> {
                 format,
                 place: TracePlace::FirstFields,
             })
-            .finish()
-            .try_init(),
-        (LogFormat::Pretty | LogFormat::Auto, true) => lines
-            .map_event_format(WithTrace::at_end)
-            .finish()
-            .try_init(),
-        (LogFormat::Pretty, false) => {
-            let lines = lines.with_ansi(false);
-            lines
-                .map_event_format(WithTrace::at_end)
-                .finish()
-                .try_init()
+            .boxed(),
+        (LogFormat::Pretty | LogFormat::Auto, true) => {
+            lines.map_event_format(WithTrace::at_end).boxed()
         }
+        (LogFormat::Pretty, false) => lines
+            .with_ansi(false)
+            .map_event_format(WithTrace::at_end)
+            .boxed(),
     };
-    set.map_err(|_| LogsError::AlreadySet)
+    let set = tracing_subscriber::registry().with(filter).with(lines);
+    set.try_init().map_err(|_| LogsError::AlreadySet)?;
+    let reload = move |filter| handle.reload(filter);
+    RELOAD
+        .set(Box::new(reload))
+        .map_err(|_| LogsError::AlreadySet)
+}
+
+/// Logs by another level, or other directives, from now on. See [`init`].
+///
+/// # Errors
+/// It is neither, or logs were not set up by [`init`]; nothing was changed.
+pub fn set_filter(filter: &str) -> Result<(), LogsError> {
+    let filter = parse(filter)?;
+    let reload = RELOAD.get().ok_or(LogsError::NotSet)?;
+    reload(filter).map_err(|_gone| LogsError::NotSet)
 }
 
 /// Lines of another format; those that a sampled request writes carry the ids of its span, and no colours.

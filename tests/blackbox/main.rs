@@ -28,6 +28,8 @@ mod limits;
 mod orders;
 mod overload;
 mod pressure;
+mod profiles;
+mod reload;
 mod restart_copies;
 mod restart_seed;
 mod settings;

@@ -239,6 +239,11 @@ impl NodeProcess {
         self.signal(Signal::TERM);
     }
 
+    /// SIGHUP: it reads its configuration again.
+    pub(crate) fn hang_up(&self) {
+        self.signal(Signal::HUP);
+    }
+
     /// SIGSTOP: the process stands still, its sockets stay open.
     pub(crate) fn freeze(&self) {
         self.signal(Signal::STOP);
