@@ -6,7 +6,7 @@ SCRIPTS := .ci/run .ci/fresh deploy/image.sh chaos/check chaos/lib.sh chaos/own_
 	chaos/partition.sh chaos/heal.sh chaos/slow.sh chaos/restart.sh chaos/rolling-restart.sh chaos/scale.sh chaos/flap.sh \
 	chaos/starve.sh chaos/storm.sh chaos/stranger.sh chaos/move.sh chaos/burst.sh chaos/cases.sh chaos/run.sh \
 	chaos/mutants.sh chaos/smoke.sh chaos/processes chaos/figures \
-	chaos/tests/interrupted.sh chaos/tests/scripts.sh
+	chaos/tests/interrupted.sh chaos/tests/scripts.sh chaos/tests/views.sh
 
 # The optimised binary is linked statically where the machine has a static C library (Linux with glibc's libc.a), so
 # that one and the same binary runs here and in an image without a system: STATIC=0 links it dynamically. An explicit
@@ -17,7 +17,7 @@ STATIC ?= $(if $(and $(filter %-linux-gnu,$(HOST)),$(LIBC_STATIC)),1,0)
 RELEASE_RUSTFLAGS = -C force-frame-pointers=yes$(if $(filter 1,$(STATIC)), -C target-feature=+crt-static)
 
 .DEFAULT_GOAL := help
-.PHONY: help build run-local stop-local docker containers chaos chaos-mutants planted soak chaos-smoke chaos-scripts chaos-interrupted chaos-processes figures test race sim sim-scale sim-mutants model bench bench-load bench-memory cost cover fmt fmt-check lint verify readme profiles external engine ci clean
+.PHONY: help build run-local stop-local docker containers chaos chaos-mutants planted soak chaos-smoke chaos-scripts chaos-views chaos-interrupted chaos-processes figures test race sim sim-scale sim-mutants model bench bench-load bench-memory cost cover fmt fmt-check lint verify readme profiles external engine ci clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-18s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -62,6 +62,9 @@ soak: docker ## Play chaos cases at random for an hour (MINUTES=10, SEED=7), wit
 
 chaos-scripts: docker ## Check each fault script, and each way to end it
 	chaos/tests/scripts.sh
+
+chaos-views: docker ## Cut gossip in one direction, and look whether one call names both views
+	chaos/tests/views.sh
 
 chaos-interrupted: docker ## End the smoke test at several moments and look for what it left
 	chaos/tests/interrupted.sh
@@ -149,9 +152,9 @@ external: ## Checks by tools that are not Rust's: shellcheck, yamllint
 
 engine: ## The checks that need a Docker engine; where none answers, says so
 	@if docker info >/dev/null 2>&1; then \
-		$(MAKE) containers chaos-smoke chaos-scripts; \
+		$(MAKE) containers chaos-smoke chaos-scripts chaos-views; \
 	else \
-		echo "no Docker engine answers: make containers, chaos-smoke and chaos-scripts are not run"; \
+		echo "no Docker engine answers: make containers, chaos-smoke, chaos-scripts and chaos-views are not run"; \
 	fi
 
 ci: verify test readme race external cost profiles engine ## Everything

@@ -424,6 +424,12 @@ impl Node {
         self.desk.reload_config()
     }
 
+    /// Its name, unique in the cluster.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.desk.facts.name
+    }
+
     /// The addresses that the node is bound to.
     #[must_use]
     pub const fn addresses(&self) -> Addresses {

@@ -12,7 +12,7 @@ use std::{
     time::Duration,
 };
 
-use tokio::runtime::Handle;
+use tokio::{runtime::Handle, task::JoinError};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::clock::{BoxFuture, Clock, Monotonic};
@@ -173,6 +173,16 @@ impl Lanes {
                 .spawn_on(task, &self.runtimes[next % self.runtimes.len()]),
         );
     }
+}
+
+/// Does work that keeps its thread for long, on a thread where no tasks are. Dropping the future does not end it.
+///
+/// # Errors
+/// It has panicked, or the runtime ends.
+pub async fn aside<T: Send + 'static>(
+    work: impl FnOnce() -> T + Send + 'static,
+) -> Result<T, JoinError> {
+    tokio::task::spawn_blocking(work).await
 }
 
 impl TokioWorkers {

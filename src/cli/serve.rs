@@ -117,6 +117,9 @@ pub(super) fn run(arguments: ServeArguments) -> Result<Exit, Failure> {
     let read = move || Ok(config::load_system(file.clone(), flags.clone())?.config);
     let config = read()?;
     init_logs(&config.telemetry)?;
+    if let Some(name) = &config.node.name {
+        logs::name_node(name);
+    }
     #[cfg(feature = "planted-bugs")]
     plant()?;
     let lanes = Lanes::start(config.worker_threads())?;
@@ -199,6 +202,7 @@ async fn serve(config: Config, seams: Seams, print_addresses: bool) -> Result<Ex
         }
     };
     let addresses = node.addresses();
+    logs::name_node(node.name());
     tracing::info!(grpc = %addresses.grpc, http = %addresses.http, peer = %addresses.peer, "started");
     if print_addresses {
         output::write_line(&addresses_line(addresses))?;

@@ -17,7 +17,7 @@ use crate::{
     clock::Clock,
     config::{DebugConfig, Exposure},
     profiles::{self, CpuProfiler, ProfileError},
-    workers::TaskRegistry,
+    workers::{self, TaskRegistry},
 };
 
 /// How long a CPU profile takes unless the caller says.
@@ -178,7 +178,7 @@ async fn made(
         let _turn = turn;
         make()
     };
-    let profile = tokio::task::spawn_blocking(work).await??;
+    let profile = workers::aside(work).await??;
     let attachment = format!("attachment; filename=\"{name}.pb.gz\"");
     let headers = [
         (header::CONTENT_TYPE, "application/octet-stream"),

@@ -75,17 +75,17 @@ pub fn init(filter: &str, format: LogFormat) -> Result<(), LogsError> {
             .json()
             .flatten_event(true)
             .with_span_list(false)
-            .map_event_format(|format| WithTrace {
+            .map_event_format(|format| WithOrigin {
                 format,
-                place: TracePlace::FirstFields,
+                place: Place::FirstFields,
             })
             .boxed(),
         (LogFormat::Pretty | LogFormat::Auto, true) => {
-            lines.map_event_format(WithTrace::at_end).boxed()
+            lines.map_event_format(WithOrigin::at_end).boxed()
         }
         (LogFormat::Pretty, false) => lines
             .with_ansi(false)
-            .map_event_format(WithTrace::at_end)
+            .map_event_format(WithOrigin::at_end)
             .boxed(),
     };
     let set = tracing_subscriber::registry().with(filter).with(lines);
@@ -94,6 +94,24 @@ pub fn init(filter: &str, format: LogFormat) -> Result<(), LogsError> {
     RELOAD
         .set(Box::new(reload))
         .map_err(|_| LogsError::AlreadySet)
+}
+
+/// The node's name as it stands in lines.
+struct Name {
+    text: String,
+    json: String,
+}
+
+/// A process runs one node.
+static NODE: OnceLock<Name> = OnceLock::new();
+
+/// From now on every line carries this name. Only the first call counts.
+pub fn name_node(name: &str) {
+    let name = Name {
+        text: name.escape_debug().to_string(),
+        json: serde_json::Value::from(name).to_string(),
+    };
+    NODE.get_or_init(|| name);
 }
 
 /// Logs by another level, or other directives, from now on. See [`init`].
@@ -106,31 +124,32 @@ pub fn set_filter(filter: &str) -> Result<(), LogsError> {
     reload(filter).map_err(|_gone| LogsError::NotSet)
 }
 
-/// Lines of another format; those that a sampled request writes carry the ids of its span, and no colours.
-struct WithTrace<F> {
+/// Lines of another format that carry the node's name, once it is known, and those that a sampled request writes the ids
+/// of its span.
+struct WithOrigin<F> {
     format: F,
-    place: TracePlace,
+    place: Place,
 }
 
 /// Where the ids stand.
 #[derive(Clone, Copy)]
-enum TracePlace {
+enum Place {
     /// As the first fields of a JSON object.
     FirstFields,
     /// As the last words of a line.
     End,
 }
 
-impl<F> WithTrace<F> {
+impl<F> WithOrigin<F> {
     const fn at_end(format: F) -> Self {
         Self {
             format,
-            place: TracePlace::End,
+            place: Place::End,
         }
     }
 }
 
-impl<S, N, F> FormatEvent<S, N> for WithTrace<F>
+impl<S, N, F> FormatEvent<S, N> for WithOrigin<F>
 where
     S: Subscriber + for<'a> LookupSpan<'a>,
     N: for<'a> FormatFields<'a> + 'static,
@@ -142,21 +161,36 @@ where
         mut writer: Writer<'_>,
         event: &Event<'_>,
     ) -> fmt::Result {
-        let Some((trace_id, span_id)) = traces::current() else {
+        // Who looks at a terminal knows which node it is of, and has colours.
+        let node = NODE.get().filter(|_| !writer.has_ansi_escapes());
+        let ids = traces::current();
+        if node.is_none() && ids.is_none() {
             return self.format.format_event(context, writer, event);
-        };
+        }
         let mut line = String::new();
         self.format
             .format_event(context, Writer::new(&mut line), event)?;
         match (self.place, line.strip_prefix('{')) {
-            (TracePlace::FirstFields, Some(rest)) => write!(
-                writer,
-                r#"{{"trace_id":"{trace_id}","span_id":"{span_id}",{rest}"#
-            ),
-            (TracePlace::FirstFields, None) => writer.write_str(&line),
-            (TracePlace::End, _) => {
-                let line = line.trim_end();
-                writeln!(writer, "{line} trace_id={trace_id} span_id={span_id}")
+            (Place::FirstFields, Some(rest)) => {
+                writer.write_char('{')?;
+                if let Some((trace_id, span_id)) = ids {
+                    write!(writer, r#""trace_id":"{trace_id}","span_id":"{span_id}","#)?;
+                }
+                if let Some(Name { json, .. }) = node {
+                    write!(writer, r#""node":{json},"#)?;
+                }
+                writer.write_str(rest)
+            }
+            (Place::FirstFields, None) => writer.write_str(&line),
+            (Place::End, _) => {
+                writer.write_str(line.trim_end())?;
+                if let Some(Name { text, .. }) = node {
+                    write!(writer, " node={text}")?;
+                }
+                if let Some((trace_id, span_id)) = ids {
+                    write!(writer, " trace_id={trace_id} span_id={span_id}")?;
+                }
+                writeln!(writer)
             }
         }
     }
@@ -232,9 +266,9 @@ mod tests {
         let writer = kept.clone();
         let lines = tracing_subscriber::fmt().with_writer(move || writer.clone());
         let lines = lines.json().flatten_event(true).with_span_list(false);
-        let format = |format| WithTrace {
+        let format = |format| WithOrigin {
             format,
-            place: TracePlace::FirstFields,
+            place: Place::FirstFields,
         };
         let [outside, inside] = two_lines(lines.map_event_format(format).finish(), &kept);
         let outside: serde_json::Value = serde_json::from_str(&outside).unwrap();
@@ -253,7 +287,7 @@ mod tests {
         let kept = Kept::default();
         let writer = kept.clone();
         let lines = tracing_subscriber::fmt().with_writer(move || writer.clone());
-        let lines = lines.with_ansi(false).map_event_format(WithTrace::at_end);
+        let lines = lines.with_ansi(false).map_event_format(WithOrigin::at_end);
         let [outside, inside] = two_lines(lines.finish(), &kept);
         assert!(outside.ends_with("outside slot=7"), "{outside}");
         let end = format!(
