@@ -37,4 +37,5 @@ mod split;
 mod start_order;
 mod traces;
 mod ttl;
+mod whole_cluster;
 mod zones;
