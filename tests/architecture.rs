@@ -72,6 +72,7 @@ const ARROWS: &[(&str, &[&str])] = &[
             "store",
             "sync",
             "telemetry",
+            "trace",
             "transport",
             "version",
         ],

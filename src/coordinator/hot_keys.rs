@@ -3,17 +3,14 @@
 //!
 //! Counts are halved every minute, so that they tell of the last minutes.
 
-use std::{
-    cmp::Reverse,
-    sync::{Mutex, PoisonError, TryLockError},
-    time::Duration,
-};
+use std::{cmp::Reverse, time::Duration};
 
 use bytes::Bytes;
 
 use crate::{
     clock::{Clock, Monotonic},
     key::Key,
+    sync::{Mutex, lock, try_lock},
 };
 
 /// One request in so many is counted; a power of two.
@@ -69,19 +66,16 @@ impl HotKeys {
     }
 
     fn count(&self, key: &Key, now: Monotonic) {
-        let mut sketch = match self.0.try_lock() {
-            Ok(sketch) => sketch,
-            Err(TryLockError::Poisoned(poisoned)) => poisoned.into_inner(),
-            // Nobody waits for a count.
-            Err(TryLockError::WouldBlock) => return,
-        };
-        sketch.fade(now);
-        sketch.count(key);
+        // Nobody waits for a count.
+        if let Some(mut sketch) = try_lock(&self.0) {
+            sketch.fade(now);
+            sketch.count(key);
+        }
     }
 
     /// The keys that are asked for most, most first.
     pub(super) fn top(&self, count: usize, now: Monotonic) -> Vec<HotKey> {
-        let mut sketch = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut sketch = lock(&self.0);
         sketch.fade(now);
         sketch.top(count)
     }
@@ -166,7 +160,7 @@ mod tests {
         assert_eq!(names, [b"hottest".as_slice(), b"hot"]);
         assert!((top[0].share - 0.3).abs() < 0.02, "{top:?}");
         assert!((top[1].share - 0.2).abs() < 0.02, "{top:?}");
-        assert!(hot.0.lock().unwrap().entries.len() <= KEYS_MAX);
+        assert!(lock(&hot.0).entries.len() <= KEYS_MAX);
     }
 
     #[test]
@@ -186,7 +180,7 @@ mod tests {
         }
         assert_eq!(hot.top(1, HALVED_EVERY).len(), 1);
         assert_eq!(hot.top(1, 8 * HALVED_EVERY), []);
-        assert!(hot.0.lock().unwrap().entries.is_empty());
+        assert!(lock(&hot.0).entries.is_empty());
     }
 
     #[test]
@@ -196,7 +190,7 @@ mod tests {
         for micros in 0..64_000 {
             hot.note(&key("k"), Duration::from_nanos(micros * 1009), &clock);
         }
-        let counted = hot.0.lock().unwrap().requests;
+        let counted = lock(&hot.0).requests;
         assert!((900..1100).contains(&counted), "{counted} of 64000");
     }
 }

@@ -35,7 +35,10 @@ use crate::{
     ring::{Ring, gates::GateCell},
     slot_set::SlotSet,
     store::Record,
-    telemetry::{Metrics, RetryReason},
+    telemetry::{
+        Metrics, RetryReason,
+        traces::{self, KeyValue, Span, Tracer},
+    },
     transport::{CallError, Delivery, PeerTransport, Reach},
 };
 
@@ -80,6 +83,8 @@ pub struct DeliveryParts {
     pub metrics: Arc<Metrics>,
     /// What all background work may take together.
     pub budget: Budget,
+    /// Records deliveries of what sampled writes have left, and others as requests are sampled.
+    pub tracer: Tracer,
 }
 
 /// Delivers the hints of one node.
@@ -227,6 +232,7 @@ impl HintDelivery {
         };
         batch.retain(|(key, _)| root_of(key) == Some(root));
         let sent = batch.len();
+        let mut span = self.begin_span(target, &batch);
         let begun = self.parts.clock.monotonic();
         let delivered = if target == self.parts.own {
             Ok(self.keep(&batch, root))
@@ -235,6 +241,8 @@ impl HintDelivery {
         };
         match delivered {
             Ok(refused) => {
+                let taken = sent - refused.len();
+                traces::end(&mut span, [("shard_cache.records.taken", taken)], None);
                 self.pay(target, &batch, begun);
                 self.settle(target, lane, batch, &refused);
                 if refused.len() < sent {
@@ -244,6 +252,7 @@ impl HintDelivery {
                 }
             }
             Err(error) => {
+                traces::end(&mut span, [], Some(error.word()));
                 tracing::debug!(%target, %error, "hints stay owed");
                 let retries = &self.parts.metrics.hints_retried;
                 retries.get(RetryReason::Failed).inc_by(sent as u64);
@@ -251,6 +260,19 @@ impl HintDelivery {
                 Step::Idle
             }
         }
+    }
+
+    fn begin_span(&self, target: NodeId, batch: &[(Key, Record)]) -> Option<Box<Span>> {
+        let DeliveryParts { hints, tracer, .. } = &self.parts;
+        let origins = hints
+            .origins()
+            .take(target, batch.iter().map(|(key, _)| key));
+        let mut span = tracer.begin_root("hint.delivery", &origins)?;
+        span.note([
+            KeyValue::new("shard_cache.peer.id", target.to_string()),
+            KeyValue::new("shard_cache.records", traces::whole(batch.len())),
+        ]);
+        Some(span)
     }
 
     /// A batch was taken that was sent then.
@@ -414,6 +436,16 @@ enum NotDelivered {
     Call(#[from] CallError),
     #[error(transparent)]
     Unencodable(#[from] NotRecords),
+}
+
+impl NotDelivered {
+    /// In a word, for spans.
+    const fn word(&self) -> &'static str {
+        match self {
+            Self::Call(error) => error.word(),
+            Self::Unencodable(_) => "unencodable",
+        }
+    }
 }
 
 #[cfg(all(test, not(feature = "race")))]

@@ -16,6 +16,7 @@ mod cell;
 pub mod delivery;
 mod hints;
 mod marks;
+mod origins;
 mod pace;
 pub mod pull;
 pub mod records;
@@ -35,6 +36,7 @@ pub use hints::{
     HintStore, Lane, MovedHint, TargetHints,
 };
 pub use marks::RepairMarks;
+pub use origins::HintOrigins;
 pub use pace::Budget;
 pub(crate) use pace::Pace;
 
@@ -58,6 +60,7 @@ pub struct OwedHints {
     store: Mutex<HintStore>,
     /// Taken after the other lock, if both are. No target without marks.
     marks: Mutex<BTreeMap<NodeId, SlotSet>>,
+    origins: HintOrigins,
     slots: u16,
     clock: Arc<dyn Clock>,
     metrics: Arc<Metrics>,
@@ -75,10 +78,17 @@ impl OwedHints {
         Self {
             store: Mutex::new(HintStore::new(limits)),
             marks: Mutex::default(),
+            origins: HintOrigins::default(),
             slots,
             clock,
             metrics,
         }
+    }
+
+    /// Which sampled requests hints come from.
+    #[must_use]
+    pub const fn origins(&self) -> &HintOrigins {
+        &self.origins
     }
 
     /// Keeps a hint. When there is no room, the oldest of the target go: a client's write never fails because of hints.

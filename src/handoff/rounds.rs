@@ -28,7 +28,10 @@ use crate::{
     },
     slot_set::SlotSet,
     store::Traces,
-    telemetry::Metrics,
+    telemetry::{
+        Metrics,
+        traces::{self, KeyValue, Tracer},
+    },
     transport::{CallError, Page, PageRequest, PeerTransport, Reach, SlotExchange},
 };
 
@@ -73,6 +76,8 @@ pub struct SlotHandoff {
     pub budget: Budget,
     /// Decides about pauses.
     pub rng: StdRng,
+    /// Records copies as requests are sampled.
+    pub tracer: Tracer,
 }
 
 /// What a round came to.
@@ -269,7 +274,16 @@ impl SlotHandoff {
                 break;
             }
             let source = batch.source.node_id;
-            if let Err(error) = self.copy(batch, pace).await {
+            let mut span = self.tracer.begin_root("slot.handoff", &[]);
+            if let Some(span) = &mut span {
+                span.note([
+                    KeyValue::new("shard_cache.peer.id", source.to_string()),
+                    KeyValue::new("shard_cache.slots", traces::whole(batch.slots.len())),
+                ]);
+            }
+            let copied = self.copy(batch, pace).await;
+            traces::end(&mut span, [], copied.as_ref().err().map(CopyError::word));
+            if let Err(error) = copied {
                 tracing::info!(%source, %error, "a source of a slot handoff is asked again");
                 outcome.failures += 1;
             }
@@ -436,6 +450,17 @@ enum CopyError {
     Unreadable(#[from] NotRecords),
     #[error("{records} records are stamped too far ahead of the local clock")]
     Drifted { records: u64 },
+}
+
+impl CopyError {
+    /// In a word, for spans.
+    const fn word(&self) -> &'static str {
+        match self {
+            Self::Call(error) => error.word(),
+            Self::Unreadable(_) => "unreadable",
+            Self::Drifted { .. } => "drift",
+        }
+    }
 }
 
 #[cfg(all(test, not(feature = "race")))]

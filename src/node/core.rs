@@ -26,7 +26,7 @@ use crate::{
     replica::Replica,
     ring::{RingMember, slot::Quorums, table::SlotTable},
     store::{self, Store},
-    telemetry::Metrics,
+    telemetry::{Metrics, traces::Tracer},
     transport::{self, PeerTransport, StreamTransport, StreamTransportConfig},
     version::HybridClock,
     workers::Workers,
@@ -57,6 +57,7 @@ pub(super) struct Core {
     pub(super) handoff_bytes_per_second_max: u64,
     pub(super) budget: Budget,
     pub(super) repair: RepairConfig,
+    tracer: Tracer,
 }
 
 impl Core {
@@ -156,6 +157,7 @@ impl Core {
             budget,
             handoff_bytes_per_second_max: config.handoff.bytes_per_second_max as u64,
             repair: config.repair,
+            tracer: traces.tracer.clone(),
         }
     }
 
@@ -197,6 +199,7 @@ impl Core {
             clock: Arc::clone(&self.clock),
             metrics: Arc::clone(&self.metrics),
             budget: self.budget.clone(),
+            tracer: self.tracer.clone(),
         };
         HintDelivery::new(parts, rng)
     }
@@ -225,6 +228,7 @@ impl Core {
             bytes_per_second_max: self.handoff_bytes_per_second_max,
             budget: self.budget.clone(),
             rng: handoff_rng,
+            tracer: self.tracer.clone(),
         };
         spawn("slot handoff", Box::pin(handoff.run()));
         let expiry = expire(
@@ -249,6 +253,7 @@ impl Core {
             interval: self.repair.interval,
             bytes_per_second_max: self.repair.bytes_per_second_max as u64,
             budget: self.budget.clone(),
+            tracer: self.tracer.clone(),
         };
         let repair = Repair::new(repair, repair_rng);
         spawn("repair", Box::pin(repair.run()));

@@ -31,7 +31,10 @@ use crate::{
     ring::RingMember,
     slot_set::SlotSet,
     store::{Fingerprint, Inventory, Store, Traces},
-    telemetry::Metrics,
+    telemetry::{
+        Metrics,
+        traces::{self, KeyValue, Tracer},
+    },
     transport::{
         COMPARED_SLOTS_MAX, CallError, Comparison, PageRequest, PeerTransport, Reach, SlotDigest,
     },
@@ -85,6 +88,8 @@ pub struct RepairParts {
     pub bytes_per_second_max: u64,
     /// What all background work may take together.
     pub budget: Budget,
+    /// Records copies as requests are sampled.
+    pub tracer: Tracer,
 }
 
 /// Keeps one node's slots in agreement with the other owners.
@@ -269,8 +274,18 @@ impl Repair {
         let roots: BTreeMap<Slot, u64> = shared.iter().map(|it| (it.slot, it.root)).collect();
         let mut refused = SlotSet::new();
         for some in slots.chunks(COPY_SLOTS_MAX) {
+            let mut span = self.parts.tracer.begin_root("slot.repair", &[]);
+            if let Some(span) = &mut span {
+                span.note([
+                    KeyValue::new("shard_cache.peer.id", peer.node_id.to_string()),
+                    KeyValue::new("shard_cache.slots", traces::whole(some.len())),
+                ]);
+            }
             let some = some.iter().copied().collect();
-            if let Err(error) = self.copy(peer, some, &roots, &mut refused).await {
+            let copied = self.copy(peer, some, &roots, &mut refused).await;
+            let failure = copied.as_ref().err().map(RepairError::word);
+            traces::end(&mut span, [], failure);
+            if let Err(error) = copied {
                 tracing::debug!(peer = %peer.node_id, %error, "slots were not repaired");
                 is_complete = false;
             }
@@ -433,4 +448,15 @@ enum RepairError {
     Unreadable(#[from] NotRecords),
     #[error("no page within {REPLY_TIMEOUT:?}")]
     Late,
+}
+
+impl RepairError {
+    /// In a word, for spans.
+    const fn word(&self) -> &'static str {
+        match self {
+            Self::Call(error) => error.word(),
+            Self::Unreadable(_) => "unreadable",
+            Self::Late => "late",
+        }
+    }
 }

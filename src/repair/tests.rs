@@ -34,6 +34,7 @@ fn repair_with(world: &World, unsettled: &SlotSet) -> Repair {
         interval: Duration::from_secs(60),
         bytes_per_second_max: RATE,
         budget: Budget::ample(),
+        tracer: Tracer::off(),
     };
     Repair::new(parts, StdRng::seed_from_u64(1))
 }

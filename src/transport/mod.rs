@@ -271,3 +271,17 @@ pub enum CallError {
         reason: String,
     },
 }
+
+impl CallError {
+    /// In a word, for spans.
+    #[must_use]
+    pub const fn word(&self) -> &'static str {
+        match self {
+            Self::NoAddress => "no_address",
+            Self::Unreachable { .. } => "unreachable",
+            Self::Refused { .. } => "refused",
+            Self::Overloaded { .. } => "overloaded",
+            Self::Malformed { .. } => "malformed",
+        }
+    }
+}

@@ -31,6 +31,7 @@ fn delivery(world: &World) -> HintDelivery {
         clock: Arc::clone(&world.clock) as Arc<dyn Clock>,
         metrics: Arc::clone(&world.metrics),
         budget: Budget::ample(),
+        tracer: Tracer::off(),
     };
     HintDelivery::new(parts, StdRng::seed_from_u64(1))
 }

@@ -206,6 +206,7 @@ async fn a_source_that_becomes_full_while_it_is_copied_counts_when_it_has_been_c
         metrics: Arc::new(Metrics::new()),
         bytes_per_second_max: 1 << 30,
         budget: Budget::ample(),
+        tracer: Tracer::off(),
         rng: StdRng::seed_from_u64(1),
     };
     let mut pace = Pace::new(1 << 30, Budget::ample());

@@ -104,9 +104,27 @@ impl Tracer {
             state: state(),
             ..parent
         });
-        Some(Box::new(Recorder::begin_server(
-            recorder, name, parent, low,
+        Some(Box::new(Recorder::begin(
+            recorder,
+            name,
+            SpanKind::Server,
+            parent,
+            low,
         )))
+    }
+
+    /// Begins the first span of a trace of work that nobody asks for, if it is to be recorded: as the sampler decides about
+    /// traces that begin here, or because what it links to was.
+    #[must_use]
+    pub fn begin_root(&self, name: &'static str, links: &[TraceParent]) -> Option<Box<Span>> {
+        let recorder = self.0.as_ref()?;
+        let low = recorder.ids.next();
+        if links.is_empty() && !recorder.sampler.records(None, low) {
+            return None;
+        }
+        let mut span = Recorder::begin(recorder, name, SpanKind::Internal, None, low);
+        span.link(links);
+        Some(Box::new(span))
     }
 
     /// Begins the server span of an operation that a coordinator sent with its own span.
@@ -118,8 +136,12 @@ impl Tracer {
             return None;
         }
         let parent = Some(parent.clone());
-        Some(Box::new(Recorder::begin_server(
-            recorder, name, parent, low,
+        Some(Box::new(Recorder::begin(
+            recorder,
+            name,
+            SpanKind::Server,
+            parent,
+            low,
         )))
     }
 }
@@ -135,9 +157,10 @@ impl std::fmt::Debug for Tracer {
 }
 
 impl Recorder {
-    fn begin_server(
+    fn begin(
         recorder: &Arc<Self>,
         name: &'static str,
+        kind: SpanKind,
         parent: Option<TraceParent>,
         low: u64,
     ) -> Span {
@@ -157,13 +180,7 @@ impl Recorder {
             state,
         };
         let scope = Scope::new(Arc::clone(recorder), own);
-        Span::begin(
-            Arc::new(scope),
-            parent_id,
-            SpanKind::Server,
-            name,
-            now.monotonic,
-        )
+        Span::begin(Arc::new(scope), parent_id, kind, name, now.monotonic)
     }
 
     /// Learns what the wall clock says. Its readings are cut to milliseconds, so the greatest difference to the monotonic
@@ -180,6 +197,26 @@ impl Recorder {
     fn wall(&self, at: Monotonic) -> SystemTime {
         let origin = Duration::from_nanos(self.origin_nanos.load(Ordering::Relaxed));
         UNIX_EPOCH + origin + at
+    }
+}
+
+/// A count as an attribute.
+#[must_use]
+pub fn whole(count: usize) -> i64 {
+    i64::try_from(count).unwrap_or(i64::MAX)
+}
+
+/// Ends the span of background work, if it is recorded, with what was counted and the word for its failure, if it failed.
+pub fn end<const N: usize>(
+    span: &mut Option<Box<Span>>,
+    counts: [(&'static str, usize); N],
+    failure: Option<&'static str>,
+) {
+    let Some(mut span) = span.take() else { return };
+    span.note(counts.map(|(name, count)| KeyValue::new(name, whole(count))));
+    match failure {
+        None => span.succeed(),
+        Some(word) => span.fail(word),
     }
 }
 

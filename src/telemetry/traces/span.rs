@@ -4,7 +4,7 @@ use std::{borrow::Cow, str::FromStr as _, sync::Arc};
 
 use opentelemetry::{
     Context, KeyValue, SpanId, TraceFlags, TraceId,
-    trace::{SpanContext, SpanKind, Status, TraceContextExt as _, TraceState},
+    trace::{Link, SpanContext, SpanKind, Status, TraceContextExt as _, TraceState},
 };
 use opentelemetry_sdk::trace::{SpanData, SpanEvents, SpanLinks};
 
@@ -47,6 +47,7 @@ pub struct Span {
     name: &'static str,
     begun: Monotonic,
     attributes: Vec<KeyValue>,
+    links: Vec<SpanContext>,
     outcome: Option<Result<(), &'static str>>,
 }
 
@@ -97,6 +98,12 @@ impl Scope {
             .push(self.data(self.own.span_id, false, finished));
     }
 
+    /// This span, as others link to it.
+    #[must_use]
+    pub fn parent(&self) -> TraceParent {
+        self.own.clone()
+    }
+
     /// The context under which log lines carry this span's ids.
     #[must_use]
     pub fn context(&self) -> Context {
@@ -104,15 +111,7 @@ impl Scope {
     }
 
     fn span_context(&self, span_id: u64) -> SpanContext {
-        let state = self.own.state.as_deref();
-        let state = state.and_then(|state| TraceState::from_str(state).ok());
-        SpanContext::new(
-            TraceId::from_bytes(self.own.trace_id.to_be_bytes()),
-            SpanId::from_bytes(span_id.to_be_bytes()),
-            TraceFlags::SAMPLED,
-            false,
-            state.unwrap_or_default(),
-        )
+        span_context(&self.own, span_id)
     }
 
     fn data(&self, parent_id: u64, parent_span_is_remote: bool, finished: Finished) -> SpanData {
@@ -150,6 +149,18 @@ impl Scope {
     }
 }
 
+fn span_context(of: &TraceParent, span_id: u64) -> SpanContext {
+    let state = of.state.as_deref();
+    let state = state.and_then(|state| TraceState::from_str(state).ok());
+    SpanContext::new(
+        TraceId::from_bytes(of.trace_id.to_be_bytes()),
+        SpanId::from_bytes(span_id.to_be_bytes()),
+        TraceFlags::SAMPLED,
+        false,
+        state.unwrap_or_default(),
+    )
+}
+
 impl std::fmt::Debug for Scope {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "Scope({})", self.own.traceparent())
@@ -172,6 +183,7 @@ impl Span {
             name,
             begun,
             attributes: Vec::new(),
+            links: Vec::new(),
             outcome: None,
         }
     }
@@ -185,6 +197,12 @@ impl Span {
     /// Notes something about it.
     pub fn note(&mut self, attributes: impl IntoIterator<Item = KeyValue>) {
         self.attributes.extend(attributes);
+    }
+
+    /// It has to do with these spans, of other traces.
+    pub(super) fn link(&mut self, to: &[TraceParent]) {
+        let contexts = to.iter().map(|it| span_context(it, it.span_id));
+        self.links.extend(contexts);
     }
 
     /// It did what it was for.
@@ -209,9 +227,12 @@ impl Drop for Span {
             attributes: std::mem::take(&mut self.attributes),
             failure: self.outcome.unwrap_or(Err(CANCELLED)).err(),
         };
-        let data = self
+        let mut data = self
             .scope
             .data(self.parent_id, self.is_parent_remote, finished);
+        let links = std::mem::take(&mut self.links).into_iter();
+        let link = |context| Link::new(context, Vec::new(), 0);
+        data.links.links = links.map(link).collect();
         self.scope.recorder.queue.push(data);
     }
 }
