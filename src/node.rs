@@ -73,7 +73,7 @@ use crate::{
         zone::ZoneId,
     },
     store::Store,
-    telemetry::Metrics,
+    telemetry::{AllocatorReader, Machine, Metrics},
     transport::{GrpcDialer, LinkMode, PeerTransport, dial::Dialer, inquiry::Terms},
     workers::{Lanes, TokioWorkers, Workers},
 };
@@ -101,6 +101,8 @@ pub struct Seams {
     pub memory: Box<dyn MemorySource>,
     /// Runtimes, one thread each, that serve connections; without any, the present one does.
     pub lanes: Vec<runtime::Handle>,
+    /// How the global allocator's figures are read, where it tells any.
+    pub allocator: Option<AllocatorReader>,
 }
 
 impl Seams {
@@ -114,6 +116,7 @@ impl Seams {
             cpu: Box::new(SystemCpu::new()),
             memory: Box::new(SystemMemory),
             lanes: Vec::new(),
+            allocator: None,
         }
     }
 }
@@ -128,6 +131,8 @@ pub struct CoreSeams {
     pub workers: Arc<dyn Workers>,
     /// Connects to other nodes.
     pub dialer: Arc<dyn Dialer>,
+    /// Where figures of the process come from.
+    pub machine: Machine,
 }
 
 /// Running membership: what the node holds of it, and the peers that it asks to exchange states with.
@@ -189,6 +194,7 @@ impl Node {
             cpu,
             memory,
             lanes,
+            allocator,
         } = seams;
         let sockets = Sockets::bind(&config).await?;
         let addresses = sockets.addresses;
@@ -218,6 +224,10 @@ impl Node {
             resolver: &*resolver,
         };
         search.run().await?;
+        let machine = Machine {
+            runtimes: named(&lanes),
+            allocator,
+        };
         let workers = TokioWorkers::with_lanes(lanes);
         let lanes = workers.lanes();
         let seams = CoreSeams {
@@ -225,6 +235,7 @@ impl Node {
             entropy,
             workers: Arc::new(workers),
             dialer,
+            machine,
         };
         let gossip = sockets.gossip;
         let membership = |setup| -> Result<_, DriverError> {
@@ -261,6 +272,8 @@ impl Node {
             ["hint delivery", "bulk pull", "slot handoff", "repair"]
                 .map(|concern| seams.entropy.stream(concern));
         let (clock, metrics) = (Arc::clone(&seams.clock), Arc::new(Metrics::new()));
+        metrics.note_config_in_use(clock.wall_millis());
+        let machine = seams.machine.clone();
         let traces = Traces::start(config, &name, seams.entropy, &clock, &metrics);
         let (reborn_tx, reborn) = mpsc::channel(REBORN_MAX);
         let core = Core::build(config, own, seams, metrics, &traces, reborn_tx);
@@ -318,6 +331,7 @@ impl Node {
             draining: Arc::clone(&draining),
             admission: Arc::clone(&admission),
             departure: departure.clone(),
+            machine,
             started: clock.monotonic(),
         });
 
@@ -564,6 +578,14 @@ async fn follow_readiness(desk: Arc<Desk>, switch: ServingSwitch, clock: Arc<dyn
     }
 }
 
+/// The present runtime and the lanes, as metrics name them.
+fn named(lanes: &[runtime::Handle]) -> Vec<(String, runtime::Handle)> {
+    let lanes = lanes.iter().enumerate();
+    let lanes = lanes.map(|(lane, handle)| (format!("lane-{lane}"), handle.clone()));
+    let main = ("main".to_owned(), runtime::Handle::current());
+    std::iter::once(main).chain(lanes).collect()
+}
+
 const fn link_mode(kind: LinkKind) -> LinkMode {
     match kind {
         LinkKind::Frames => LinkMode::Frames,
@@ -683,6 +705,7 @@ fn facts(config: &Config, own: RingMember, name: String) -> Facts {
         read_quorum: owners(config.client.quorum.read_quorum),
         write_quorum: owners(config.client.quorum.write_quorum),
         capacity_entries: config.server.cache.capacity as u64,
+        hints_window: config.hints.window,
         memory_limit_bytes: config.memory_limit_bytes(),
     }
 }

@@ -9,6 +9,7 @@ use shard_cache::{
     clock::Entropy,
     config::Config,
     node::{Addresses, Advertised, CoreSeams, Node},
+    telemetry::Machine,
 };
 use shard_cache_membership::{
     agent::AgentError,
@@ -103,6 +104,7 @@ fn build(
         entropy: Entropy::from_seed(seed),
         workers: Arc::new(world.workers(host)),
         dialer: Arc::new(SimDialer::new(world.clone(), host, repeats)),
+        machine: Machine::default(),
     };
     let membership = |setup| {
         let (pump, handle, targets) =

@@ -19,7 +19,7 @@ use crate::planted;
 use crate::{
     config::{self, Config, Flag, LogFormat, TelemetryConfig},
     node::{Addresses, Drained, Node, Seams},
-    telemetry::logs,
+    telemetry::{AllocatorReader, logs},
 };
 
 /// Run a node (the default command). SIGTERM and SIGINT drain it; a second one ends it at once.
@@ -110,7 +110,10 @@ impl ServeArguments {
     }
 }
 
-pub(super) fn run(arguments: ServeArguments) -> Result<Exit, Failure> {
+pub(super) fn run(
+    arguments: ServeArguments,
+    allocator: Option<AllocatorReader>,
+) -> Result<Exit, Failure> {
     let flags = arguments.flags()?;
     let config = config::load_system(arguments.config, flags)?.config;
     init_logs(&config.telemetry)?;
@@ -120,6 +123,7 @@ pub(super) fn run(arguments: ServeArguments) -> Result<Exit, Failure> {
     let runtime = runtime()?;
     let seams = Seams {
         lanes: lanes.runtimes(),
+        allocator,
         ..Seams::system()
     };
     let result = runtime.block_on(serve(config, seams, arguments.print_addresses));

@@ -9,6 +9,7 @@ use shard_cache_membership::identity::NodeId;
 #[cfg(feature = "planted-bugs")]
 use crate::planted;
 use crate::{
+    clock::Monotonic,
     coordinator::{
         Attempt, Coordinator, Plan,
         ledger::{Debt, Exchange, HeldExchange, WriteExchange},
@@ -50,13 +51,14 @@ impl Coordinator {
             Ttl::After(ttl) => Some(ttl),
         };
         let body = Body::Value(request.value);
+        let begun = self.clock.monotonic();
         let span = self.begin_span("quorum.write", request.trace.as_ref(), &request.key);
         let scope = span.as_deref().map(Span::scope);
         let written = self
             .mutate(&request.key, body, ttl, request.terms, scope)
             .await;
         traced::end(span, written.as_ref().err().map(WriteError::reason));
-        self.count_write(Op::Set, &written);
+        self.count_write(Op::Set, &written, begun);
         written
     }
 
@@ -67,13 +69,14 @@ impl Coordinator {
     /// # Errors
     /// [`WriteError::Unavailable`] means surely not applied; the others mean unknown.
     pub async fn delete(&self, request: KeyRequest) -> Result<Written, WriteError> {
+        let begun = self.clock.monotonic();
         let span = self.begin_span("quorum.write", request.trace.as_ref(), &request.key);
         let scope = span.as_deref().map(Span::scope);
         let written = self
             .mutate(&request.key, Body::Tombstone, None, request.terms, scope)
             .await;
         traced::end(span, written.as_ref().err().map(WriteError::reason));
-        self.count_write(Op::Delete, &written);
+        self.count_write(Op::Delete, &written, begun);
         written
     }
 
@@ -329,7 +332,7 @@ impl Coordinator {
         Some(self.next_version())
     }
 
-    fn count_write(&self, operation: Op, written: &Result<Written, WriteError>) {
+    fn count_write(&self, operation: Op, written: &Result<Written, WriteError>, begun: Monotonic) {
         self.count(
             operation,
             match written {
@@ -341,6 +344,7 @@ impl Coordinator {
                 Err(WriteError::Unknown { .. }) => OperationOutcome::Unknown,
                 Err(WriteError::DeadlineExceeded { .. }) => OperationOutcome::Timeout,
             },
+            begun,
         );
     }
 }
