@@ -17,7 +17,7 @@ STATIC ?= $(if $(and $(filter %-linux-gnu,$(HOST)),$(LIBC_STATIC)),1,0)
 RELEASE_RUSTFLAGS = -C force-frame-pointers=yes$(if $(filter 1,$(STATIC)), -C target-feature=+crt-static)
 
 .DEFAULT_GOAL := help
-.PHONY: help build run-local stop-local docker containers chaos chaos-mutants planted soak chaos-smoke chaos-scripts chaos-views chaos-interrupted chaos-processes figures test race sim sim-scale sim-mutants model bench bench-load bench-memory cost cover fmt fmt-check lint verify readme profiles external engine ci clean
+.PHONY: help build run-local stop-local docker containers chaos chaos-mutants planted soak chaos-smoke chaos-scripts chaos-views chaos-interrupted chaos-processes figures test race sim sim-scale sim-mutants model bench bench-load bench-memory cost cover fmt fmt-check lint verify readme profiles prometheus external engine ci clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-18s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -147,6 +147,9 @@ readme: ## Execute the README's commands against the debug binary
 profiles: build ## Take profiles of a node under load with go tool pprof; without go, says so
 	@code=0; $(PYTHON) tests/profiles.py || code=$$?; [ $$code = 0 ] || { [ $$code = 77 ] && [ "$$CI" != true ]; }
 
+prometheus: ## Check metrics, alerts and dashboards with a real Prometheus beside three nodes (Debian package, unpacked)
+	CARGO="$(CARGO)" $(PYTHON) tests/prometheus.py
+
 external: ## Checks by tools that are not Rust's: shellcheck, yamllint
 	@$(PYTHON) scripts/external.py $(SCRIPTS)
 
@@ -157,7 +160,7 @@ engine: ## The checks that need a Docker engine; where none answers, says so
 		echo "no Docker engine answers: make containers, chaos-smoke, chaos-scripts and chaos-views are not run"; \
 	fi
 
-ci: verify test readme race external cost profiles engine ## Everything
+ci: verify test readme prometheus race external cost profiles engine ## Everything
 
 clean: ## Remove what was built
 	$(CARGO) clean

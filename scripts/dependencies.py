@@ -25,6 +25,7 @@ BANNED = {
 ADVISORIES = {
     ("bincode", "2.0.1"): "RUSTSEC-2025-0141 (unmaintained): the format is complete and small, all decoding is length"
                           " limited, and 3.0.0 has no code; it sits behind one file in each crate that uses it",
+    ("paste", "1.0.15"): "RUSTSEC-2024-0436 (unmaintained): a macro of tikv-jemalloc-ctl, at compile time only",
 }
 EXACT = {"bincode": "2.0.1"}
 

@@ -77,7 +77,7 @@ use crate::{
         zone::ZoneId,
     },
     store::Store,
-    telemetry::Metrics,
+    telemetry::{AllocatorReader, Machine, Metrics},
     transport::{GrpcDialer, LinkMode, PeerTransport, dial::Dialer, inquiry::Terms},
     workers::{Lanes, TaskRegistry, TokioWorkers, Workers},
 };
@@ -107,6 +107,8 @@ pub struct Seams {
     pub lanes: Vec<runtime::Handle>,
     /// Where the configuration comes from when it is to be read again.
     pub config: Option<ConfigSource>,
+    /// How the global allocator's figures are read, where it tells any.
+    pub allocator: Option<AllocatorReader>,
 }
 
 impl Seams {
@@ -121,6 +123,7 @@ impl Seams {
             memory: Box::new(SystemMemory),
             lanes: Vec::new(),
             config: None,
+            allocator: None,
         }
     }
 }
@@ -137,6 +140,8 @@ pub struct CoreSeams {
     pub dialer: Arc<dyn Dialer>,
     /// Where the configuration comes from when it is to be read again.
     pub config: Option<ConfigSource>,
+    /// Where figures of the process come from.
+    pub machine: Machine,
 }
 
 /// Running membership: what the node holds of it, and the peers that it asks to exchange states with.
@@ -199,6 +204,7 @@ impl Node {
             memory,
             lanes,
             config: config_source,
+            allocator,
         } = seams;
         let sockets = Sockets::bind(&config).await?;
         let addresses = sockets.addresses;
@@ -228,6 +234,10 @@ impl Node {
             resolver: &*resolver,
         };
         search.run().await?;
+        let machine = Machine {
+            runtimes: named(&lanes),
+            allocator,
+        };
         let workers = TokioWorkers::with_lanes(Arc::clone(&clock), lanes);
         let (lanes, registry) = (workers.lanes(), workers.registry());
         let seams = CoreSeams {
@@ -236,6 +246,7 @@ impl Node {
             workers: Arc::new(workers),
             dialer,
             config: config_source,
+            machine,
         };
         let gossip = sockets.gossip;
         let membership = |setup| -> Result<_, DriverError> {
@@ -274,6 +285,8 @@ impl Node {
             ["hint delivery", "bulk pull", "slot handoff", "repair"]
                 .map(|concern| seams.entropy.stream(concern));
         let (clock, metrics) = (Arc::clone(&seams.clock), Arc::new(Metrics::new()));
+        metrics.note_config_in_use(clock.wall_millis());
+        let machine = seams.machine.clone();
         let traces = Traces::start(config, &name, seams.entropy, &clock, &metrics);
         let (reborn_tx, reborn) = mpsc::channel(REBORN_MAX);
         let core = Core::build(config, own, seams, metrics, &traces, reborn_tx);
@@ -337,6 +350,7 @@ impl Node {
                 Arc::clone(&coordinator),
             ),
             departure: departure.clone(),
+            machine,
             started: clock.monotonic(),
         });
 
@@ -603,6 +617,14 @@ async fn follow_readiness(desk: Arc<Desk>, switch: ServingSwitch, clock: Arc<dyn
     }
 }
 
+/// The present runtime and the lanes, as metrics name them.
+fn named(lanes: &[runtime::Handle]) -> Vec<(String, runtime::Handle)> {
+    let lanes = lanes.iter().enumerate();
+    let lanes = lanes.map(|(lane, handle)| (format!("lane-{lane}"), handle.clone()));
+    let main = ("main".to_owned(), runtime::Handle::current());
+    std::iter::once(main).chain(lanes).collect()
+}
+
 const fn link_mode(kind: LinkKind) -> LinkMode {
     match kind {
         LinkKind::Frames => LinkMode::Frames,
@@ -722,6 +744,7 @@ fn facts(config: &Config, own: RingMember, name: String) -> Facts {
         read_quorum: owners(config.client.quorum.read_quorum),
         write_quorum: owners(config.client.quorum.write_quorum),
         capacity_entries: config.server.cache.capacity as u64,
+        hints_window: config.hints.window,
         memory_limit_bytes: config.memory_limit_bytes(),
     }
 }

@@ -141,6 +141,16 @@ impl Offsets {
         }
     }
 
+    /// How far this node is ahead of each peer that was heard of late, in milliseconds.
+    #[must_use]
+    pub fn ahead_millis(&self, now: Monotonic) -> Vec<(NodeId, i64)> {
+        let heard = self.samples.iter();
+        heard
+            .filter(|(_, (_, at))| now.saturating_sub(*at) < HEARD_WITHIN)
+            .map(|(peer, (sample, _))| (*peer, sample.ahead_millis))
+            .collect()
+    }
+
     fn ahead_of(&self, is_meant: impl Fn(Sample) -> bool) -> Vec<i64> {
         let samples = self.samples.values().map(|(sample, _)| *sample);
         samples
@@ -211,6 +221,12 @@ impl PeerClocks {
             0 => None,
             ahead_millis => Some(ClockOff { ahead_millis }),
         }
+    }
+
+    /// How far this node's clock is ahead of each peer's that was heard of late, in milliseconds.
+    #[must_use]
+    pub fn ahead_millis(&self, now: Monotonic) -> Vec<(NodeId, i64)> {
+        lock(&self.offsets).ahead_millis(now)
     }
 
     /// How far this node's clock is ahead of its peers', as a median; zero while no peer is heard.

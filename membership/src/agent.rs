@@ -215,7 +215,7 @@ impl Agent {
         let record = own_record(&identity, record)?;
         let counters = Arc::<Counters>::default();
         let table = RecordTable::new(record);
-        let context = WireContext::new(Arc::clone(&counters), &identity, now.wall_millis, table);
+        let context = WireContext::new(Arc::clone(&counters), &identity, now, table);
         let context = Arc::new(context);
         let swim = Foca::with_custom_broadcast(
             identity,
@@ -265,7 +265,7 @@ impl Agent {
     /// # Errors
     /// For a refused state or record update; everything else is counted, never an error.
     pub fn handle(&mut self, now: Now, input: Input<'_>) -> Result<(), InputError> {
-        self.context.set_wall(now.wall_millis);
+        self.context.set_now(now);
         let at = now.monotonic;
         self.note_lateness(at);
         let outcome = match input {

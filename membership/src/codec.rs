@@ -6,15 +6,21 @@
 //! marked as alive, so that one stranger (say, two protocol versions ahead) does not void all that
 //! a good neighbour says.
 
-use std::sync::{
-    Arc, Mutex, MutexGuard, PoisonError,
-    atomic::{AtomicU64, Ordering::Relaxed},
+use std::{
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicU64, Ordering::Relaxed},
+    },
+    time::Duration,
 };
 
 use bytes::{Buf, BufMut};
-use foca::{BroadcastHandler, Codec, Header, Incarnation, Invalidates, Member, Message, State};
+use foca::{
+    BroadcastHandler, Codec, Header, Incarnation, Invalidates, Member, Message, ProbeNumber, State,
+};
 
 use crate::{
+    agent::Now,
     counters::Counters,
     identity::{NodeId, NodeIdentity},
     record::{BorrowedRecord, NodeRecord},
@@ -47,6 +53,7 @@ pub(crate) struct WireContext {
     pub(crate) counters: Arc<Counters>,
     protocol: (u8, u8),
     wall_millis: AtomicU64,
+    monotonic_micros: AtomicU64,
     /// Our incarnation as of the last datagram that foca encoded.
     incarnation: AtomicU64,
     /// Locked for the length of one table operation, by the one thread that runs the agent.
@@ -57,20 +64,29 @@ impl WireContext {
     pub(crate) fn new(
         counters: Arc<Counters>,
         own: &NodeIdentity,
-        wall_millis: u64,
+        now: Now,
         records: RecordTable,
     ) -> Self {
-        Self {
+        let context = Self {
             counters,
             protocol: (own.protocol_min, own.protocol_max),
-            wall_millis: AtomicU64::new(wall_millis),
+            wall_millis: AtomicU64::new(0),
+            monotonic_micros: AtomicU64::new(0),
             incarnation: AtomicU64::new(0),
             records: Mutex::new(records),
-        }
+        };
+        context.set_now(now);
+        context
     }
 
-    pub(crate) fn set_wall(&self, wall_millis: u64) {
-        self.wall_millis.store(wall_millis, Relaxed);
+    pub(crate) fn set_now(&self, now: Now) {
+        let micros = u64::try_from(now.monotonic.as_micros()).unwrap_or(u64::MAX);
+        self.monotonic_micros.store(micros, Relaxed);
+        self.wall_millis.store(now.wall_millis, Relaxed);
+    }
+
+    fn monotonic(&self) -> Duration {
+        Duration::from_micros(self.monotonic_micros.load(Relaxed))
     }
 
     pub(crate) fn incarnation(&self) -> Incarnation {
@@ -151,7 +167,18 @@ pub(crate) struct WireCodec {
     context: Arc<WireContext>,
     /// The sender of the datagram that is being decoded.
     sender: Option<(NodeIdentity, Incarnation)>,
-    last_unanswered: Option<(NodeIdentity, u8)>,
+    probe: Option<Probe>,
+}
+
+/// The latest probe that we sent: foca has one under way at a time.
+#[derive(Debug)]
+struct Probe {
+    target: NodeIdentity,
+    number: ProbeNumber,
+    sent: Duration,
+    is_answered: bool,
+    /// Others were asked to probe it, because it did not answer in time.
+    is_indirect: bool,
 }
 
 impl WireCodec {
@@ -159,22 +186,87 @@ impl WireCodec {
         Self {
             context,
             sender: None,
-            last_unanswered: None,
+            probe: None,
         }
     }
 
     /// A request for an indirect probe means that the direct one got no answer; it goes to several
-    /// members.
-    fn note_unanswered(&mut self, message: &Message<NodeIdentity>) {
-        if let Message::PingReq {
-            target,
-            probe_number,
-        } = message
-            && self.last_unanswered.replace((*target, *probe_number))
-                != Some((*target, *probe_number))
-        {
-            self.context.counters.probes_unanswered.add(1);
+    /// members. The next probe ends the one before.
+    fn note_sent(&mut self, header: &Header<NodeIdentity>) {
+        match &header.message {
+            Message::Ping(number) => {
+                let probe = Probe {
+                    target: header.dst,
+                    number: *number,
+                    sent: self.context.monotonic(),
+                    is_answered: false,
+                    is_indirect: false,
+                };
+                if let Some(ended) = self.probe.replace(probe)
+                    && !ended.is_answered
+                {
+                    let counters = &self.context.counters;
+                    // Nobody else was there to be asked.
+                    if !ended.is_indirect {
+                        counters.probes_unanswered.add(1);
+                    }
+                    counters.probes_failed.add(1);
+                }
+            }
+            Message::PingReq {
+                target,
+                probe_number,
+            } => {
+                if let Some(probe) = self.probe_of(target, *probe_number)
+                    && !std::mem::replace(&mut probe.is_indirect, true)
+                {
+                    self.context.counters.probes_unanswered.add(1);
+                }
+            }
+            Message::Ack(_)
+            | Message::IndirectPing { .. }
+            | Message::IndirectAck { .. }
+            | Message::ForwardedAck { .. }
+            | Message::Announce
+            | Message::Feed
+            | Message::Gossip
+            | Message::Broadcast
+            | Message::TurnUndead => {}
         }
+    }
+
+    fn note_received(&mut self, header: &Header<NodeIdentity>) {
+        let now = self.context.monotonic();
+        let (target, number, is_direct) = match &header.message {
+            Message::Ack(number) => (&header.src, *number, true),
+            Message::ForwardedAck {
+                origin,
+                probe_number,
+            } => (origin, *probe_number, false),
+            Message::Ping(_)
+            | Message::PingReq { .. }
+            | Message::IndirectPing { .. }
+            | Message::IndirectAck { .. }
+            | Message::Announce
+            | Message::Feed
+            | Message::Gossip
+            | Message::Broadcast
+            | Message::TurnUndead => return,
+        };
+        if let Some(probe) = self.probe_of(target, number)
+            && !std::mem::replace(&mut probe.is_answered, true)
+            && is_direct
+        {
+            let taken = now.saturating_sub(probe.sent);
+            self.context.counters.probe_times.observe(taken);
+        }
+    }
+
+    /// The latest probe, if it is this one.
+    fn probe_of(&mut self, target: &NodeIdentity, number: ProbeNumber) -> Option<&mut Probe> {
+        self.probe
+            .as_mut()
+            .filter(|probe| probe.target.addr == target.addr && probe.number == number)
     }
 }
 
@@ -200,13 +292,14 @@ impl Codec<NodeIdentity> for WireCodec {
         self.context
             .incarnation
             .store(u64::from(header.src_incarnation), Relaxed);
-        self.note_unanswered(&header.message);
+        self.note_sent(header);
         encode(header, buf)
     }
 
     fn decode_header(&mut self, buf: impl Buf) -> Result<Header<NodeIdentity>, CodecError> {
         let header: Header<NodeIdentity> = decode(buf)?;
         self.sender = Some((header.src, header.src_incarnation));
+        self.note_received(&header);
         Ok(header)
     }
 
@@ -331,7 +424,14 @@ mod tests {
     fn context() -> Arc<WireContext> {
         let (counters, own) = (Arc::default(), identity("10.0.0.1:1"));
         let records = RecordTable::new(own_record());
-        Arc::new(WireContext::new(counters, &own, 1_900_000_000_000, records))
+        Arc::new(WireContext::new(counters, &own, at(0), records))
+    }
+
+    const fn at(millis: u64) -> Now {
+        Now {
+            monotonic: Duration::from_millis(millis),
+            wall_millis: 1_900_000_000_000,
+        }
     }
 
     #[test]
@@ -413,6 +513,64 @@ mod tests {
         let member = codec.decode_member(&mut bytes).unwrap();
         assert_eq!(member, Member::new(sender, 4, State::Alive));
         assert_eq!(context.counters.members_rejected.get(), 1);
+    }
+
+    #[test]
+    fn probes_are_timed_and_those_without_an_answer_counted() {
+        let context = context();
+        let mut codec = WireCodec::new(Arc::clone(&context));
+        let (own, peer, other) = (
+            identity("10.0.0.1:1"),
+            identity("10.0.0.2:1"),
+            identity("10.0.0.3:1"),
+        );
+        let mut pass = |millis, src, dst, message| {
+            context.set_now(at(millis));
+            let header = Header {
+                src,
+                src_incarnation: 0,
+                dst,
+                message,
+            };
+            let mut bytes = Vec::new();
+            codec.encode_header(&header, &mut bytes).unwrap();
+            if src != own {
+                // What others say arrives; only our own words are sent.
+                codec.decode_header(bytes.as_slice()).unwrap();
+            }
+        };
+        let ask = |probe_number| Message::PingReq {
+            target: peer,
+            probe_number,
+        };
+        pass(0, own, peer, Message::Ping(1));
+        pass(3, peer, own, Message::Ack(1));
+        // Twice, and late for another probe: counted once.
+        pass(4, peer, own, Message::Ack(1));
+        pass(10, own, peer, Message::Ping(2));
+        pass(11, peer, own, Message::Ack(1));
+        pass(12, own, other, ask(2));
+        pass(12, own, identity("10.0.0.4:1"), ask(2));
+        pass(
+            13,
+            other,
+            own,
+            Message::ForwardedAck {
+                origin: peer,
+                probe_number: 2,
+            },
+        );
+        // Answered by nobody, and nobody to ask.
+        pass(20, own, peer, Message::Ping(3));
+        pass(30, own, peer, Message::Ping(4));
+        let counters = context.counters.snapshot();
+        assert_eq!((counters.probes_unanswered, counters.probes_failed), (2, 1));
+        let times = counters.probe_times;
+        assert_eq!(
+            (times.counts.iter().sum::<u64>(), times.sum_micros),
+            (1, 3000)
+        );
+        assert_eq!(times.counts[5], 1, "within 5 ms, not within 2.5 ms");
     }
 
     #[test]

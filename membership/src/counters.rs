@@ -1,7 +1,10 @@
 //! What membership counts. Relaxed atomics: read by metrics while the agent runs, never used for
 //! decisions.
 
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::{
+    sync::atomic::{AtomicU64, Ordering::Relaxed},
+    time::Duration,
+};
 
 /// One number that only rises, or a gauge that is set.
 #[derive(Default, Debug)]
@@ -21,22 +24,70 @@ impl Counter {
     }
 }
 
+/// Upper bounds of the times in [`ProbeTimes`], in microseconds; there is one more class, for what took longer.
+pub const PROBE_BOUNDS_MICROS: [u64; 12] = [
+    100, 250, 500, 1_000, 2_500, 5_000, 10_000, 25_000, 50_000, 100_000, 250_000, 500_000,
+];
+const PROBE_CLASSES: usize = PROBE_BOUNDS_MICROS.len() + 1;
+
+/// How long direct answers to probes took.
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+pub struct ProbeTimes {
+    /// Answers, by the first bound that they were within.
+    pub counts: [u64; PROBE_CLASSES],
+    /// All of their times together, in microseconds.
+    pub sum_micros: u64,
+}
+
+/// Counts how long answers took.
+#[derive(Default, Debug)]
+pub(crate) struct ProbeTimer {
+    counts: [Counter; PROBE_CLASSES],
+    sum_micros: Counter,
+}
+
+impl ProbeTimer {
+    pub(crate) fn observe(&self, taken: Duration) {
+        let micros = u64::try_from(taken.as_micros()).unwrap_or(u64::MAX);
+        let class = PROBE_BOUNDS_MICROS.partition_point(|bound| *bound < micros);
+        self.counts[class].add(1);
+        self.sum_micros.add(micros);
+    }
+
+    fn times(&self) -> ProbeTimes {
+        ProbeTimes {
+            counts: std::array::from_fn(|class| self.counts[class].get()),
+            sum_micros: self.sum_micros.get(),
+        }
+    }
+}
+
 /// Declares the counters and their snapshot from one list, so that none is missing from either.
 macro_rules! counters {
     ($($(#[$doc:meta])* $name:ident,)*) => {
         /// The live counters, shared by the agent, its codec and the driver.
         #[derive(Default, Debug)]
-        pub struct Counters { $(pub(crate) $name: Counter,)* }
+        pub struct Counters {
+            $(pub(crate) $name: Counter,)*
+            pub(crate) probe_times: ProbeTimer,
+        }
 
         /// All counters at one moment (each exact, together only roughly simultaneous).
         #[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
-        pub struct CountersSnapshot { $($(#[$doc])* pub $name: u64,)* }
+        pub struct CountersSnapshot {
+            $($(#[$doc])* pub $name: u64,)*
+            /// How long direct answers to probes took.
+            pub probe_times: ProbeTimes,
+        }
 
         impl Counters {
             /// All values now.
             #[must_use]
             pub fn snapshot(&self) -> CountersSnapshot {
-                CountersSnapshot { $($name: self.$name.get(),)* }
+                CountersSnapshot {
+                    $($name: self.$name.get(),)*
+                    probe_times: self.probe_times.times(),
+                }
             }
         }
     };
@@ -79,8 +130,16 @@ counters! {
     refutations,
     /// Times we were declared down and came back with a renewed identity.
     rejoins,
-    /// Probes that got no direct answer, so that others were asked.
+    /// Probes that got no direct answer in time.
     probes_unanswered,
+    /// Of these, probes that got none through others either, so that the member came under suspicion.
+    probes_failed,
+    /// Other members that became alive in a view: new ones, and those whose suspicion or death was refuted.
+    members_alive,
+    /// Other members that came under suspicion in a view.
+    members_suspect,
+    /// Other members that went down in a view, or left.
+    members_down,
     /// Probe cycles that did not run in full: a sign of late timers.
     probes_incomplete,
     /// Turns in which a timer was more than 100 ms late.

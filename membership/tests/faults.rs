@@ -58,6 +58,27 @@ fn a_two_node_split_longer_than_suspicion_heals() {
 }
 
 #[test]
+fn a_death_is_counted_by_its_probes_and_by_what_the_member_becomes() {
+    let mut network = joined(9, 3);
+    network.run_for(seconds(10));
+    let well = network.agent(0).counters().snapshot();
+    assert_eq!((well.members_alive, well.members_down), (2, 0));
+    assert_eq!((well.probes_unanswered, well.probes_failed), (0, 0));
+    let answered = well.probe_times.counts.iter().sum::<u64>();
+    assert!(answered > 2 && well.probe_times.sum_micros > 0, "{well:?}");
+    network.kill(2);
+    network
+        .run_until(seconds(20), |network| network.all_see(2))
+        .expect("the others see it");
+    network.run_for(seconds(10));
+    let counters = network.agent(0).counters().snapshot();
+    let members = (counters.members_suspect, counters.members_down);
+    assert_eq!(members, (1, 1), "{counters:?}");
+    let (direct, indirect) = (counters.probes_unanswered, counters.probes_failed);
+    assert!(direct >= indirect, "{counters:?}");
+}
+
+#[test]
 fn a_restart_shows_its_new_boot_id_everywhere() {
     let mut network = joined(4, 5);
     network.kill(2);

@@ -9,6 +9,7 @@ use shard_cache::{
     clock::Entropy,
     config::Config,
     node::{Addresses, Advertised, CoreSeams, Node},
+    telemetry::Machine,
 };
 use shard_cache_membership::{
     agent::AgentError,
@@ -104,6 +105,7 @@ fn build(
         workers: Arc::new(world.workers(host)),
         dialer: Arc::new(SimDialer::new(world.clone(), host, repeats)),
         config: None,
+        machine: Machine::default(),
     };
     let membership = |setup| {
         let (pump, handle, targets) =

@@ -31,9 +31,8 @@ pub fn seldom(taken: &BTreeMap<&'static str, u64>) -> Vec<(&'static str, u64)> {
 #[must_use]
 pub fn of(metrics: &Metrics) -> Vec<(&'static str, u64)> {
     let answers = |outcome: ReplicaOutcome| {
-        let answers = &metrics.replica_requests;
-        answers.get((ReplicaOp::Read, outcome)).get()
-            + answers.get((ReplicaOp::Write, outcome)).get()
+        let peers = &metrics.peers;
+        peers.total(ReplicaOp::Read, outcome) + peers.total(ReplicaOp::Write, outcome)
     };
     vec![
         ("re-stamp", metrics.restamps.get()),

@@ -12,7 +12,7 @@ use crate::{
     coordinator::Coordinator,
     overload::{Admission, Class, Overloaded},
     telemetry::{
-        Api, Code, Metrics, Op, ShedReason,
+        Api, Code, Exemplar, Metrics, Op, ShedReason,
         traces::{Span, Tracer},
     },
 };
@@ -134,10 +134,15 @@ impl Drop for Measurement<'_> {
         let taken = edge.clock.monotonic().saturating_sub(begun);
         edge.metrics.requests_in_flight.get(api).dec();
         edge.metrics.requests.get((api, op, code)).inc();
-        edge.metrics
-            .request_duration
-            .get((api, op))
-            .observe(taken.as_secs_f64());
+        edge.metrics.request_duration.get((api, op)).observe(taken);
+        if let Some(span) = span {
+            let exemplar = Exemplar {
+                trace_id: span.scope().trace_id(),
+                taken,
+                at_millis: edge.clock.wall_millis(),
+            };
+            edge.metrics.request_exemplars.get((api, op)).note(exemplar);
+        }
         traced::log_finished(span.as_deref(), api, op, code, taken);
     }
 }

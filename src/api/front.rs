@@ -17,6 +17,7 @@ use bytes::Bytes;
 use http::{Request, Response};
 use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
+use prometheus_client::metrics::counter::Counter;
 use shard_cache_proto::cache::cache_service_server::{CacheServiceServer, SERVICE_NAME};
 use tonic::{Status, metadata::MetadataMap, service::Routes, transport::server::TcpConnectInfo};
 use tower_service::Service as _;
@@ -26,7 +27,10 @@ use super::{
     pieces::Pieces,
     plain::{self, Answer},
 };
-use crate::clock::{BoxFuture, Clock};
+use crate::{
+    clock::{BoxFuture, Clock},
+    telemetry::{Api, Metrics},
+};
 
 /// The services of the client port.
 pub struct Front {
@@ -62,31 +66,41 @@ impl Front {
         let (parts, message) = request.into_parts();
         let message = Punctual {
             message,
-            patience: self.patience,
-            clock: Arc::clone(&self.clock),
+            front: Arc::clone(&self),
             end: None,
         };
         let method = method
             .filter(|_| parts.method == http::Method::POST && plain::is_plain(&parts.headers));
         let Some(method) = method else {
             let answer = self.cache.clone().call(Request::from_parts(parts, message));
-            return answer.await.map(general);
+            let sent = self.metrics().response_bytes.get(Api::Grpc).clone();
+            return answer.await.map(|answer| general(answer, Some(sent)));
         };
+        let sent = self.metrics().response_bytes.get(Api::Grpc);
         let (api, bytes_max) = (&self.api, self.message_bytes_max);
         let metadata = MetadataMap::from_headers(parts.headers);
         Ok(match method {
-            Method::Set => plain::respond(match plain::receive(message, bytes_max).await {
-                Ok(request) => api.carry_out_set(&metadata, request).await,
-                Err(refused) => Err(refused),
-            }),
-            Method::Get => plain::respond(match plain::receive(message, bytes_max).await {
-                Ok(request) => api.carry_out_get(&metadata, request).await,
-                Err(refused) => Err(refused),
-            }),
-            Method::Delete => plain::respond(match plain::receive(message, bytes_max).await {
-                Ok(request) => api.carry_out_delete(&metadata, request).await,
-                Err(refused) => Err(refused),
-            }),
+            Method::Set => plain::respond(
+                match plain::receive(message, bytes_max).await {
+                    Ok(request) => api.carry_out_set(&metadata, request).await,
+                    Err(refused) => Err(refused),
+                },
+                sent,
+            ),
+            Method::Get => plain::respond(
+                match plain::receive(message, bytes_max).await {
+                    Ok(request) => api.carry_out_get(&metadata, request).await,
+                    Err(refused) => Err(refused),
+                },
+                sent,
+            ),
+            Method::Delete => plain::respond(
+                match plain::receive(message, bytes_max).await {
+                    Ok(request) => api.carry_out_delete(&metadata, request).await,
+                    Err(refused) => Err(refused),
+                },
+                sent,
+            ),
         })
     }
 
@@ -102,17 +116,22 @@ impl Front {
             .call(request.map(tonic::body::Body::new));
         tokio::select! {
             biased;
-            answer = answer => answer.map(general),
+            answer = answer => answer.map(|answer| general(answer, None)),
             () = self.clock.sleep(self.patience) => {
                 let late = Status::deadline_exceeded("the request took too long");
-                Ok(general(late.into_http()))
+                Ok(general(late.into_http(), None))
             }
         }
     }
+
+    fn metrics(&self) -> &Metrics {
+        &self.api.edge().metrics
+    }
 }
 
-fn general(answer: Response<tonic::body::Body>) -> Response<Pieces<Answer>> {
-    answer.map(|body| Pieces::of(Answer::General(body)))
+/// The answer of a service, whose bytes are counted by `sent`.
+fn general(answer: Response<tonic::body::Body>, sent: Option<Counter>) -> Response<Pieces<Answer>> {
+    answer.map(|body| Pieces::of(Answer::General(body, sent)))
 }
 
 /// The name of the method, if the path is one of the cache service.
@@ -133,11 +152,11 @@ impl Method {
     }
 }
 
-/// A message that has to arrive in time. Time is measured only when it does not arrive with its headers.
+/// A message that has to arrive in time. Time is measured only when it does not arrive with its headers. Its bytes are
+/// counted.
 struct Punctual {
     message: Incoming,
-    patience: Duration,
-    clock: Arc<dyn Clock>,
+    front: Arc<Front>,
     end: Option<BoxFuture<()>>,
 }
 
@@ -151,13 +170,19 @@ impl Body for Punctual {
     ) -> Poll<Option<Result<Frame<Bytes>, Status>>> {
         let this = &mut *self;
         if let Poll::Ready(frame) = Pin::new(&mut this.message).poll_frame(context) {
+            if let Some(Ok(frame)) = &frame
+                && let Some(data) = frame.data_ref()
+            {
+                let received = this.front.metrics().request_bytes.get(Api::Grpc);
+                received.inc_by(data.len() as u64);
+            }
             return Poll::Ready(
                 frame.map(|frame| frame.map_err(|broken| Status::from_error(Box::new(broken)))),
             );
         }
         let end = this
             .end
-            .get_or_insert_with(|| this.clock.sleep(this.patience));
+            .get_or_insert_with(|| this.front.clock.sleep(this.front.patience));
         end.as_mut().poll(context).map(|()| {
             let late = Status::deadline_exceeded("the message took too long to arrive");
             Some(Err(late))

@@ -10,6 +10,7 @@ use std::{
 use bytes::{BufMut as _, Bytes, BytesMut};
 use http::{HeaderMap, HeaderName, HeaderValue, Response, header::CONTENT_TYPE};
 use http_body::{Body, Frame};
+use prometheus_client::metrics::counter::Counter;
 use prost::Message;
 use tonic::Status;
 
@@ -118,13 +119,16 @@ fn cut_short() -> Status {
 }
 
 /// The answer to a call.
-pub(super) fn respond<M: Message>(answer: Result<M, Status>) -> Response<Pieces<Answer>> {
+pub(super) fn respond<M: Message>(
+    answer: Result<M, Status>,
+    bytes_sent: &Counter,
+) -> Response<Pieces<Answer>> {
     let message = match answer {
         Ok(message) => message,
         Err(status) => {
             return status
                 .into_http::<tonic::body::Body>()
-                .map(|body| Pieces::of(Answer::General(body)));
+                .map(|body| Pieces::of(Answer::General(body, None)));
         }
     };
     let length = message.encoded_len();
@@ -133,6 +137,7 @@ pub(super) fn respond<M: Message>(answer: Result<M, Status>) -> Response<Pieces<
     // A message is far below 4 GiB: its value is bounded.
     bytes.put_u32(u32::try_from(length).unwrap_or(u32::MAX));
     message.encode_raw(&mut bytes);
+    bytes_sent.inc_by(bytes.len() as u64);
     let mut response = Response::new(Pieces::of(Answer::Message(bytes.freeze())));
     response.headers_mut().insert(CONTENT_TYPE, GRPC);
     response
@@ -146,8 +151,8 @@ pub(super) enum Answer {
     Well,
     /// Nothing more.
     Nothing,
-    /// What another service says.
-    General(tonic::body::Body),
+    /// What another service says, and where its bytes are counted.
+    General(tonic::body::Body, Option<Counter>),
 }
 
 impl Body for Answer {
@@ -167,7 +172,15 @@ impl Body for Answer {
                 (Frame::trailers(trailers), Self::Nothing)
             }
             Self::Nothing => return Poll::Ready(None),
-            Self::General(body) => return Pin::new(body).poll_frame(context),
+            Self::General(body, bytes_sent) => {
+                let polled = Pin::new(body).poll_frame(context);
+                if let (Poll::Ready(Some(Ok(frame))), Some(sent)) = (&polled, bytes_sent)
+                    && let Some(data) = frame.data_ref()
+                {
+                    sent.inc_by(data.len() as u64);
+                }
+                return polled;
+            }
         };
         *this = rest;
         Poll::Ready(Some(Ok(frame)))
@@ -177,7 +190,7 @@ impl Body for Answer {
         match self {
             Self::Message(_) | Self::Well => false,
             Self::Nothing => true,
-            Self::General(body) => body.is_end_stream(),
+            Self::General(body, _) => body.is_end_stream(),
         }
     }
 }
@@ -301,7 +314,8 @@ mod tests {
 
     #[test]
     fn an_answer_is_one_message_and_then_its_status() {
-        let response = respond(Ok(request()));
+        let sent = Counter::default();
+        let response = respond(Ok(request()), &sent);
         assert_eq!(response.headers()[CONTENT_TYPE], "application/grpc");
         let mut body = pin!(response.into_body());
         let mut context = Context::from_waker(Waker::noop());
@@ -319,7 +333,8 @@ mod tests {
 
     #[test]
     fn a_refusal_has_no_message() {
-        let response = respond::<GetRequest>(Err(Status::unavailable("no_quorum")));
+        let response =
+            respond::<GetRequest>(Err(Status::unavailable("no_quorum")), &Counter::default());
         assert_eq!(response.headers()[GRPC_STATUS], "14");
         assert!(response.body().is_end_stream());
     }

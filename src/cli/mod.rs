@@ -17,6 +17,7 @@ mod healthcheck;
 mod hints;
 mod lanes;
 mod local;
+mod metrics;
 mod node;
 mod orders;
 mod output;
@@ -31,6 +32,8 @@ use clap::{Parser, Subcommand, error::ErrorKind};
 
 use exit::{Exit, Failure};
 use output::Format;
+
+use crate::telemetry::AllocatorReader;
 
 /// What `--help` says at its end.
 const EXIT_CODES: &str = "\
@@ -65,18 +68,23 @@ enum Command {
     Config(config::ConfigCommand),
     Bench(Box<bench::BenchArguments>),
     Healthcheck(healthcheck::HealthcheckArguments),
+    Metrics(metrics::MetricsArguments),
     Version(version::VersionArguments),
 }
 
-/// Runs the command that `argv` names (its first element is the program) and returns the process's exit code.
+/// Runs the command that `argv` names (its first element is the program) and returns the process's exit code. A node
+/// tells of its allocator what `allocator` reads.
 #[must_use]
-pub fn run(argv: impl IntoIterator<Item = OsString>) -> ExitCode {
+pub fn run(
+    argv: impl IntoIterator<Item = OsString>,
+    allocator: Option<AllocatorReader>,
+) -> ExitCode {
     let arguments = match Arguments::try_parse_from(arguments::normalize(argv)) {
         Ok(arguments) => arguments,
         Err(error) => return refuse(&error),
     };
     let format = arguments.command.format();
-    match arguments.command.run() {
+    match arguments.command.run(allocator) {
         Ok(exit) => exit.into(),
         Err(failure) => {
             output::print_failure(&failure, format);
@@ -96,9 +104,9 @@ fn refuse(error: &clap::Error) -> ExitCode {
 }
 
 impl Command {
-    fn run(self) -> Result<Exit, Failure> {
+    fn run(self, allocator: Option<AllocatorReader>) -> Result<Exit, Failure> {
         match self {
-            Self::Serve(arguments) => serve::run(*arguments),
+            Self::Serve(arguments) => serve::run(*arguments, allocator),
             Self::Local(command) => local::run(command),
             Self::Get(arguments) => get::run(&arguments),
             Self::Set(arguments) => set::run(&arguments),
@@ -109,6 +117,7 @@ impl Command {
             Self::Config(command) => config::run(command),
             Self::Bench(arguments) => bench::run(&arguments),
             Self::Healthcheck(arguments) => healthcheck::run(&arguments),
+            Self::Metrics(arguments) => metrics::run(&arguments),
             Self::Version(arguments) => version::run(&arguments),
         }
     }
@@ -126,6 +135,7 @@ impl Command {
             Self::Ring(command) => command.format(),
             Self::Config(command) => command.format(),
             Self::Bench(arguments) => arguments.format(),
+            Self::Metrics(arguments) => arguments.format(),
             Self::Version(arguments) => arguments.format(),
         }
     }

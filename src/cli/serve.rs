@@ -19,7 +19,7 @@ use crate::planted;
 use crate::{
     config::{self, Config, Flag, LogFormat, TelemetryConfig},
     node::{Addresses, Drained, Node, Seams},
-    telemetry::logs,
+    telemetry::{AllocatorReader, logs},
 };
 
 /// Run a node (the default command). SIGTERM and SIGINT drain it; a second one ends it at once. SIGHUP has it read its
@@ -111,7 +111,10 @@ impl ServeArguments {
     }
 }
 
-pub(super) fn run(arguments: ServeArguments) -> Result<Exit, Failure> {
+pub(super) fn run(
+    arguments: ServeArguments,
+    allocator: Option<AllocatorReader>,
+) -> Result<Exit, Failure> {
     let flags = arguments.flags()?;
     let file = arguments.config;
     let read = move || Ok(config::load_system(file.clone(), flags.clone())?.config);
@@ -127,6 +130,7 @@ pub(super) fn run(arguments: ServeArguments) -> Result<Exit, Failure> {
     let seams = Seams {
         lanes: lanes.runtimes(),
         config: Some(Box::new(read)),
+        allocator,
         ..Seams::system()
     };
     let result = runtime.block_on(serve(config, seams, arguments.print_addresses));

@@ -8,7 +8,6 @@ use crate::{
     coordinator::{
         pending::{PendingFull, PendingTable, Schedule, Token, Woken},
         quorum::{ReadOutcome, ReadTally, WriteOutcome, WriteTally},
-        request::OwnerAnswer,
         traced::{Links, ReplicaSpans},
     },
     handoff::OwedHints,
@@ -16,7 +15,7 @@ use crate::{
     operation::{Answer, Failure, ReadAnswer, WriteAnswer},
     ring::{gates::GateCell, slot::Configuration},
     store::Record,
-    telemetry::{Metrics, ReplicaOp, ReplicaOutcome},
+    telemetry::Metrics,
     trace::TraceParent,
     transport::Completions,
     version::DRIFT_MAX_MILLIS,
@@ -222,9 +221,6 @@ impl Ledger {
     fn settle(&self, exchange: &Exchange) {
         match exchange {
             Exchange::Write(write) => {
-                for position in (0u8..).take(write.configuration.owners().len()) {
-                    self.count(ReplicaOp::Write, write.tally.explain(position));
-                }
                 if let Some(spans) = &write.spans {
                     spans.report(|position| write.tally.explain(position));
                 }
@@ -233,9 +229,6 @@ impl Ledger {
                 }
             }
             Exchange::Read(read) => {
-                for position in 0..super::quorum::OWNERS_MAX as u8 {
-                    self.count(ReplicaOp::Read, read.tally.explain(position));
-                }
                 if let Some(spans) = &read.spans {
                     spans.report(|position| read.tally.explain(position));
                 }
@@ -277,23 +270,6 @@ impl Ledger {
             return Answer::Failed(Failure::Ahead);
         }
         answer
-    }
-
-    fn count(&self, operation: ReplicaOp, answer: OwnerAnswer) {
-        let outcome = match answer {
-            OwnerAnswer::Ok => ReplicaOutcome::Ok,
-            OwnerAnswer::Newer => ReplicaOutcome::Newer,
-            OwnerAnswer::WrongConfig => ReplicaOutcome::WrongConfig,
-            OwnerAnswer::Drift => ReplicaOutcome::Drift,
-            OwnerAnswer::Shed => ReplicaOutcome::Shed,
-            OwnerAnswer::Expired => ReplicaOutcome::Expired,
-            OwnerAnswer::Unreachable => ReplicaOutcome::Unreachable,
-            OwnerAnswer::Pending | OwnerAnswer::NotAsked => return,
-        };
-        self.metrics
-            .replica_requests
-            .get((operation, outcome))
-            .inc();
     }
 }
 

@@ -42,7 +42,7 @@ pub use request::{
 };
 
 use crate::{
-    clock::Clock,
+    clock::{Clock, Monotonic},
     coordinator::{
         hedge::HedgeBudget,
         hot_keys::HotKeys,
@@ -404,11 +404,15 @@ impl Coordinator {
         record.map_or_else(|| node_id.to_string(), |record| record.name.clone())
     }
 
-    fn count(&self, operation: Op, outcome: OperationOutcome) {
-        self.metrics
+    /// Counts an operation that was begun at that time.
+    fn count(&self, operation: Op, outcome: OperationOutcome, begun: Monotonic) {
+        let metrics = &self.metrics;
+        metrics
             .coordinator_operations
             .get((operation, outcome))
             .inc();
+        let taken = self.clock.monotonic().saturating_sub(begun);
+        metrics.coordinator_duration.get(operation).observe(taken);
     }
 }
 

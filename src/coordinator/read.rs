@@ -67,6 +67,7 @@ impl Coordinator {
     /// Any [`ReadError`] may be tried again.
     pub async fn get(&self, request: KeyRequest) -> Result<Read, ReadError> {
         self.note_key(&request.key, request.terms);
+        let begun = self.clock.monotonic();
         let span = self.begin_span("quorum.read", request.trace.as_ref(), &request.key);
         let scope = span.as_deref().map(Span::scope);
         let read = self.read(&request.key, request.terms, scope).await;
@@ -83,6 +84,7 @@ impl Coordinator {
                 }
                 Err(ReadError::DeadlineExceeded { .. }) => OperationOutcome::Timeout,
             },
+            begun,
         );
         if let Ok(read) = &read {
             let found = if read.hit.is_some() {

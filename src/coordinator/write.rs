@@ -9,6 +9,7 @@ use shard_cache_membership::identity::NodeId;
 #[cfg(feature = "planted-bugs")]
 use crate::planted;
 use crate::{
+    clock::Monotonic,
     coordinator::{
         Attempt, Coordinator, Plan,
         ledger::{Debt, Exchange, HeldExchange, WriteExchange},
@@ -51,13 +52,14 @@ impl Coordinator {
             Ttl::After(ttl) => Some(ttl),
         };
         let body = Body::Value(request.value);
+        let begun = self.clock.monotonic();
         let span = self.begin_span("quorum.write", request.trace.as_ref(), &request.key);
         let scope = span.as_deref().map(Span::scope);
         let written = self
             .mutate(&request.key, body, ttl, request.terms, scope)
             .await;
         traced::end(span, written.as_ref().err().map(WriteError::reason));
-        self.count_write(Op::Set, &written);
+        self.count_write(Op::Set, &written, begun);
         written
     }
 
@@ -69,13 +71,14 @@ impl Coordinator {
     /// [`WriteError::Unavailable`] means surely not applied; the others mean unknown.
     pub async fn delete(&self, request: KeyRequest) -> Result<Written, WriteError> {
         self.note_key(&request.key, request.terms);
+        let begun = self.clock.monotonic();
         let span = self.begin_span("quorum.write", request.trace.as_ref(), &request.key);
         let scope = span.as_deref().map(Span::scope);
         let written = self
             .mutate(&request.key, Body::Tombstone, None, request.terms, scope)
             .await;
         traced::end(span, written.as_ref().err().map(WriteError::reason));
-        self.count_write(Op::Delete, &written);
+        self.count_write(Op::Delete, &written, begun);
         written
     }
 
@@ -331,7 +334,7 @@ impl Coordinator {
         Some(self.next_version())
     }
 
-    fn count_write(&self, operation: Op, written: &Result<Written, WriteError>) {
+    fn count_write(&self, operation: Op, written: &Result<Written, WriteError>, begun: Monotonic) {
         self.count(
             operation,
             match written {
@@ -343,6 +346,7 @@ impl Coordinator {
                 Err(WriteError::Unknown { .. }) => OperationOutcome::Unknown,
                 Err(WriteError::DeadlineExceeded { .. }) => OperationOutcome::Timeout,
             },
+            begun,
         );
     }
 }

@@ -12,6 +12,7 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, Uri, header};
+use http_body::Body as _;
 use serde_json::json;
 
 use super::parameters::Asked;
@@ -43,6 +44,7 @@ pub(super) async fn read(State(edge): State<Arc<Edge>>, request: Request) -> Res
         Ok(edge.coordinator.get(request).await?)
     };
     answer(
+        &edge,
         edge.carry_out(Api::Http, Op::Get, span, work).await,
         read_answer,
     )
@@ -70,6 +72,7 @@ pub(super) async fn store(State(edge): State<Arc<Edge>>, request: Request) -> Re
             .await?)
     };
     answer(
+        edge,
         edge.carry_out(Api::Http, Op::Set, span, work).await,
         |written| written_answer(&written),
     )
@@ -85,6 +88,7 @@ pub(super) async fn remove(State(edge): State<Arc<Edge>>, request: Request) -> R
         Ok(edge.coordinator.delete(request).await?)
     };
     answer(
+        &edge,
         edge.carry_out(Api::Http, Op::Delete, span, work).await,
         |written| {
             let mut response = written_answer(&written);
@@ -159,6 +163,8 @@ async fn body(edge: &Edge, request: Request) -> Result<Value, Invalid> {
     }
     let declared_text = is_text(headers);
     let bytes = read_body(edge, request).await?;
+    let received = edge.metrics.request_bytes.get(Api::Http);
+    received.inc_by(bytes.len() as u64);
     let text = declared_text && std::str::from_utf8(&bytes).is_ok();
     convert::value(
         bytes,
@@ -194,11 +200,19 @@ fn is_text(headers: &HeaderMap) -> bool {
         .is_some_and(|kind| kind.eq_ignore_ascii_case("text/"))
 }
 
-fn answer<T>(outcome: Result<T, Refusal>, answered: impl FnOnce(T) -> Response) -> Response {
-    match outcome {
+fn answer<T>(
+    edge: &Edge,
+    outcome: Result<T, Refusal>,
+    answered: impl FnOnce(T) -> Response,
+) -> Response {
+    let response = match outcome {
         Ok(outcome) => answered(outcome),
         Err(refusal) => refused(&refusal),
+    };
+    if let Some(bytes) = response.body().size_hint().exact() {
+        edge.metrics.response_bytes.get(Api::Http).inc_by(bytes);
     }
+    response
 }
 
 fn refused(refusal: &Refusal) -> Response {

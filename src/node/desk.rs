@@ -33,7 +33,8 @@ use crate::{
     ring::{Ring, RingMember},
     store::{SlotSet, Store},
     telemetry::{
-        Lookup, Metrics, Op, OperationOutcome, PeerHints, Snapshot, process::ProcessFigures,
+        Lookup, Machine, Metrics, Op, OperationOutcome, PeerHints, Snapshot,
+        process::ProcessFigures,
     },
     transport::{PeerTransport, PushPull, Reach},
 };
@@ -56,6 +57,7 @@ pub(super) struct Facts {
     pub(super) read_quorum: u8,
     pub(super) write_quorum: u8,
     pub(super) capacity_entries: u64,
+    pub(super) hints_window: Duration,
     pub(super) memory_limit_bytes: u64,
 }
 
@@ -80,6 +82,7 @@ pub(super) struct Desk {
     pub(super) admission: Arc<Admission>,
     pub(super) reloader: Reloader,
     pub(super) departure: Departure,
+    pub(super) machine: Machine,
     pub(super) started: Monotonic,
 }
 
@@ -285,23 +288,13 @@ impl Desk {
             .collect()
     }
 
-    fn gossip(&self, snapshot: &mut Snapshot) {
-        let counters = self.membership.counters();
-        let rejected = counters.rejected_junk
-            + counters.rejected_foreign_cluster
-            + counters.rejected_protocol
-            + counters.rejected_oversize;
-        snapshot.gossip_sent = vec![("datagram", counters.datagrams_sent)];
-        let understood = counters.datagrams_received.saturating_sub(rejected);
-        snapshot.gossip_received = vec![("datagram", understood)];
-        snapshot.gossip_rejected = vec![
-            ("junk", counters.rejected_junk),
-            ("foreign_cluster", counters.rejected_foreign_cluster),
-            ("protocol", counters.rejected_protocol),
-            ("oversize", counters.rejected_oversize),
-        ];
-        snapshot.gossip_sent_bytes = counters.bytes_sent;
-        snapshot.gossip_received_bytes = counters.bytes_received;
+    /// The highest number of a slot's configuration; 0 before the first ring.
+    fn ring_epoch(&self) -> u64 {
+        let gates = self.ring.gates.load();
+        let numbers = gates
+            .slots()
+            .filter_map(|slot| Some(gates.configuration(slot)?.number()));
+        numbers.max().map_or(0, u64::from)
     }
 }
 
@@ -452,7 +445,7 @@ impl ClusterQueries for Desk {
             .collect();
         hints.sort_by(|a, b| a.peer.cmp(&b.peer));
         let slots = self.slots.counts();
-        let mut snapshot = Snapshot {
+        Snapshot {
             version: env!("CARGO_PKG_VERSION"),
             uptime_seconds: self.uptime().as_secs_f64(),
             entries: stats.entries as u64,
@@ -477,16 +470,31 @@ impl ClusterQueries for Desk {
             slots_wanting: slots.wanting as u64,
             slots_lost_waiting: self.slots.losses_waiting() as u64,
             ring_changes: self.keeper.standing.borrow().ring_changes,
+            ring_hash: self.ring.ring.load().as_deref().map_or(0, Ring::hash),
+            ring_epoch: self.ring_epoch(),
+            gossip: self.membership.counters(),
+            own: Some(self.facts.own),
+            peers: view
+                .members
+                .iter()
+                .map(|member| (member.node_id, name_of(&view, member.node_id)))
+                .collect(),
             hints,
+            hints_window_seconds: self.facts.hints_window.as_secs_f64(),
             clock_offset_seconds: self.clocks.median_ahead_millis() as f64 / 1000.0,
+            clock_skews: self
+                .clocks
+                .ahead_millis(self.clock.monotonic())
+                .into_iter()
+                .map(|(peer, millis)| (name_of(&view, peer), millis as f64 / 1000.0))
+                .collect(),
             clock_refusing: u64::from(self.clocks.refusing().is_some()),
             cpu_utilization_ratio: self.admission.cpu_utilization(),
             cpu_shed_pressure_ratio: self.admission.cpu_pressure(),
+            runtimes: self.machine.runtime_figures(),
+            allocator: self.machine.allocator_figures(),
             process: ProcessFigures::read(),
-            ..Snapshot::default()
-        };
-        self.gossip(&mut snapshot);
-        snapshot
+        }
     }
 }
 

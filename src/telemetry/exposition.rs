@@ -5,9 +5,11 @@
 //! samples, and that it has neither units nor exemplars nor an end mark. JSON is one object: metric
 //! name to a list of series.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, fmt::Write as _};
 
 use serde_json::{Map, Number, Value, json};
+
+use super::latencies::Exemplar;
 
 /// A format of a scrape.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -64,16 +66,31 @@ impl Format {
     }
 }
 
-/// Converts OpenMetrics text without its end mark.
-pub(super) fn convert(exposition: &str, format: Format) -> String {
-    match format {
-        Format::Classic => classic(exposition),
-        Format::OpenMetrics => format!("{exposition}# EOF\n"),
-        Format::Json => json(exposition).to_string(),
+/// Whole OpenMetrics text: with exemplars behind the buckets of one histogram, as `exemplar` has them
+/// for a bucket's labels, and the end mark.
+pub(super) fn open_metrics(
+    exposition: &str,
+    family: &str,
+    exemplar: impl Fn(&[(&str, String)]) -> Option<Exemplar>,
+) -> String {
+    let mut text = String::with_capacity(exposition.len() + 1024);
+    for line in exposition.lines() {
+        text.push_str(line);
+        let bucket = line.strip_prefix(family);
+        if bucket.is_some_and(|rest| rest.starts_with("_bucket{"))
+            && let Some(exemplar) = Sample::parse(line).and_then(|it| exemplar(&it.labels))
+        {
+            // Writing to a String does not fail.
+            let _ = write!(text, " # {exemplar}");
+        }
+        text.push('\n');
     }
+    text.push_str("# EOF\n");
+    text
 }
 
-fn classic(exposition: &str) -> String {
+/// Classic text.
+pub(super) fn classic(exposition: &str) -> String {
     let types = types(exposition);
     let mut text = String::with_capacity(exposition.len());
     for line in exposition.lines() {
@@ -92,7 +109,7 @@ fn classic(exposition: &str) -> String {
 }
 
 /// Type of each family. `HELP` comes before `TYPE`, so that they have to be known beforehand.
-fn types(exposition: &str) -> BTreeMap<&str, &str> {
+pub(super) fn types(exposition: &str) -> BTreeMap<&str, &str> {
     let typed = |line| match comment(line) {
         Some(("TYPE", name, kind)) => Some((name, kind)),
         Some(_) | None => None,
@@ -101,7 +118,7 @@ fn types(exposition: &str) -> BTreeMap<&str, &str> {
 }
 
 /// Keyword, name and rest of a comment line.
-fn comment(line: &str) -> Option<(&str, &str, &str)> {
+pub(super) fn comment(line: &str) -> Option<(&str, &str, &str)> {
     let mut words = line.strip_prefix("# ")?.splitn(3, ' ');
     Some((
         words.next()?,
@@ -119,7 +136,8 @@ fn without_exemplar(line: &str) -> &str {
         .map_or(line, |at| &line[..labels_end + at])
 }
 
-fn json(exposition: &str) -> Value {
+/// One object.
+pub(super) fn json(exposition: &str) -> Value {
     let types = types(exposition);
     let mut metrics: Map<String, Value> = Map::new();
     for (name, kind) in &types {
@@ -197,16 +215,16 @@ fn number(value: &str) -> Value {
 }
 
 /// One line of values.
-struct Sample<'a> {
-    name: &'a str,
-    labels: Vec<(&'a str, String)>,
+pub(super) struct Sample<'a> {
+    pub(super) name: &'a str,
+    pub(super) labels: Vec<(&'a str, String)>,
     value: &'a str,
     /// Where the value starts in the line.
     value_at: usize,
 }
 
 impl<'a> Sample<'a> {
-    fn parse(line: &'a str) -> Option<Self> {
+    pub(super) fn parse(line: &'a str) -> Option<Self> {
         let name_end = line.find(['{', ' '])?;
         let name = &line[..name_end];
         let mut labels = Vec::new();

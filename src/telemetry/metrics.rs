@@ -3,33 +3,41 @@
 //! Two kinds: counters and histograms that the async shell counts itself, as handles in
 //! [`Metrics`]; and figures that live elsewhere (store, membership, ring, hints), which are read
 //! once per scrape through [`Snapshot`], so that nothing is counted twice. All series of the first
-//! kind exist at zero from the start.
+//! kind exist at zero from the start, those of a peer from when it is known.
+//!
+//! `docs/metrics.md` is written from what is registered here: see [`super::reference`].
+
+use std::sync::{Arc, atomic::AtomicU64};
 
 use prometheus_client::{
     encoding::text,
-    metrics::{counter::Counter, gauge::Gauge, histogram::Histogram},
-    registry::Registry,
+    metrics::{counter::Counter, gauge::Gauge},
+    registry::{Metric, Registry},
+};
+
+use shard_cache_membership::{
+    counters::{PROBE_BOUNDS_MICROS, ProbeTimes},
+    identity::NodeId,
 };
 
 use super::{
-    constant::{Constants, Labels},
+    constant::{ConstHistogram, Constants, Labels},
     exposition::{self, Format},
     labels::{
         Api, BreakerState, Code, Direction, Handles, HedgeOutcome, HintDropReason, LabelSet,
         Lookup, Op, OperationOutcome, RepairMode, ReplicaOp, ReplicaOutcome, RetryReason,
         ShedReason,
     },
+    latencies::{Exemplar, Exemplars, Latencies},
+    machine::RuntimeFigures,
+    peers::{PeerRequests, Peers},
     snapshot::{PeerHints, Snapshot},
 };
 
 const PREFIX: &str = "shardcache";
 
-/// Upper bounds of the latency buckets, in seconds. The targets of 1, 5 and 10 ms are bounds, so
-/// that the share of requests within them is exact.
-pub const LATENCY_BUCKETS: [f64; 15] = [
-    0.000_05, 0.000_1, 0.000_25, 0.000_5, 0.001, 0.002_5, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5,
-    1.0, 2.5,
-];
+/// The family whose buckets have exemplars.
+const REQUEST_DURATION: &str = "request_duration_seconds";
 
 /// The handles of everything that is counted where it happens. Cheap to use from any task.
 #[derive(Debug)]
@@ -38,7 +46,13 @@ pub struct Metrics {
     /// Clients' requests, by how they ended.
     pub requests: Handles<(Api, Op, Code), Counter>,
     /// Time from a client's request to its answer, in seconds.
-    pub request_duration: Handles<(Api, Op), Histogram>,
+    pub request_duration: Handles<(Api, Op), Latencies>,
+    /// Of these, sampled ones that stand for a bucket.
+    pub request_exemplars: Handles<(Api, Op), Exemplars>,
+    /// Bytes that clients sent: messages over gRPC, bodies over HTTP.
+    pub request_bytes: Handles<Api, Counter>,
+    /// Bytes that clients were sent: messages over gRPC, bodies over HTTP.
+    pub response_bytes: Handles<Api, Counter>,
     /// Clients' requests being worked on.
     pub requests_in_flight: Handles<Api, Gauge>,
     /// Clients' requests refused for load.
@@ -47,8 +61,10 @@ pub struct Metrics {
     pub lookups: Handles<Lookup, Counter>,
     /// Operations coordinated by this node.
     pub coordinator_operations: Handles<(Op, OperationOutcome), Counter>,
-    /// Requests of this node's coordinator to replicas, itself included.
-    pub replica_requests: Handles<(ReplicaOp, ReplicaOutcome), Counter>,
+    /// How long the coordinator took for an operation.
+    pub coordinator_duration: Handles<Op, Latencies>,
+    /// Requests of this node's coordinator to replicas, itself included, by peer.
+    pub peers: Peers,
     /// Reads whose owners differed, so that the newest record was stored again.
     pub read_repairs: Handles<RepairMode, Counter>,
     /// Reads whose hedging delay had passed.
@@ -109,6 +125,10 @@ pub struct Metrics {
     pub pull_retries: Handles<RetryReason, Counter>,
     /// Spans that found no room or could not be exported.
     pub otel_spans_dropped: Counter,
+    /// 1 if the configuration that was read last is in use, 0 if it was refused.
+    pub config_reload_successful: Gauge,
+    /// When a configuration was put into use last, in seconds since the Unix epoch.
+    pub config_reload_success_timestamp: Gauge<f64, AtomicU64>,
 }
 
 impl Default for Metrics {
@@ -125,8 +145,17 @@ impl Metrics {
         Self {
             requests: set.counters("requests", "Requests of clients, by outcome"),
             request_duration: set.latencies(
-                "request_duration_seconds",
-                "Time from a client's request to its answer",
+                REQUEST_DURATION,
+                "Time from a client's request to its answer, with exemplars of sampled requests",
+            ),
+            request_exemplars: Handles::new(Exemplars::default),
+            request_bytes: set.counters(
+                "request_bytes",
+                "Bytes that clients sent: messages with their length over gRPC, bodies over HTTP",
+            ),
+            response_bytes: set.counters(
+                "response_bytes",
+                "Bytes that clients were sent: messages with their length over gRPC, bodies over HTTP",
             ),
             requests_in_flight: set.gauges("requests_in_flight", "Requests being worked on"),
             requests_shed: set.counters("requests_shed", "Requests refused for load"),
@@ -135,10 +164,11 @@ impl Metrics {
                 "coordinator_operations",
                 "Operations coordinated by this node",
             ),
-            replica_requests: set.counters(
-                "replica_requests",
-                "Requests of this node's coordinator to replicas",
+            coordinator_duration: set.latencies(
+                "coordinator_duration_seconds",
+                "Time that this node's coordinator took for an operation, retries included",
             ),
+            peers: Peers::default(),
             read_repairs: set.counters(
                 "read_repairs",
                 "Reads whose owners differed and were made equal",
@@ -218,20 +248,63 @@ impl Metrics {
                 "otel_spans_dropped",
                 "Spans that found no room or could not be exported",
             ),
+            config_reload_successful: set.gauge(
+                "config_last_reload_successful",
+                "1 if the configuration that was read last is in use, 0 if it was refused",
+            ),
+            config_reload_success_timestamp: set.gauge(
+                "config_last_reload_success_timestamp_seconds",
+                "When a configuration was put into use last, since the Unix epoch",
+            ),
             registry: set.0,
         }
+    }
+
+    /// A configuration was put into use, at this time in milliseconds since the Unix epoch.
+    pub fn note_config_in_use(&self, at_millis: u64) {
+        self.config_reload_successful.set(1);
+        self.config_reload_success_timestamp
+            .set(at_millis as f64 / 1000.0);
     }
 
     /// One scrape in the given format.
     #[must_use]
     pub fn render(&self, snapshot: &Snapshot, format: Format) -> String {
-        let (own, process) = snapshot.registries();
-        let mut exposition = String::with_capacity(32 * 1024);
+        let exposition = self.exposition(snapshot);
+        match format {
+            Format::Classic => exposition::classic(&exposition),
+            Format::OpenMetrics => {
+                let family = format!("{PREFIX}_{REQUEST_DURATION}");
+                exposition::open_metrics(&exposition, &family, |labels| self.exemplar(labels))
+            }
+            Format::Json => exposition::json(&exposition).to_string(),
+        }
+    }
+
+    /// What the library writes: OpenMetrics without exemplars and end mark.
+    pub(super) fn exposition(&self, snapshot: &Snapshot) -> String {
+        let (own, process) = snapshot.registries(&self.peers);
+        let mut exposition = String::with_capacity(64 * 1024);
         for registry in [&self.registry, &own, &process] {
             text::encode_registry(&mut exposition, registry)
                 .expect("writing to a String does not fail");
         }
-        exposition::convert(&exposition, format)
+        exposition
+    }
+
+    /// The sampled request that stands for the bucket with these labels.
+    fn exemplar(&self, labels: &[(&str, String)]) -> Option<Exemplar> {
+        let label = |wanted| labels.iter().find(|(name, _)| *name == wanted);
+        let bound = match label("le")?.1.as_str() {
+            "+Inf" => f64::INFINITY,
+            bound => bound.parse().ok()?,
+        };
+        let is_of = |set: &(Api, Op)| {
+            let mut pairs = set.pairs().into_iter();
+            pairs.all(|(name, value)| label(name).is_some_and(|(_, shown)| shown == value))
+        };
+        let set = <(Api, Op)>::all().into_iter().find(is_of)?;
+        self.request_exemplars.get(set).within(bound)
     }
 }
 
@@ -251,14 +324,23 @@ impl Registration {
         handles
     }
 
+    fn gauge<N, A>(&mut self, name: &str, help: &str) -> Gauge<N, A>
+    where
+        Gauge<N, A>: Default + Clone + Metric,
+    {
+        let gauge = Gauge::default();
+        self.0.register(name, help, gauge.clone());
+        gauge
+    }
+
     fn gauges<S: LabelSet>(&mut self, name: &str, help: &str) -> Handles<S, Gauge> {
         let handles = Handles::new(Gauge::default);
         self.0.register(name, help, handles.clone());
         handles
     }
 
-    fn latencies<S: LabelSet>(&mut self, name: &str, help: &str) -> Handles<S, Histogram> {
-        let handles = Handles::new(|| Histogram::new(LATENCY_BUCKETS));
+    fn latencies<S: LabelSet>(&mut self, name: &str, help: &str) -> Handles<S, Latencies> {
+        let handles = Handles::new(Latencies::default);
         self.0.register(name, help, handles.clone());
         handles
     }
@@ -269,14 +351,17 @@ impl Registration {
 const HASH_BITS_SHOWN: u64 = (1 << 48) - 1;
 
 impl Snapshot {
-    fn registries(&self) -> (Registry, Registry) {
+    fn registries(&self, peers: &Peers) -> (Registry, Registry) {
         let mut set = Constants(Registry::with_prefix(PREFIX));
         self.describe_store(&mut set);
         self.describe_members(&mut set);
         self.describe_gossip(&mut set);
+        self.describe_peers(&mut set, peers);
         self.describe_hints(&mut set);
         self.describe_clock(&mut set);
         self.describe_load(&mut set);
+        self.describe_runtimes(&mut set);
+        self.describe_allocator(&mut set);
         set.float(
             "uptime_seconds",
             "Time since the node started",
@@ -386,27 +471,128 @@ impl Snapshot {
             self.slots_lost_waiting,
         );
         set.counter("ring_changes", "Rings put into use", self.ring_changes);
+        set.gauge(
+            "ring_hash",
+            "Hash of the ring in use, equal on nodes that agree; 0 before the first",
+            self.ring_hash & HASH_BITS_SHOWN,
+        );
+        set.gauge(
+            "ring_epoch",
+            "Highest number that a slot's owners have: it rises whenever a slot gets other owners",
+            self.ring_epoch,
+        );
     }
 
     fn describe_gossip(&self, set: &mut Constants) {
-        let mut messages = Vec::new();
-        for (direction, kinds) in [
-            ("sent", &self.gossip_sent),
-            ("received", &self.gossip_received),
-        ] {
-            for (mut labels, count) in rows("kind", kinds) {
-                labels.insert(0, ("direction", direction.to_owned()));
-                messages.push((labels, count));
-            }
-        }
-        set.counters("gossip_messages", "Gossip datagrams", messages);
+        let gossip = &self.gossip;
+        let rejected = [
+            ("junk", gossip.rejected_junk),
+            ("foreign_cluster", gossip.rejected_foreign_cluster),
+            ("protocol", gossip.rejected_protocol),
+            ("oversize", gossip.rejected_oversize),
+        ];
+        let ignored = rejected.iter().map(|(_, count)| count).sum();
+        let messages = [
+            ("sent", gossip.datagrams_sent),
+            (
+                "received",
+                gossip.datagrams_received.saturating_sub(ignored),
+            ),
+        ];
+        set.counters(
+            "gossip_messages",
+            "Gossip datagrams sent, and those received and understood",
+            rows("direction", &messages),
+        );
         let bytes = [
-            ("sent", self.gossip_sent_bytes),
-            ("received", self.gossip_received_bytes),
+            ("sent", gossip.bytes_sent),
+            ("received", gossip.bytes_received),
         ];
         set.counters("gossip_bytes", "Bytes of gossip", rows("direction", &bytes));
-        let rejected = rows("reason", &self.gossip_rejected);
-        set.counters("gossip_rejected", "Datagrams ignored", rejected);
+        set.counters(
+            "gossip_rejected",
+            "Datagrams ignored",
+            rows("reason", &rejected),
+        );
+        let transitions = [
+            ("alive", gossip.members_alive),
+            ("suspect", gossip.members_suspect),
+            ("down", gossip.members_down),
+        ];
+        set.counters(
+            "member_transitions",
+            "Changes of other members as this node sees them; alive counts new members too",
+            rows("to", &transitions),
+        );
+        set.histogram(
+            "gossip_probe_duration_seconds",
+            "Time from a probe to its direct answer",
+            probe_times(&gossip.probe_times),
+        );
+        let failures = [
+            ("direct", gossip.probes_unanswered),
+            ("indirect", gossip.probes_failed),
+        ];
+        set.counters(
+            "gossip_probe_failures",
+            "Probes without a direct answer in time, and those to which others got no answer either",
+            rows("kind", &failures),
+        );
+        set.counter(
+            "gossip_refutations",
+            "Suspicions about this node that it refuted",
+            gossip.refutations,
+        );
+        set.counter(
+            "gossip_late_turns",
+            "Times that gossip's timers were more than 100 ms late: this node is short of CPU",
+            gossip.late_turns,
+        );
+        set.gauge(
+            "gossip_health_score",
+            "How far this node distrusts its own suspicions: 0 is good, 8 is bad",
+            gossip.health_score,
+        );
+    }
+
+    fn describe_peers(&self, set: &mut Constants, peers: &Peers) {
+        let known: Vec<(NodeId, &str, Arc<PeerRequests>)> = self
+            .peers
+            .iter()
+            .filter_map(|(peer, name)| Some((*peer, name.as_str(), peers.get(*peer)?)))
+            .collect();
+        let labels = |peer: &str, rest: Vec<(&'static str, &'static str)>| -> Labels {
+            let rest = rest
+                .into_iter()
+                .map(|(name, value)| (name, value.to_owned()));
+            [("peer", peer.to_owned())]
+                .into_iter()
+                .chain(rest)
+                .collect()
+        };
+        let ended = known.iter().flat_map(|(_, name, requests)| {
+            let outcomes = <(ReplicaOp, ReplicaOutcome)>::all().into_iter();
+            outcomes.map(move |ended| {
+                let count = requests.ended.get(ended).get();
+                (labels(name, ended.pairs()), count)
+            })
+        });
+        set.counters(
+            "replica_requests",
+            "Requests of this node's coordinator to replicas, itself included",
+            ended.collect(),
+        );
+        // This node's own copy is asked without a way there and back.
+        let others = known.iter().filter(|(peer, ..)| Some(*peer) != self.own);
+        let durations = others.map(|(_, name, requests)| {
+            let labels = labels(name, Vec::new());
+            (labels, requests.duration.clone())
+        });
+        set.latencies(
+            "replica_request_duration_seconds",
+            "Time from sending a request to another replica until its answer",
+            durations.collect(),
+        );
     }
 
     fn describe_hints(&self, set: &mut Constants) {
@@ -440,6 +626,11 @@ impl Snapshot {
             "Age of the oldest hint owed",
             ages.collect(),
         );
+        set.float(
+            "hints_window_seconds",
+            "Age at which a hint is dropped (hints.window)",
+            self.hints_window_seconds,
+        );
     }
 
     fn describe_clock(&self, set: &mut Constants) {
@@ -453,6 +644,89 @@ impl Snapshot {
             "Whether clients' requests are refused because this node's clock is off its peers'",
             self.clock_refusing,
         );
+        let skews = self.clock_skews.iter();
+        let skews = skews.map(|(peer, seconds)| (vec![("peer", peer.clone())], *seconds));
+        set.floats(
+            "clock_skew_seconds",
+            "How far this node's clock is ahead of a peer's that was heard within 10 s",
+            skews.collect(),
+        );
+    }
+
+    fn describe_runtimes(&self, set: &mut Constants) {
+        let each = |figure: fn(&RuntimeFigures) -> u64| -> Vec<(Labels, u64)> {
+            let runtimes = self.runtimes.iter();
+            runtimes
+                .map(|runtime| (vec![("runtime", runtime.name.clone())], figure(runtime)))
+                .collect()
+        };
+        set.gauges(
+            "runtime_workers",
+            "Threads of a runtime",
+            each(|it| it.workers),
+        );
+        set.gauges(
+            "runtime_queue_depth",
+            "Tasks woken from outside a runtime that wait for their turn",
+            each(|it| it.queue_depth),
+        );
+        set.gauges(
+            "runtime_tasks",
+            "Tasks of a runtime that have not ended",
+            each(|it| it.tasks),
+        );
+        set.counters(
+            "runtime_parks",
+            "Times that a thread of a runtime went to sleep for want of work",
+            each(|it| it.parks),
+        );
+        let busy = self.runtimes.iter();
+        let busy = busy.map(|it| (vec![("runtime", it.name.clone())], it.busy_seconds));
+        set.seconds_counters(
+            "runtime_busy_seconds",
+            "Time that a runtime's threads spent on tasks; its rate by runtime_workers is the share",
+            busy.collect(),
+        );
+    }
+
+    fn describe_allocator(&self, set: &mut Constants) {
+        let Some(figures) = self.allocator else {
+            return;
+        };
+        for (name, help, bytes) in [
+            (
+                "allocator_allocated_bytes",
+                "Bytes that the program asked for and has not given back",
+                figures.allocated_bytes,
+            ),
+            (
+                "allocator_active_bytes",
+                "Bytes of the pages that these are on",
+                figures.active_bytes,
+            ),
+            (
+                "allocator_metadata_bytes",
+                "Bytes that the allocator keeps for itself",
+                figures.metadata_bytes,
+            ),
+            (
+                "allocator_resident_bytes",
+                "Bytes of physical memory that the allocator holds at most",
+                figures.resident_bytes,
+            ),
+            (
+                "allocator_mapped_bytes",
+                "Bytes of address space that the allocator uses",
+                figures.mapped_bytes,
+            ),
+            (
+                "allocator_retained_bytes",
+                "Bytes of address space that the allocator keeps without memory behind them",
+                figures.retained_bytes,
+            ),
+        ] {
+            set.gauge(name, help, bytes);
+        }
     }
 
     fn describe_load(&self, set: &mut Constants) {
@@ -496,6 +770,15 @@ impl Snapshot {
             "Start of the process since the Unix epoch",
             process.start_time_seconds,
         );
+    }
+}
+
+fn probe_times(times: &ProbeTimes) -> ConstHistogram {
+    let bounds = PROBE_BOUNDS_MICROS.map(|micros| micros as f64 / 1e6);
+    let bounds = bounds.into_iter().chain([f64::INFINITY]);
+    ConstHistogram {
+        buckets: bounds.zip(times.counts).collect(),
+        sum: times.sum_micros as f64 / 1e6,
     }
 }
 

@@ -1,8 +1,13 @@
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
 
 use serde_json::Value;
+use shard_cache_membership::counters::CountersSnapshot;
 
 use super::*;
+use crate::telemetry::latencies::LATENCY_BUCKETS;
 
 fn snapshot() -> Snapshot {
     Snapshot {
@@ -10,8 +15,18 @@ fn snapshot() -> Snapshot {
         entries: 7,
         members_alive: 3,
         membership_view_hash: u64::MAX,
-        gossip_sent: vec![("ping", 5), ("ack", 6)],
-        gossip_rejected: vec![("too_short", 2)],
+        gossip: CountersSnapshot {
+            datagrams_sent: 5,
+            datagrams_received: 8,
+            rejected_junk: 2,
+            ..CountersSnapshot::default()
+        },
+        own: Some(NodeId(1)),
+        peers: vec![
+            (NodeId(1), "own".to_owned()),
+            (NodeId(2), "other".to_owned()),
+            (NodeId(3), "never linked".to_owned()),
+        ],
         hints: vec![PeerHints {
             peer: "a \"quoted\" \\ name # with\nbreak".to_owned(),
             pending: 4,
@@ -33,8 +48,19 @@ fn rendered(format: Format) -> String {
         metrics
             .request_duration
             .get((Api::Grpc, Op::Get))
-            .observe(seconds);
+            .observe(Duration::from_secs_f64(seconds));
     }
+    let exemplars = metrics.request_exemplars.get((Api::Grpc, Op::Get));
+    exemplars.note(Exemplar {
+        trace_id: 0xabc,
+        taken: Duration::from_secs(3),
+        at_millis: 1000,
+    });
+    let ended = (ReplicaOp::Read, ReplicaOutcome::Ok);
+    metrics.peers.of(NodeId(1)).ended.get(ended).inc_by(2);
+    let other = metrics.peers.of(NodeId(2));
+    other.ended.get(ended).inc_by(3);
+    other.duration.observe(Duration::from_millis(1));
     metrics.render(&snapshot(), format)
 }
 
@@ -164,15 +190,59 @@ fn every_series_exists_at_zero_from_the_start() {
     assert_eq!(requests.len(), <(Api, Op, Code)>::all().len());
     let counted = |name: &String| name.starts_with("shardcache_") && name.ends_with("_total");
     for (name, (_, samples)) in families.iter().filter(|(name, _)| counted(name)) {
+        // Of peers and runtimes that are named in the snapshot.
         let dynamic = [
-            "shardcache_gossip_messages_total",
-            "shardcache_gossip_rejected_total",
+            "shardcache_replica_requests_total",
+            "shardcache_runtime_parks_total",
+            "shardcache_runtime_busy_seconds_total",
         ];
         assert!(
             !samples.is_empty() || dynamic.contains(&name.as_str()),
             "{name}"
         );
         assert!(samples.iter().all(|(_, value)| *value == 0.0), "{name}");
+    }
+}
+
+#[test]
+fn peers_that_were_talked_to_have_series_by_name() {
+    let families = read_classic(&rendered(Format::Classic));
+    let read = |peer| {
+        let labels = format!("{{peer=\"{peer}\",op=\"read\",outcome=\"ok\"}}");
+        value(
+            &families,
+            &format!("shardcache_replica_requests_total{labels}"),
+        )
+    };
+    assert_eq!((read("own"), read("other")), (2.0, 3.0));
+    let (_, durations) = &families["shardcache_replica_request_duration_seconds"];
+    let of = |peer: &str| {
+        let label = format!("peer=\"{peer}\"");
+        durations
+            .iter()
+            .filter(|(name, _)| name.contains(&label))
+            .count()
+    };
+    assert_eq!(of("own") + of("never linked"), 0);
+    assert_eq!(of("other"), LATENCY_BUCKETS.len() + 3);
+}
+
+#[test]
+fn exemplars_stand_behind_their_buckets_in_openmetrics_alone() {
+    let with = " # {trace_id=\"00000000000000000000000000000abc\"} 3 1.000";
+    let openmetrics = rendered(Format::OpenMetrics);
+    let lines: Vec<_> = openmetrics
+        .lines()
+        .filter(|line| line.contains(" # {"))
+        .collect();
+    assert_eq!(lines.len(), 1, "{lines:?}");
+    assert!(lines[0].ends_with(with), "{lines:?}");
+    assert!(
+        lines[0].starts_with("shardcache_request_duration_seconds_bucket{le=\"+Inf\""),
+        "{lines:?}"
+    );
+    for format in [Format::Classic, Format::Json] {
+        assert!(!rendered(format).contains("trace_id"));
     }
 }
 
@@ -199,7 +269,7 @@ fn json_holds_the_same_figures() {
     assert_eq!(json["shardcache_entries"][0]["value"], 7);
     assert_eq!(find("shardcache_members", "state", "alive")["value"], 3);
     assert_eq!(
-        find("shardcache_gossip_messages_total", "kind", "ack")["value"],
+        find("shardcache_gossip_messages_total", "direction", "received")["value"],
         6
     );
     let peer = "a \"quoted\" \\ name # with\nbreak";

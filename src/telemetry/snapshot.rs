@@ -1,7 +1,12 @@
 //! Figures that live elsewhere than in the metric handles: in the store, the membership, the ring,
 //! the hints and the process. They are read once per scrape.
 
-use super::process::ProcessFigures;
+use shard_cache_membership::{counters::CountersSnapshot, identity::NodeId};
+
+use super::{
+    machine::{AllocatorFigures, RuntimeFigures},
+    process::ProcessFigures,
+};
 
 /// Figures that live elsewhere, as they are at one scrape. The node fills it in.
 #[derive(Clone, Debug, Default)]
@@ -54,26 +59,34 @@ pub struct Snapshot {
     pub slots_lost_waiting: u64,
     /// Rings put into use since the start.
     pub ring_changes: u64,
-    /// Gossip datagrams sent, by kind.
-    pub gossip_sent: Vec<(&'static str, u64)>,
-    /// Gossip datagrams received and understood, by kind.
-    pub gossip_received: Vec<(&'static str, u64)>,
-    /// Gossip datagrams ignored, by reason.
-    pub gossip_rejected: Vec<(&'static str, u64)>,
-    /// Bytes of gossip sent.
-    pub gossip_sent_bytes: u64,
-    /// Bytes of gossip received, ignored datagrams included.
-    pub gossip_received_bytes: u64,
+    /// Hash of the ring in use; 0 before the first.
+    pub ring_hash: u64,
+    /// Highest number of a slot's configuration; 0 before the first.
+    pub ring_epoch: u64,
+    /// What membership has counted.
+    pub gossip: CountersSnapshot,
+    /// This node.
+    pub own: Option<NodeId>,
+    /// Names of the members, this node included: those whose counters are shown.
+    pub peers: Vec<(NodeId, String)>,
     /// Hints owed, per peer; sorted by peer, one entry for each known peer.
     pub hints: Vec<PeerHints>,
+    /// How old a hint may become before it is dropped, in seconds.
+    pub hints_window_seconds: f64,
     /// How far this node's clock is ahead of its peers', as a median, in seconds; 0 while none is heard.
     pub clock_offset_seconds: f64,
+    /// How far it is ahead of each peer's that was heard of late, by name, in seconds.
+    pub clock_skews: Vec<(String, f64)>,
     /// 1 while this node refuses clients' requests because its clock is off, else 0.
     pub clock_refusing: u64,
     /// The CPU utilisation that shedding goes by, 0 to 1.
     pub cpu_utilization_ratio: f64,
     /// How much is shed for it, 0 to 1.
     pub cpu_shed_pressure_ratio: f64,
+    /// Figures of the runtimes that the node runs on.
+    pub runtimes: Vec<RuntimeFigures>,
+    /// Figures of the allocator, where it tells any.
+    pub allocator: Option<AllocatorFigures>,
     /// Figures of the process; read by [`ProcessFigures::read`].
     pub process: ProcessFigures,
 }

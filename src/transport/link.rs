@@ -11,12 +11,13 @@
 //!
 //! A peer that has not been heard for a while is sent an empty batch, so that its clock is known.
 
-use std::{collections::VecDeque, task::Waker, time::Duration};
+use std::{collections::VecDeque, sync::Arc, task::Waker, time::Duration};
 
 use crate::{
     clock::Monotonic,
-    operation::{Answer, Failure, Operation},
+    operation::{Answer, Failure, Kind, Operation, ReadAnswer, WriteAnswer},
     sync::{Mutex, lock},
+    telemetry::{PeerRequests, ReplicaOp, ReplicaOutcome},
     transport::{NotSent, Outlook, Reach},
 };
 
@@ -54,6 +55,8 @@ pub(super) struct LinkLimits {
 /// One link to a peer.
 pub(super) struct Link {
     limits: LinkLimits,
+    /// Counts how operations end.
+    requests: Arc<PeerRequests>,
     state: Mutex<State>,
 }
 
@@ -94,6 +97,7 @@ struct Queued {
 
 struct InFlight {
     token: u64,
+    kind: ReplicaOp,
     at: Monotonic,
     reported: bool,
 }
@@ -123,9 +127,10 @@ pub(super) struct Severed {
 }
 
 impl Link {
-    pub(super) fn new(limits: LinkLimits) -> Self {
+    pub(super) fn new(limits: LinkLimits, requests: Arc<PeerRequests>) -> Self {
         Self {
             limits,
+            requests,
             state: Mutex::new(State::default()),
         }
     }
@@ -133,11 +138,14 @@ impl Link {
     /// Queues an operation and wakes the writer if the queue was empty.
     pub(super) fn submit(&self, operation: Operation, now: Monotonic) -> Result<(), NotSent> {
         let bytes = operation.kind.payload_bytes() + OPERATION_OVERHEAD_BYTES;
+        let kind = kind_of(&operation);
         let mut state = lock(&self.state);
         if !state.connected {
+            self.count(kind, ReplicaOutcome::Unreachable);
             return Err(NotSent::Disconnected);
         }
         if state.queued_bytes + bytes > self.limits.queue_bytes_max {
+            self.count(kind, ReplicaOutcome::Unreachable);
             return Err(NotSent::QueueFull {
                 queued_bytes: state.queued_bytes,
                 queue_bytes_max: self.limits.queue_bytes_max,
@@ -166,7 +174,7 @@ impl Link {
     /// [`Link::accept`].
     pub(super) fn open(&self) -> (u64, Severed) {
         let mut state = lock(&self.state);
-        let severed = state.sever();
+        let severed = state.sever(&self.requests);
         state.session += 1;
         (state.session, severed)
     }
@@ -186,7 +194,7 @@ impl Link {
             return Severed { tokens: Vec::new() };
         }
         state.session += 1;
-        state.sever()
+        state.sever(&self.requests)
     }
 
     /// The next batch for the writer of `session`.
@@ -221,6 +229,7 @@ impl Link {
             state.queued_bytes -= queued.bytes;
             state.in_flight.push_back(InFlight {
                 token: queued.operation.token,
+                kind: kind_of(&queued.operation),
                 at: now,
                 reported: queued.reported,
             });
@@ -244,16 +253,18 @@ impl Link {
             let expected = state
                 .in_flight
                 .front()
-                .map(|in_flight| (in_flight.token, in_flight.at));
+                .map(|in_flight| (in_flight.token, in_flight.kind, in_flight.at));
             match expected {
-                Some((expected, at)) if expected == token => {
+                Some((expected, kind, at)) if expected == token => {
                     state.in_flight.pop_front();
                     let taken = now.saturating_sub(at);
+                    self.requests.duration.observe(taken);
+                    self.count(kind, outcome_of(&answer));
                     state.measure(taken);
                     state.heard = Some(now);
                     quickest = Some(quickest.map_or(taken, |quickest| quickest.min(taken)));
                 }
-                Some((expected, _)) => {
+                Some((expected, ..)) => {
                     return Err(OutOfOrder {
                         answered: token,
                         expected: Some(expected),
@@ -273,6 +284,10 @@ impl Link {
             Some(quickest) => Ok(self.is_sample_due(now).then_some(quickest)),
             None => Ok(self.probed(now)),
         }
+    }
+
+    fn count(&self, kind: ReplicaOp, outcome: ReplicaOutcome) {
+        self.requests.ended.get((kind, outcome)).inc();
     }
 
     fn is_sample_due(&self, now: Monotonic) -> bool {
@@ -411,24 +426,56 @@ impl State {
         };
     }
 
-    fn sever(&mut self) -> Severed {
+    fn sever(&mut self, requests: &PeerRequests) -> Severed {
         self.connected = false;
         self.stalled = false;
         self.queued_bytes = 0;
         self.heard = None;
         self.sampled = None;
         self.probe = Probe::None;
-        let sent = self
-            .in_flight
-            .drain(..)
-            .map(|in_flight| (in_flight.token, Failure::Broken));
+        let lost = |kind| {
+            let ended = (kind, ReplicaOutcome::Unreachable);
+            requests.ended.get(ended).inc();
+        };
+        let sent = self.in_flight.drain(..).map(|in_flight| {
+            lost(in_flight.kind);
+            (in_flight.token, Failure::Broken)
+        });
         let mut tokens: Vec<_> = sent.collect();
-        let unsent = self.queue.drain(..);
-        tokens.extend(unsent.map(|queued| (queued.operation.token, Failure::NotSent)));
+        tokens.extend(self.queue.drain(..).map(|queued| {
+            lost(kind_of(&queued.operation));
+            (queued.operation.token, Failure::NotSent)
+        }));
         if let Some(writer) = self.writer.take() {
             writer.wake();
         }
         Severed { tokens }
+    }
+}
+
+/// What an operation is, as metrics name it.
+pub(super) const fn kind_of(operation: &Operation) -> ReplicaOp {
+    match operation.kind {
+        Kind::Read { .. } => ReplicaOp::Read,
+        Kind::Write { .. } => ReplicaOp::Write,
+    }
+}
+
+/// How an operation ended, as metrics name it.
+pub(super) const fn outcome_of(answer: &Answer) -> ReplicaOutcome {
+    match answer {
+        Answer::Write(WriteAnswer::Stored { .. })
+        | Answer::Read(ReadAnswer::Miss { .. } | ReadAnswer::Holds { .. }) => ReplicaOutcome::Ok,
+        Answer::Write(WriteAnswer::Newer { .. }) => ReplicaOutcome::Newer,
+        Answer::Write(WriteAnswer::Failed(failure))
+        | Answer::Read(ReadAnswer::Failed(failure))
+        | Answer::Failed(failure) => match failure {
+            Failure::WrongConfig => ReplicaOutcome::WrongConfig,
+            Failure::Drift | Failure::Ahead => ReplicaOutcome::Drift,
+            Failure::Shed => ReplicaOutcome::Shed,
+            Failure::Expired => ReplicaOutcome::Expired,
+            Failure::NotSent | Failure::Broken => ReplicaOutcome::Unreachable,
+        },
     }
 }
 

@@ -34,12 +34,12 @@ use crate::{
     replica::Replica,
     ring::table::Reply,
     store::Fingerprint,
-    telemetry::{BreakerState, Direction, Metrics},
+    telemetry::{BreakerState, Direction, Metrics, PeerRequests},
     transport::{
         CallError, Comparison, Completions, Delivery, NotSent, Outlook, Page, PageRequest,
         PeerTransport, PushPull, Reach, Receipt, SlotExchange,
         dial::{Connection, Dialer},
-        link::{Drained, Link, LinkLimits, Severed},
+        link::{Drained, Link, LinkLimits, Severed, kind_of, outcome_of},
         slots, wire,
     },
     version::{HybridClock, Stamp},
@@ -126,6 +126,8 @@ struct Shared {
     replica: Arc<Replica>,
     completions: Arc<dyn Completions>,
     metrics: Arc<Metrics>,
+    /// What the node asks of its own replica.
+    own_requests: Arc<PeerRequests>,
     boot: Arc<AtomicU64>,
     reborn: mpsc::Sender<SocketAddr>,
 }
@@ -155,6 +157,7 @@ impl StreamTransport {
             metrics,
             reborn,
         } = surroundings;
+        let own_requests = metrics.peers.of(config.own);
         Self {
             shared: Arc::new(Shared {
                 config,
@@ -166,6 +169,7 @@ impl StreamTransport {
                 replica,
                 completions,
                 metrics,
+                own_requests,
                 boot,
                 reborn,
             }),
@@ -221,10 +225,13 @@ impl PeerTransport for StreamTransport {
             }
             let peer = Arc::new(PeerLink {
                 node_id: *node_id,
-                link: Link::new(LinkLimits {
-                    queue_bytes_max: self.shared.config.queue_bytes_max,
-                    stall_timeout: self.shared.config.stall_timeout,
-                }),
+                link: Link::new(
+                    LinkLimits {
+                        queue_bytes_max: self.shared.config.queue_bytes_max,
+                        stall_timeout: self.shared.config.stall_timeout,
+                    },
+                    self.shared.metrics.peers.of(*node_id),
+                ),
                 target: *target,
                 hurry: Notify::new(),
                 closed: CancellationToken::new(),
@@ -241,6 +248,8 @@ impl PeerTransport for StreamTransport {
         let shared = &self.shared;
         if peer == shared.config.own {
             let answer = shared.replica.handle(&operation, shared.clock.now());
+            let ended = (kind_of(&operation), outcome_of(&answer));
+            shared.own_requests.ended.get(ended).inc();
             shared.completions.complete(operation.token, answer);
             return Ok(());
         }

@@ -1,6 +1,7 @@
 //! The HTTP port.
 
 use serde_json::Value;
+use shard_cache_client::{CallOptions, Ttl};
 
 use crate::harness::{Cluster, Launch, Options, PATIENCE, Room, http, until};
 
@@ -188,6 +189,45 @@ async fn metrics_are_prometheus_text_and_json_and_count() {
             (&"alive".into(), &2.into())
         );
     }
+}
+
+#[tokio::test]
+async fn the_bytes_of_clients_are_counted_by_api() {
+    const BYTES: u64 = 5000;
+    let cluster = Cluster::start(2, Options::default(), Room::shared().await).await;
+    let node = &cluster[0];
+    let counted = async |api| {
+        let labels = [("api", api)];
+        let received = node.figure("shardcache_request_bytes_total", &labels).await;
+        let sent = node
+            .figure("shardcache_response_bytes_total", &labels)
+            .await;
+        (received, sent)
+    };
+    let value = "v".repeat(BYTES as usize);
+    let target = "/v1/keys/key";
+    let stored = http::request(node.addresses().http, "PUT", target, &[], value.as_bytes());
+    assert_eq!(stored.await.expect("an answer").status, 204);
+    node.http(target).await.expect("an answer");
+    assert_eq!(counted("http").await, (BYTES, BYTES));
+
+    // Keys and the rest of the messages come on top.
+    let rest = 1..200;
+    let (client, options) = (cluster.client(0).await, CallOptions::default());
+    let (received, sent) = counted("grpc").await;
+    let value = shard_cache_client::Value::from(value.as_str());
+    let written = client.set("key", value, Ttl::Default, &options).await;
+    written.expect("it is stored");
+    client.get("key", &options).await.expect("it is read");
+    let (received_once, sent_once) = counted("grpc").await;
+    assert!(rest.contains(&(received_once - received - BYTES)));
+    assert!(rest.contains(&(sent_once - sent - BYTES)));
+    // Batches are answered in another way.
+    let read = client.get_many(&["key", "absent"], &options).await;
+    read.expect("they are read");
+    let (received_twice, sent_twice) = counted("grpc").await;
+    assert!(rest.contains(&(received_twice - received_once)));
+    assert!(rest.contains(&(sent_twice - sent_once - BYTES)));
 }
 
 async fn accept(at: std::net::SocketAddr) -> Result<http::Answer, String> {

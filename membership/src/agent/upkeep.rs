@@ -3,7 +3,12 @@
 use std::{net::SocketAddr, time::Duration};
 
 use super::{Agent, Departure, foca_config, liveness_of};
-use crate::{codec, publication::members_of, record::NodeRecord, view::Liveness};
+use crate::{
+    codec,
+    publication::members_of,
+    record::NodeRecord,
+    view::{Liveness, Member},
+};
 
 impl Agent {
     pub(super) fn change_record(&mut self, at: Duration, change: impl FnOnce(&mut NodeRecord)) {
@@ -74,7 +79,24 @@ impl Agent {
         let others = (self.swim.iter_membership_state())
             .map(|known| (*known.id(), liveness_of(known.state())));
         let members = members_of(own, others, &self.context.records());
+        self.count_changes(&members);
         self.publication.publish(at, members);
+    }
+
+    /// Counts what a new view says differently of other members than the present one does.
+    fn count_changes(&self, members: &[Member]) {
+        let known = self.publication.current();
+        for member in members.iter().filter(|member| member.node_id != known.own) {
+            let before = known.member(member.node_id).map(|member| member.liveness);
+            if before != Some(member.liveness) {
+                let counter = match member.liveness {
+                    Liveness::Alive => &self.counters.members_alive,
+                    Liveness::Suspect => &self.counters.members_suspect,
+                    Liveness::Down => &self.counters.members_down,
+                };
+                counter.add(1);
+            }
+        }
     }
 
     pub(super) const fn own_liveness(&self) -> Liveness {

@@ -85,6 +85,12 @@ impl Scope {
         }
     }
 
+    /// The trace that the span belongs to.
+    #[must_use]
+    pub const fn trace_id(&self) -> u128 {
+        self.own.trace_id
+    }
+
     /// The time by which spans begin and end.
     #[must_use]
     pub fn now(&self) -> Monotonic {

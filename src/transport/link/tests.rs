@@ -53,7 +53,7 @@ const DONE: Answer = Answer::Write(WriteAnswer::Stored {
 });
 
 fn up() -> (Link, u64) {
-    let link = Link::new(LIMITS);
+    let link = Link::new(LIMITS, Arc::default());
     let (session, severed) = link.open();
     assert!(severed.tokens.is_empty());
     link.accept(session);
@@ -74,6 +74,35 @@ fn answer(link: &Link, tokens: &[u64], now: Monotonic) -> Result<Vec<u64>, OutOf
     Ok(completed)
 }
 
+#[test]
+fn operations_are_counted_by_how_they_ended_and_answers_are_timed() {
+    let requests = Arc::new(PeerRequests::default());
+    let link = Link::new(LIMITS, Arc::clone(&requests));
+    let reads = |outcome| requests.ended.get((ReplicaOp::Read, outcome)).get();
+    assert!(link.submit(operation(1, 1), at(0)).is_err());
+    assert_eq!(
+        reads(ReplicaOutcome::Unreachable),
+        1,
+        "there is no link yet"
+    );
+    let (session, _) = link.open();
+    link.accept(session);
+    for token in 2..6 {
+        link.submit(operation(token, 1), at(0)).unwrap();
+    }
+    assert_eq!(drained(&link, session, at(1)), [2, 3, 4, 5]);
+    link.submit(operation(6, 1), at(1)).unwrap();
+    answer(&link, &[2], at(3)).unwrap();
+    let expired = (3, Answer::Failed(Failure::Expired));
+    link.answered([expired], at(4), |_, _| ()).unwrap();
+    assert_eq!(requests.duration.count(), 2);
+    // Two are under way, one waits.
+    link.close(session);
+    assert_eq!(reads(ReplicaOutcome::Ok), 1);
+    assert_eq!(reads(ReplicaOutcome::Expired), 1);
+    assert_eq!(reads(ReplicaOutcome::Unreachable), 4);
+}
+
 #[derive(Default)]
 struct Wakes(AtomicUsize);
 
@@ -85,7 +114,7 @@ impl Wake for Wakes {
 
 #[test]
 fn a_link_without_a_connection_refuses_at_once() {
-    let link = Link::new(LIMITS);
+    let link = Link::new(LIMITS, Arc::default());
     assert_eq!(
         link.submit(operation(1, 1), at(0)),
         Err(NotSent::Disconnected)
@@ -238,7 +267,7 @@ fn a_batch_is_bounded_in_bytes_and_in_number() {
         queue_bytes_max: usize::MAX,
         ..LIMITS
     };
-    let link = Link::new(limits);
+    let link = Link::new(limits, Arc::default());
     let (session, _severed) = link.open();
     link.accept(session);
     for token in 0..2000 {
