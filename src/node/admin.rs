@@ -164,6 +164,7 @@ impl Desk {
         let reloaded = self.reloader.reload();
         match &reloaded {
             Ok(found) => {
+                self.metrics.note_config_in_use(self.clock.wall_millis());
                 for change in &found.changed {
                     let Change {
                         path,
@@ -191,7 +192,10 @@ impl Desk {
                     "the configuration was read again"
                 );
             }
-            Err(error) => tracing::error!(%error, "the configuration was not reloaded"),
+            Err(error) => {
+                self.metrics.config_reload_successful.set(0);
+                tracing::error!(%error, "the configuration was not reloaded");
+            }
         }
         reloaded
     }

@@ -488,6 +488,12 @@ impl ClusterQueries for Desk {
                 .into_iter()
                 .map(|(peer, millis)| (name_of(&view, peer), millis as f64 / 1000.0))
                 .collect(),
+            hot_keys: self
+                .coordinator
+                .hot_keys(HOT_KEYS_MAX)
+                .into_iter()
+                .map(|hot| (hot.hash, hot.share))
+                .collect(),
             clock_refusing: u64::from(self.clocks.refusing().is_some()),
             cpu_utilization_ratio: self.admission.cpu_utilization(),
             cpu_shed_pressure_ratio: self.admission.cpu_pressure(),

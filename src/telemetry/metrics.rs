@@ -644,6 +644,14 @@ impl Snapshot {
             "Whether clients' requests are refused because this node's clock is off its peers'",
             self.clock_refusing,
         );
+        let hot_keys = self.hot_keys.iter();
+        let hot_keys =
+            hot_keys.map(|(hash, share)| (vec![("key_hash", format!("{hash:016x}"))], *share));
+        set.floats(
+            "hot_key_requests_ratio",
+            "Share of this node's requests in the last minutes for each key that stands out, at most ten, by its hash",
+            hot_keys.collect(),
+        );
         let skews = self.clock_skews.iter();
         let skews = skews.map(|(peer, seconds)| (vec![("peer", peer.clone())], *seconds));
         set.floats(

@@ -151,7 +151,7 @@ const HEAD: &str = "\
 Written by `shard-cache metrics`; a test compares. The HTTP port serves all of them at `/metrics`: as classic Prometheus
 text, as OpenMetrics when `Accept` asks for it, and as JSON with `?format=json`. Names and labels below are those of
 Prometheus. Series exist from the start, those of a peer from when it is known, so that `rate()` works from the first
-scrape; nothing that a client sends ever becomes a label.
+scrape. Nothing that a client sends ever becomes a label, but for the hashes of at most ten keys that are asked for most.
 
 With OpenMetrics, buckets of `shardcache_request_duration_seconds` have the latest sampled request in them as an
 exemplar, with its `trace_id`: see [traces](tracing.md). Prometheus keeps exemplars with

@@ -77,6 +77,8 @@ pub struct Snapshot {
     pub clock_offset_seconds: f64,
     /// How far it is ahead of each peer's that was heard of late, by name, in seconds.
     pub clock_skews: Vec<(String, f64)>,
+    /// The hashes of the keys that this node is asked for most, and their shares of the requests, 0 to 1.
+    pub hot_keys: Vec<(u64, f64)>,
     /// 1 while this node refuses clients' requests because its clock is off, else 0.
     pub clock_refusing: u64,
     /// The CPU utilisation that shedding goes by, 0 to 1.

@@ -70,6 +70,8 @@ async fn a_hangup_puts_a_changed_configuration_into_use() {
     assert_eq!(refused.code, 1, "{refused:?}");
     assert!(refused.stderr.contains("capacity"), "{refused:?}");
     assert!(expires(&node).await, "the configuration in use stays");
+    let successful = "shardcache_config_last_reload_successful";
+    assert_eq!(node.figure(successful, &[]).await, 0);
     write(&file, "server:\n  cache:\n    default_ttl: 0s\n");
     let reload = run(&["node", "reload", "-o", "json", "--endpoint", &endpoint]).await;
     let changed = &reload.json()["changed"][0];
@@ -79,6 +81,7 @@ async fn a_hangup_puts_a_changed_configuration_into_use() {
         "{reload:?}"
     );
     assert!(!expires(&node).await);
+    assert_eq!(node.figure(successful, &[]).await, 1);
     drop(fs::remove_file(file));
 }
 
