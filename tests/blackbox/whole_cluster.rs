@@ -13,7 +13,10 @@ const REQUESTS: usize = 4000;
 
 fn names(list: &Value) -> Vec<String> {
     let list = list.as_array().into_iter().flatten();
-    let mut names: Vec<String> = list.map(|name| name.as_str().unwrap().to_owned()).collect();
+    let mut names: Vec<String> = list
+        .filter_map(|name| name.as_str())
+        .map(str::to_owned)
+        .collect();
     names.sort();
     names
 }
