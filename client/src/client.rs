@@ -4,10 +4,10 @@ use std::time::Duration;
 
 use shard_cache_proto::{
     cache::{
-        DeleteManyRequest, DeleteRequest, Failure, GetManyRequest, GetRequest, HealthRequest,
-        HealthResponse, SetItem, SetManyRequest, SetRequest,
-        cache_service_client::CacheServiceClient, delete_result, get_result, set_item, set_request,
-        set_result,
+        DeleteManyRequest, DeleteRequest, DeleteResponse, Explain, Failure, GetManyRequest,
+        GetRequest, GetResponse, HealthRequest, HealthResponse, SetItem, SetManyRequest,
+        SetRequest, SetResponse, cache_service_client::CacheServiceClient, delete_result,
+        get_result, set_item, set_request, set_result,
     },
     cluster::{
         MembersRequest, MembersResponse, OwnersRequest, OwnersResponse, StatusRequest,
@@ -127,16 +127,38 @@ impl Client {
     /// # Errors
     /// See [`ClientError`]; reading again is always safe.
     pub async fn get(&self, key: &str, options: &CallOptions) -> Result<Read, ClientError> {
+        self.send_get(key, options, false).await?.try_into()
+    }
+
+    /// The same, and how the node carried it out.
+    ///
+    /// # Errors
+    /// As [`get`](Self::get).
+    pub async fn get_explained(
+        &self,
+        key: &str,
+        options: &CallOptions,
+    ) -> Result<(Read, Explain), ClientError> {
+        let mut answer = self.send_get(key, options, true).await?;
+        let explain = answer.explain.take().ok_or(NO_EXPLANATION)?;
+        Ok((answer.try_into()?, *explain))
+    }
+
+    async fn send_get(
+        &self,
+        key: &str,
+        options: &CallOptions,
+        explain: bool,
+    ) -> Result<GetResponse, ClientError> {
         let message = GetRequest {
             key: key.to_owned(),
             consistency: options.consistency.to_wire(),
             degrade: options.degrade,
-            explain: false,
+            explain,
         };
         let timeout = self.timeout(options);
         let mut cache = self.cache.clone();
-        self.name(bounded(timeout, cache.get(request(message, timeout))).await)?
-            .try_into()
+        self.name(bounded(timeout, cache.get(request(message, timeout))).await)
     }
 
     /// Stores a value.
@@ -150,18 +172,45 @@ impl Client {
         ttl: Ttl,
         options: &CallOptions,
     ) -> Result<Written, ClientError> {
+        let answer = self.send_set(key, value, ttl, options, false).await?;
+        answer.try_into()
+    }
+
+    /// The same, and how the node carried it out.
+    ///
+    /// # Errors
+    /// As [`set`](Self::set).
+    pub async fn set_explained(
+        &self,
+        key: &str,
+        value: Value,
+        ttl: Ttl,
+        options: &CallOptions,
+    ) -> Result<(Written, Explain), ClientError> {
+        let mut answer = self.send_set(key, value, ttl, options, true).await?;
+        let explain = answer.explain.take().ok_or(NO_EXPLANATION)?;
+        Ok((answer.try_into()?, *explain))
+    }
+
+    async fn send_set(
+        &self,
+        key: &str,
+        value: Value,
+        ttl: Ttl,
+        options: &CallOptions,
+        explain: bool,
+    ) -> Result<SetResponse, ClientError> {
         let message = SetRequest {
             key: key.to_owned(),
             data: Some(value.into_wire()),
             ttl: ttl.to_wire(),
             consistency: options.consistency.to_wire(),
             degrade: options.degrade,
-            explain: false,
+            explain,
         };
         let timeout = self.timeout(options);
         let mut cache = self.cache.clone();
-        self.name(bounded(timeout, cache.set(request(message, timeout))).await)?
-            .try_into()
+        self.name(bounded(timeout, cache.set(request(message, timeout))).await)
     }
 
     /// Deletes a key. Deleting an absent key is not an error.
@@ -169,16 +218,38 @@ impl Client {
     /// # Errors
     /// See [`ClientError`]; [`ClientError::outcome`] says whether the key may still disappear.
     pub async fn delete(&self, key: &str, options: &CallOptions) -> Result<Deleted, ClientError> {
+        self.send_delete(key, options, false).await?.try_into()
+    }
+
+    /// The same, and how the node carried it out.
+    ///
+    /// # Errors
+    /// As [`delete`](Self::delete).
+    pub async fn delete_explained(
+        &self,
+        key: &str,
+        options: &CallOptions,
+    ) -> Result<(Deleted, Explain), ClientError> {
+        let mut answer = self.send_delete(key, options, true).await?;
+        let explain = answer.explain.take().ok_or(NO_EXPLANATION)?;
+        Ok((answer.try_into()?, *explain))
+    }
+
+    async fn send_delete(
+        &self,
+        key: &str,
+        options: &CallOptions,
+        explain: bool,
+    ) -> Result<DeleteResponse, ClientError> {
         let message = DeleteRequest {
             key: key.to_owned(),
             consistency: options.consistency.to_wire(),
             degrade: options.degrade,
-            explain: false,
+            explain,
         };
         let timeout = self.timeout(options);
         let mut cache = self.cache.clone();
-        self.name(bounded(timeout, cache.delete(request(message, timeout))).await)?
-            .try_into()
+        self.name(bounded(timeout, cache.delete(request(message, timeout))).await)
     }
 
     /// Reads many keys in one call. Results come in the order of the keys.
@@ -327,6 +398,11 @@ impl Client {
         })
     }
 }
+
+/// Of a node of a release that cannot explain.
+const NO_EXPLANATION: ClientError = ClientError::BadAnswer {
+    message: "no explanation",
+};
 
 const NO_RESULT: ClientError = ClientError::BadAnswer {
     message: "no result of an item",

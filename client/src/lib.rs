@@ -32,6 +32,9 @@ pub use request::{
     VALUE_BYTES_MAX_DEFAULT, Value, Version, Written,
 };
 
+/// How a node carried a request out, as [`Client::get_explained`] and the like answer.
+pub use shard_cache_proto::cache::{Explain, OwnerAnswer, ReplicaRequest, Stage};
+
 /// The answer to [`Client::health`].
 pub use shard_cache_proto::cache::HealthResponse;
 /// The messages of `shardcache.v1.Cluster` and `shardcache.v1.Admin`, which those calls answer with.

@@ -42,15 +42,16 @@ impl CacheApi {
         request: pb::SetRequest,
     ) -> Result<pb::SetResponse, Refusal> {
         let edge = &self.edge;
+        let detail = edge.detail(request.explain);
         let span = edge.begin_span(Api::Grpc, Op::Set, metadata.as_ref());
         let trace = span.as_deref().map(|span| Arc::clone(span.scope()));
         let work = async move {
-            let request = convert::set_request(request, deadline?, &edge.limits)?;
+            let request = convert::set_request(request, deadline?, detail, &edge.limits)?;
             let request = SetRequest { trace, ..request };
             Ok(edge.coordinator.set(request).await?)
         };
         let written = edge.carry_out(Api::Grpc, Op::Set, span, work).await?;
-        Ok(convert::set_response(written, &edge.node))
+        Ok(convert::set_response(written, &edge.node, &*edge.clock))
     }
 
     pub(super) async fn carry_out_set(
@@ -70,15 +71,16 @@ impl CacheApi {
         request: pb::GetRequest,
     ) -> Result<pb::GetResponse, Refusal> {
         let edge = &self.edge;
+        let detail = edge.detail(request.explain);
         let span = edge.begin_span(Api::Grpc, Op::Get, metadata.as_ref());
         let trace = span.as_deref().map(|span| Arc::clone(span.scope()));
         let work = async move {
-            let request = convert::get_request(request, deadline?, &edge.limits)?;
+            let request = convert::get_request(request, deadline?, detail, &edge.limits)?;
             let request = KeyRequest { trace, ..request };
             Ok(edge.coordinator.get(request).await?)
         };
         let read = edge.carry_out(Api::Grpc, Op::Get, span, work).await?;
-        Ok(convert::get_response(read, &edge.node))
+        Ok(convert::get_response(read, &edge.node, &*edge.clock))
     }
 
     pub(super) async fn carry_out_get(
@@ -98,15 +100,16 @@ impl CacheApi {
         request: pb::DeleteRequest,
     ) -> Result<pb::DeleteResponse, Refusal> {
         let edge = &self.edge;
+        let detail = edge.detail(request.explain);
         let span = edge.begin_span(Api::Grpc, Op::Delete, metadata.as_ref());
         let trace = span.as_deref().map(|span| Arc::clone(span.scope()));
         let work = async move {
-            let request = convert::delete_request(request, deadline?, &edge.limits)?;
+            let request = convert::delete_request(request, deadline?, detail, &edge.limits)?;
             let request = KeyRequest { trace, ..request };
             Ok(edge.coordinator.delete(request).await?)
         };
         let written = edge.carry_out(Api::Grpc, Op::Delete, span, work).await?;
-        Ok(convert::delete_response(written, &edge.node))
+        Ok(convert::delete_response(written, &edge.node, &*edge.clock))
     }
 
     pub(super) async fn carry_out_delete(

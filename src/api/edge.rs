@@ -9,7 +9,7 @@ use super::{
 };
 use crate::{
     clock::{Clock, Monotonic},
-    coordinator::Coordinator,
+    coordinator::{Coordinator, Detail},
     overload::{Admission, Class, Overloaded},
     telemetry::{
         Api, Code, Metrics, Op, ShedReason,
@@ -80,6 +80,16 @@ impl Edge {
             return Err(Refusal::Expired);
         }
         Ok(self.clock.monotonic().saturating_add(budget))
+    }
+
+    /// What a request that arrives now is told of how it is carried out.
+    pub(crate) fn detail(&self, explain: bool) -> Detail {
+        if explain {
+            let since = self.clock.monotonic();
+            Detail::Explained { since }
+        } else {
+            Detail::Answer
+        }
     }
 }
 

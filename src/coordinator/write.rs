@@ -11,6 +11,8 @@ use crate::planted;
 use crate::{
     coordinator::{
         Attempt, Coordinator, Plan,
+        course::{Course, Event},
+        explanation::{Purpose, Stage},
         ledger::{Debt, Exchange, HeldExchange, WriteExchange},
         pending::{Schedule, Woken},
         quorum::{Need, OnNewer, WriteOutcome, WriteTally},
@@ -21,7 +23,7 @@ use crate::{
     operation::{Kind, Operation},
     store::{Body, Record},
     telemetry::{
-        Op, OperationOutcome, ReplicaOp,
+        Op, OperationOutcome,
         traces::{Scope, Span},
     },
     version::Version,
@@ -29,6 +31,12 @@ use crate::{
 
 /// How often one write is stamped anew after meeting something newer.
 const RESTAMPS_MAX: u32 = 4;
+
+/// What a write changes.
+struct Change {
+    body: Body,
+    ttl: Option<Duration>,
+}
 
 /// What an attempt came to.
 struct Verdict {
@@ -50,12 +58,15 @@ impl Coordinator {
             Ttl::After(ttl) => Some(ttl),
         };
         let body = Body::Value(request.value);
+        let change = Change { body, ttl };
+        let mut course = Course::begin(request.terms, request.trace.as_ref(), &self.clock);
         let span = self.begin_span("quorum.write", request.trace.as_ref(), &request.key);
         let scope = span.as_deref().map(Span::scope);
         let written = self
-            .mutate(&request.key, body, ttl, request.terms, scope)
+            .mutate(&request.key, change, request.terms, scope, &mut course)
             .await;
-        traced::end(span, written.as_ref().err().map(WriteError::reason));
+        let outcome = written.as_ref().map(|written| written.degraded);
+        traced::end(span, &course, outcome.map_err(WriteError::reason));
         self.count_write(Op::Set, &written);
         written
     }
@@ -67,12 +78,17 @@ impl Coordinator {
     /// # Errors
     /// [`WriteError::Unavailable`] means surely not applied; the others mean unknown.
     pub async fn delete(&self, request: KeyRequest) -> Result<Written, WriteError> {
-        let span = self.begin_span("quorum.write", request.trace.as_ref(), &request.key);
+        let KeyRequest { key, terms, trace } = request;
+        let change = Change {
+            body: Body::Tombstone,
+            ttl: None,
+        };
+        let mut course = Course::begin(terms, trace.as_ref(), &self.clock);
+        let span = self.begin_span("quorum.write", trace.as_ref(), &key);
         let scope = span.as_deref().map(Span::scope);
-        let written = self
-            .mutate(&request.key, Body::Tombstone, None, request.terms, scope)
-            .await;
-        traced::end(span, written.as_ref().err().map(WriteError::reason));
+        let written = self.mutate(&key, change, terms, scope, &mut course).await;
+        let outcome = written.as_ref().map(|written| written.degraded);
+        traced::end(span, &course, outcome.map_err(WriteError::reason));
         self.count_write(Op::Delete, &written);
         written
     }
@@ -80,10 +96,10 @@ impl Coordinator {
     async fn mutate(
         &self,
         key: &Key,
-        body: Body,
-        ttl: Option<Duration>,
+        Change { body, ttl }: Change,
         terms: Terms,
         trace: Option<&Arc<Scope>>,
+        course: &mut Course,
     ) -> Result<Written, WriteError> {
         let version = self.next_version();
         let expires_at = ttl.map(|ttl| {
@@ -100,6 +116,7 @@ impl Coordinator {
         let (mut may_be_applied, mut replaced) = (false, false);
         loop {
             attempts += 1;
+            course.attempt();
             let (plan, need) = match self.prepare(key, terms) {
                 Ok(prepared) => prepared,
                 Err(_unavailable) if may_be_applied => {
@@ -116,11 +133,13 @@ impl Coordinator {
                         plan: &plan,
                         key,
                         terms,
+                        number: attempts,
                         trace,
                     },
                     need,
                     OnNewer::Restamp,
                     &record,
+                    course,
                 )
                 .await;
             let verdict = match verdict {
@@ -144,13 +163,14 @@ impl Coordinator {
                         stored,
                         replaced,
                         degraded: verdict.tally.is_degraded(),
-                        explain: self.explain(&plan, terms, attempts, |position| {
+                        explain: self.explain(&plan, need, course, |position| {
                             verdict.tally.explain(position)
                         }),
                     });
                 }
                 Some(WriteOutcome::Superseded { by }) if restamps < RESTAMPS_MAX => {
                     restamps += 1;
+                    course.note(Event::Restamped);
                     self.metrics.restamps.inc();
                     record.version = match self.version_above(by) {
                         Some(version) => version,
@@ -158,7 +178,9 @@ impl Coordinator {
                     };
                 }
                 Some(WriteOutcome::Reconfigured)
-                    if self.await_reconfiguration(plan.slot, attempts, terms).await => {}
+                    if self
+                        .await_reconfiguration(plan.slot, attempts, terms, course)
+                        .await => {}
                 Some(WriteOutcome::Open) | None => {
                     return Err(WriteError::DeadlineExceeded {
                         stored,
@@ -180,14 +202,16 @@ impl Coordinator {
         &self,
         attempt: Attempt<'_>,
         record: &Record,
+        course: &mut Course,
     ) -> Option<WriteOutcome> {
         let need = self.need(attempt.plan, attempt.terms, self.policy.write_quorum);
         let need = Need {
             least: need.required,
             ..need
         };
+        course.note(Event::WriteBack);
         let verdict = self
-            .attempt_write(attempt, need, OnNewer::Satisfied, record)
+            .attempt_write(attempt, need, OnNewer::Satisfied, record, course)
             .await;
         verdict.ok().and_then(|verdict| verdict.outcome)
     }
@@ -208,10 +232,15 @@ impl Coordinator {
         need: Need,
         on_newer: OnNewer,
         record: &Record,
+        course: &mut Course,
     ) -> Result<Verdict, Unavailable> {
         let Attempt {
             plan, key, terms, ..
         } = attempt;
+        let (purpose, stage) = match on_newer {
+            OnNewer::Restamp => (Purpose::Write, Stage::Quorum),
+            OnNewer::Satisfied => (Purpose::WriteBack, Stage::WriteBack),
+        };
         let exchange = Exchange::Write(WriteExchange {
             tally: WriteTally::new(need, on_newer),
             key: key.clone(),
@@ -222,7 +251,7 @@ impl Coordinator {
                 OnNewer::Restamp => Debt::Owed,
                 OnNewer::Satisfied => Debt::None,
             },
-            spans: self.replica_spans(attempt, ReplicaOp::Write, 0..need.owners),
+            requests: self.replica_requests(attempt, purpose, 0..need.owners),
         });
         let schedule = Schedule {
             deadline: terms.deadline,
@@ -232,6 +261,7 @@ impl Coordinator {
             .ledger
             .begin(exchange, schedule)
             .map_err(|_full| Unavailable::Overloaded)?;
+        course.enter(stage);
         self.send_write(&held, attempt, on_newer, record);
         let woken = held.wait().await;
         let verdict = held.write(|write| {
@@ -257,6 +287,7 @@ impl Coordinator {
                 tally: write.tally.clone(),
             }
         });
+        course.take(held);
         Ok(verdict.unwrap_or_else(|| Verdict {
             outcome: None,
             tally: WriteTally::new(need, on_newer),

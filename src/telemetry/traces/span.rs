@@ -4,7 +4,7 @@ use std::{borrow::Cow, str::FromStr as _, sync::Arc};
 
 use opentelemetry::{
     Context, KeyValue, SpanId, TraceFlags, TraceId,
-    trace::{SpanContext, SpanKind, Status, TraceContextExt as _, TraceState},
+    trace::{Event, SpanContext, SpanKind, Status, TraceContextExt as _, TraceState},
 };
 use opentelemetry_sdk::trace::{SpanData, SpanEvents, SpanLinks};
 
@@ -34,8 +34,19 @@ pub struct Finished {
     pub ended: Monotonic,
     /// What is known about it.
     pub attributes: Vec<KeyValue>,
+    /// What happened meanwhile.
+    pub events: Vec<SpanEvent>,
     /// The word for its failure, if it failed.
     pub failure: Option<&'static str>,
+}
+
+/// Something that happened in the time of a span.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct SpanEvent {
+    /// What it is called.
+    pub name: &'static str,
+    /// When it happened.
+    pub at: Monotonic,
 }
 
 /// A span under way. Dropping it ends it, as cancelled unless its outcome was set.
@@ -47,6 +58,7 @@ pub struct Span {
     name: &'static str,
     begun: Monotonic,
     attributes: Vec<KeyValue>,
+    events: Vec<SpanEvent>,
     outcome: Option<Result<(), &'static str>>,
 }
 
@@ -123,8 +135,16 @@ impl Scope {
             begun,
             ended,
             mut attributes,
+            events,
             failure,
         } = finished;
+        let mut happened = SpanEvents::default();
+        let events = events.into_iter();
+        happened.events.extend(
+            events.map(|SpanEvent { name, at }| {
+                Event::new(name, self.recorder.wall(at), Vec::new(), 0)
+            }),
+        );
         let status = match failure {
             None => Status::Unset,
             Some(reason) => {
@@ -142,7 +162,7 @@ impl Scope {
             end_time: self.recorder.wall(ended),
             attributes,
             dropped_attributes_count: 0,
-            events: SpanEvents::default(),
+            events: happened,
             links: SpanLinks::default(),
             status,
             instrumentation_scope: self.recorder.library.clone(),
@@ -172,6 +192,7 @@ impl Span {
             name,
             begun,
             attributes: Vec::new(),
+            events: Vec::new(),
             outcome: None,
         }
     }
@@ -185,6 +206,11 @@ impl Span {
     /// Notes something about it.
     pub fn note(&mut self, attributes: impl IntoIterator<Item = KeyValue>) {
         self.attributes.extend(attributes);
+    }
+
+    /// Notes what happened meanwhile.
+    pub fn happened(&mut self, events: impl IntoIterator<Item = SpanEvent>) {
+        self.events.extend(events);
     }
 
     /// It did what it was for.
@@ -207,6 +233,7 @@ impl Drop for Span {
             begun: self.begun,
             ended: self.scope.now(),
             attributes: std::mem::take(&mut self.attributes),
+            events: std::mem::take(&mut self.events),
             failure: self.outcome.unwrap_or(Err(CANCELLED)).err(),
         };
         let data = self
