@@ -169,14 +169,23 @@ async fn a_request_is_one_trace_across_the_nodes_that_take_part() {
     assert!(owners.iter().eq(NODES), "{owners:?}");
     let server = only(&spans, "cache.CacheService/Set", SpanKind::Server);
     for (name, value) in [
-        ("rpc.system", "grpc"),
-        ("rpc.service", "cache.CacheService"),
-        ("rpc.method", "Set"),
-        ("rpc.grpc.status_code", "0"),
+        ("rpc.system.name", "grpc"),
+        ("rpc.method", "cache.CacheService/Set"),
+        ("rpc.response.status_code", "OK"),
         ("db.system.name", "shard-cache"),
         ("db.operation.name", "set"),
     ] {
         assert_eq!(server.attribute(name).as_deref(), Some(value), "{name}");
+    }
+
+    let quorum = only(&spans, "quorum.write", SpanKind::Internal);
+    for (name, value) in [
+        ("shard_cache.attempts", "1"),
+        ("shard_cache.restamps", "0"),
+        ("shard_cache.hedged", "false"),
+        ("shard_cache.degraded", "false"),
+    ] {
+        assert_eq!(quorum.attribute(name).as_deref(), Some(value), "{name}");
     }
 
     let read = trace_id(2);
@@ -290,6 +299,13 @@ async fn check_failed(
         };
         assert_eq!(span.failure().map(str::to_owned), expected, "{span:?}");
         assert_eq!(span.attribute("error.type"), expected, "{span:?}");
+        // It is owed the write from then on, and nobody else is.
+        let events: &[&str] = if expected.is_some() {
+            &["hint_kept"]
+        } else {
+            &[]
+        };
+        assert_eq!(span.events(), events, "{span:?}");
     }
 }
 
