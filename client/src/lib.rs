@@ -25,7 +25,7 @@ mod error;
 mod request;
 
 pub use admin::{DrainProgresses, HintTarget};
-pub use client::{Client, ClientOptions};
+pub use client::{Client, ClientOptions, Explained};
 pub use error::{ClientError, Outcome};
 pub use request::{
     CallOptions, Consistency, Deleted, Hit, KEY_BYTES_MAX_DEFAULT, Read, Ttl,

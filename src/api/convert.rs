@@ -458,7 +458,8 @@ const fn wire_version(version: Version) -> pb::Version {
     }
 }
 
-fn wire_explain(explanation: Explanation, node: &str, clock: &dyn Clock) -> pb::Explain {
+/// An explanation that is signed by the node `node` and ends now.
+pub(super) fn wire_explain(explanation: Explanation, node: &str, clock: &dyn Clock) -> pb::Explain {
     let needed = explanation.needed.into();
     let owners = explanation.owners.iter().map(wire_owner).collect();
     let requests = explanation.requests.iter().map(wire_replica_request);

@@ -37,8 +37,8 @@ pub(super) fn run(arguments: &DelArguments) -> Result<Exit, Failure> {
     let (deleted, explain) = block_on(async {
         let client = arguments.connection.connect().await?;
         if arguments.explain.explain {
-            let (deleted, explain) = client.delete_explained(key, &options).await?;
-            return Ok((deleted, Some(explain)));
+            let explained = client.delete_explained(key, &options).await;
+            return explain::told(arguments.format(), key, explained);
         }
         Ok((client.delete(key, &options).await?, None))
     })?;

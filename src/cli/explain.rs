@@ -2,12 +2,13 @@
 
 use clap::Args;
 use serde_json::{Value as Json, json};
-use shard_cache_client::{Explain, OwnerAnswer, ReplicaRequest};
+use shard_cache_client::{Explain, Explained, OwnerAnswer, ReplicaRequest};
 
 use super::{
     cluster::dash,
+    exit::Failure,
     get::version,
-    output::{self, Column},
+    output::{self, Column, Format},
 };
 
 /// `--explain`.
@@ -16,6 +17,29 @@ pub(super) struct ExplainArguments {
     /// Tell too which owners were asked, what each answered, and where the time went.
     #[arg(long)]
     pub(super) explain: bool,
+}
+
+/// Passes the outcome of a request on, with its explanation; of one that failed, that is shown here.
+pub(super) fn told<T>(
+    format: Format,
+    key: &str,
+    explained: Explained<T>,
+) -> Result<(T, Option<Explain>), Failure> {
+    let Explained { outcome, explain } = explained;
+    match (outcome, explain) {
+        (Ok(answer), explain) => Ok((answer, explain)),
+        (Err(error), None) => Err(error.into()),
+        (Err(error), Some(explain)) => {
+            match format {
+                Format::Table => output::write_line(&render(key, &explain))?,
+                Format::Json | Format::Jsonl => {
+                    let told = json!({ "key": key, "explain": document(&explain) });
+                    output::write_json(format, &told)?;
+                }
+            }
+            Err(error.into())
+        }
+    }
 }
 
 /// Three tables: the owners and why they are, what they were asked, and the stages.

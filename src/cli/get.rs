@@ -38,8 +38,8 @@ pub(super) fn run(arguments: &GetArguments) -> Result<Exit, Failure> {
     let (read, explain) = block_on(async {
         let client = arguments.connection.connect().await?;
         if arguments.explain.explain {
-            let (read, explain) = client.get_explained(key, &options).await?;
-            return Ok((read, Some(explain)));
+            let explained = client.get_explained(key, &options).await;
+            return explain::told(arguments.format(), key, explained);
         }
         Ok((client.get(key, &options).await?, None))
     })?;

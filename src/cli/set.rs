@@ -76,8 +76,8 @@ pub(super) fn run(arguments: &SetArguments) -> Result<Exit, Failure> {
         let client = arguments.connection.connect().await?;
         let options = arguments.terms.options();
         if arguments.explain.explain {
-            let (written, explain) = client.set_explained(key, value, ttl, &options).await?;
-            return Ok((written, Some(explain)));
+            let explained = client.set_explained(key, value, ttl, &options).await;
+            return explain::told(arguments.format(), key, explained);
         }
         Ok((client.set(key, value, ttl, &options).await?, None))
     })?;

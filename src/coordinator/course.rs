@@ -46,6 +46,8 @@ struct Notes {
     requests: Vec<ReplicaRequest>,
     events: Vec<(Event, Monotonic)>,
     attempts: u32,
+    /// That of the last attempt, and how many owners it needs; only to explain.
+    planned: Option<(Plan, u8)>,
 }
 
 /// Something that happens to a request on its way.
@@ -99,6 +101,7 @@ impl Course {
             requests: Vec::new(),
             events: Vec::new(),
             attempts: 0,
+            planned: None,
         })))
     }
 
@@ -107,6 +110,13 @@ impl Course {
         if let Some(notes) = &mut self.0 {
             notes.attempts = notes.attempts.saturating_add(1);
             notes.enter(Stage::Plan);
+        }
+    }
+
+    /// The attempt has a plan.
+    pub(super) fn planned(&mut self, plan: &Plan, need: Need) {
+        if let Some(notes) = self.0.as_mut().filter(|notes| notes.is_explained) {
+            notes.planned = Some((plan.clone(), need.required));
         }
     }
 
@@ -315,36 +325,34 @@ impl Coordinator {
         Some(requests)
     }
 
-    /// Ends the last stage but the answer, and builds the explanation if the terms ask for one.
-    pub(super) fn explain(
-        &self,
-        plan: &Plan,
-        need: Need,
-        course: &mut Course,
-        answer: impl Fn(u8) -> OwnerAnswer,
-    ) -> Option<Box<Explanation>> {
+    /// Ends the last stage but the answer, and builds the explanation if the terms ask for one. There is none of a request
+    /// that came to no plan.
+    pub(super) fn explain(&self, course: &mut Course) -> Option<Box<Explanation>> {
         let notes = course.0.as_mut().filter(|notes| notes.is_explained)?;
         notes.enter(Stage::Answer);
-        let restamped = notes
-            .events
-            .iter()
-            .filter(|(event, _)| *event == Event::Restamped);
-        let restamps = u32::try_from(restamped.count()).unwrap_or(u32::MAX);
-        let owners = (0u8..).zip(plan.configuration.owners());
-        let owners = owners.map(|(position, owner)| {
-            let told = notes.requests.iter().rev();
-            let told = told.filter(|request| request.node_id == owner.node_id);
-            let is_full = told.filter_map(|request| request.reply.is_full).next();
-            self.explained_owner(plan, owner.node_id, answer(position), is_full)
+        let (plan, needed) = notes.planned.take()?;
+        let events = notes.events.iter();
+        let restamped = events.filter(|(event, _)| *event == Event::Restamped);
+        let owners = plan.configuration.owners().iter();
+        let owners = owners.map(|owner| {
+            let asked = |request: &&ReplicaRequest| request.node_id == owner.node_id;
+            let asked = || notes.requests.iter().rev().filter(asked);
+            let is_first = |purpose| matches!(purpose, Purpose::Read | Purpose::Write);
+            let last = asked().find(|request| is_first(request.purpose));
+            let last = last.or_else(|| asked().next());
+            let last = last.filter(|request| request.attempt == notes.attempts);
+            let answer = last.map_or(OwnerAnswer::NotAsked, |request| request.reply.answer);
+            let is_full = asked().find_map(|request| request.reply.is_full);
+            self.explained_owner(&plan, owner.node_id, answer, is_full)
         });
         Some(Box::new(Explanation {
             slot: plan.slot,
             configuration: plan.configuration.id(),
             ring_hash: self.ring.ring.load().as_deref().map(Ring::hash),
             owners: owners.collect(),
-            needed: need.required,
+            needed,
             attempts: notes.attempts,
-            restamps,
+            restamps: u32::try_from(restamped.count()).unwrap_or(u32::MAX),
             requests: std::mem::take(&mut notes.requests),
             since: notes.since,
             stages: std::mem::take(&mut notes.stages),

@@ -39,7 +39,7 @@ use tokio::sync::watch;
 pub use explanation::Explanation;
 pub use ledger::Ledger;
 pub use request::{
-    Consistency, Degrade, Detail, Hit, KeyRequest, Read, ReadError, SetRequest, Terms, Ttl,
+    Consistency, Degrade, Detail, Failed, Hit, KeyRequest, Read, ReadError, SetRequest, Terms, Ttl,
     Unavailable, WriteError, Written,
 };
 
@@ -137,6 +137,7 @@ struct Attempt<'a> {
 }
 
 /// What one attempt goes by: one configuration of the slot, whatever happens to it meanwhile.
+#[derive(Clone)]
 struct Plan {
     slot: Slot,
     configuration: Configuration,

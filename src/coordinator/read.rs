@@ -13,7 +13,7 @@ use crate::{
         ledger::{Exchange, HeldExchange, ReadExchange},
         pending::{Schedule, Woken},
         quorum::{Need, Newest, OWNERS_MAX, ReadOutcome, ReadTally, Standing, WriteOutcome},
-        request::{Consistency, Hit, KeyRequest, Read, ReadError, Terms, Unavailable},
+        request::{Consistency, Failed, Hit, KeyRequest, Read, ReadError, Terms, Unavailable},
         traced,
     },
     key::Key,
@@ -68,11 +68,21 @@ impl Coordinator {
     /// # Errors
     /// Any [`ReadError`] may be tried again.
     pub async fn get(&self, request: KeyRequest) -> Result<Read, ReadError> {
+        let read = self.get_explained(request).await;
+        read.map_err(|failed| failed.error)
+    }
+
+    /// The same; a failure is explained too, if the terms ask for that.
+    ///
+    /// # Errors
+    /// As [`get`](Self::get).
+    pub async fn get_explained(&self, request: KeyRequest) -> Result<Read, Failed<ReadError>> {
         let mut course = Course::begin(request.terms, request.trace.as_ref(), &self.clock);
         let span = self.begin_span("quorum.read", request.trace.as_ref(), &request.key);
         let scope = span.as_deref().map(Span::scope);
         let read = self.read(&request.key, request.terms, scope, &mut course);
         let read = read.await;
+        let explain = self.explain(&mut course);
         let outcome = read.as_ref().map(|read| read.degraded);
         traced::end(span, &course, outcome.map_err(ReadError::reason));
         self.count(
@@ -96,7 +106,10 @@ impl Coordinator {
             };
             self.metrics.lookups.get(found).inc();
         }
-        read
+        match read {
+            Ok(read) => Ok(Read { explain, ..read }),
+            Err(error) => Err(Failed { error, explain }),
+        }
     }
 
     async fn read(
@@ -113,6 +126,7 @@ impl Coordinator {
             course.attempt();
             let plan = self.plan(key)?;
             let need = self.need(&plan, terms, self.policy.read_quorum);
+            course.planned(&plan, need);
             self.check_reach(&plan, need)?;
             let attempt = Attempt {
                 plan: &plan,
@@ -154,7 +168,7 @@ impl Coordinator {
                 hit,
                 version,
                 degraded: tally.is_degraded(),
-                explain: self.explain(&plan, need, course, |position| tally.explain(position)),
+                explain: None,
             });
         }
     }

@@ -139,6 +139,15 @@ pub struct Hit {
     pub expires_in: Option<Duration>,
 }
 
+/// A request that failed.
+#[derive(Clone, Debug)]
+pub struct Failed<E> {
+    /// Why.
+    pub error: E,
+    /// How far it got, when that was asked for and owners were found.
+    pub explain: Option<Box<Explanation>>,
+}
+
 /// Why a node cannot serve a request at all. Nothing was sent: the request surely had no effect, and another node or a
 /// later attempt may succeed.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Error)]

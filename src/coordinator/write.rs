@@ -12,11 +12,11 @@ use crate::{
     coordinator::{
         Attempt, Coordinator, Plan,
         course::{Course, Event},
-        explanation::{Purpose, Stage},
+        explanation::{Explanation, Purpose, Stage},
         ledger::{Debt, Exchange, HeldExchange, WriteExchange},
         pending::{Schedule, Woken},
         quorum::{Need, OnNewer, WriteOutcome, WriteTally},
-        request::{KeyRequest, SetRequest, Terms, Ttl, Unavailable, WriteError, Written},
+        request::{Failed, KeyRequest, SetRequest, Terms, Ttl, Unavailable, WriteError, Written},
         traced,
     },
     key::Key,
@@ -52,6 +52,15 @@ impl Coordinator {
     /// # Errors
     /// [`WriteError::Unavailable`] means surely not applied; the others mean unknown.
     pub async fn set(&self, request: SetRequest) -> Result<Written, WriteError> {
+        let written = self.set_explained(request).await;
+        written.map_err(|failed| failed.error)
+    }
+
+    /// The same; a failure is explained too, if the terms ask for that.
+    ///
+    /// # Errors
+    /// As [`set`](Self::set).
+    pub async fn set_explained(&self, request: SetRequest) -> Result<Written, Failed<WriteError>> {
         let ttl = match request.ttl {
             Ttl::Default => self.policy.default_ttl,
             Ttl::Never => None,
@@ -65,10 +74,11 @@ impl Coordinator {
         let written = self
             .mutate(&request.key, change, request.terms, scope, &mut course)
             .await;
+        let explain = self.explain(&mut course);
         let outcome = written.as_ref().map(|written| written.degraded);
         traced::end(span, &course, outcome.map_err(WriteError::reason));
         self.count_write(Op::Set, &written);
-        written
+        explained(written, explain)
     }
 
     /// Deletes a key by writing a tombstone.
@@ -78,6 +88,18 @@ impl Coordinator {
     /// # Errors
     /// [`WriteError::Unavailable`] means surely not applied; the others mean unknown.
     pub async fn delete(&self, request: KeyRequest) -> Result<Written, WriteError> {
+        let written = self.delete_explained(request).await;
+        written.map_err(|failed| failed.error)
+    }
+
+    /// The same; a failure is explained too, if the terms ask for that.
+    ///
+    /// # Errors
+    /// As [`delete`](Self::delete).
+    pub async fn delete_explained(
+        &self,
+        request: KeyRequest,
+    ) -> Result<Written, Failed<WriteError>> {
         let KeyRequest { key, terms, trace } = request;
         let change = Change {
             body: Body::Tombstone,
@@ -87,10 +109,11 @@ impl Coordinator {
         let span = self.begin_span("quorum.write", trace.as_ref(), &key);
         let scope = span.as_deref().map(Span::scope);
         let written = self.mutate(&key, change, terms, scope, &mut course).await;
+        let explain = self.explain(&mut course);
         let outcome = written.as_ref().map(|written| written.degraded);
         traced::end(span, &course, outcome.map_err(WriteError::reason));
         self.count_write(Op::Delete, &written);
-        written
+        explained(written, explain)
     }
 
     async fn mutate(
@@ -117,7 +140,7 @@ impl Coordinator {
         loop {
             attempts += 1;
             course.attempt();
-            let (plan, need) = match self.prepare(key, terms) {
+            let (plan, need) = match self.prepare(key, terms, course) {
                 Ok(prepared) => prepared,
                 Err(_unavailable) if may_be_applied => {
                     return Err(WriteError::Unknown {
@@ -163,9 +186,7 @@ impl Coordinator {
                         stored,
                         replaced,
                         degraded: verdict.tally.is_degraded(),
-                        explain: self.explain(&plan, need, course, |position| {
-                            verdict.tally.explain(position)
-                        }),
+                        explain: None,
                     });
                 }
                 Some(WriteOutcome::Superseded { by }) if restamps < RESTAMPS_MAX => {
@@ -216,11 +237,17 @@ impl Coordinator {
         verdict.ok().and_then(|verdict| verdict.outcome)
     }
 
-    fn prepare(&self, key: &Key, terms: Terms) -> Result<(Plan, Need), Unavailable> {
+    fn prepare(
+        &self,
+        key: &Key,
+        terms: Terms,
+        course: &mut Course,
+    ) -> Result<(Plan, Need), Unavailable> {
         let plan = self.plan(key)?;
         let need = self.need(&plan, terms, self.policy.write_quorum);
         #[cfg(feature = "planted-bugs")]
         let need = with_planted_bugs(need);
+        course.planned(&plan, need);
         self.check_reach(&plan, need)?;
         Ok((plan, need))
     }
@@ -373,6 +400,17 @@ impl Coordinator {
                 Err(WriteError::DeadlineExceeded { .. }) => OperationOutcome::Timeout,
             },
         );
+    }
+}
+
+/// Puts the explanation, if there is one, with what became of the write.
+fn explained(
+    written: Result<Written, WriteError>,
+    explain: Option<Box<Explanation>>,
+) -> Result<Written, Failed<WriteError>> {
+    match written {
+        Ok(written) => Ok(Written { explain, ..written }),
+        Err(error) => Err(Failed { error, explain }),
     }
 }
 

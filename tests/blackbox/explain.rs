@@ -4,7 +4,8 @@
 use std::time::{Duration, Instant};
 
 use shard_cache_client::{
-    CallOptions, Client, Consistency, Explain, OwnerAnswer, ReplicaRequest, Ttl, Value,
+    CallOptions, Client, ClientError, Consistency, Explain, Explained, OwnerAnswer, ReplicaRequest,
+    Ttl, Value,
 };
 
 use crate::{
@@ -17,10 +18,16 @@ const DEADLINE: Duration = Duration::from_secs(2);
 /// What the stages, and the caller's own measurement, may differ by.
 const SHARE_MAX: f64 = 0.05;
 
+/// The answer and its explanation.
+fn told<T>(explained: Explained<T>) -> (T, Explain) {
+    let answer = explained.outcome.expect("an answer");
+    (answer, explained.explain.expect("it was asked for"))
+}
+
 async fn set(client: &Client, options: &CallOptions) -> Explain {
     let value = Value::from("v");
     let set = client.set_explained(KEY, value, Ttl::Default, options);
-    let (written, explain) = set.await.expect("a quorum stores it");
+    let (written, explain) = told(set.await);
     assert!(written.stored >= 2);
     check(&explain);
     explain
@@ -30,7 +37,7 @@ async fn get(client: &Client) -> Explain {
     let begun = Instant::now();
     let options = CallOptions::default();
     let get = client.get_explained(KEY, &options);
-    let (read, explain) = get.await.expect("a quorum answers");
+    let (read, explain) = told(get.await);
     let measured = begun.elapsed();
     assert_eq!(read.hit.map(|hit| hit.value), Some(Value::from("v")));
     assert!(u128::from(explain.total_micros) <= measured.as_micros());
@@ -230,7 +237,7 @@ async fn an_owner_that_stands_still_is_told_with_the_hedge_and_times_are_what_th
     };
     let begun = Instant::now();
     let write = client.set_explained(KEY, Value::from("w"), Ttl::Default, &all);
-    let (written, explain) = write.await.expect("two owners will do");
+    let (written, explain) = told(write.await);
     let measured = begun.elapsed();
     assert!(written.degraded && measured >= DEADLINE / 2, "{measured:?}");
     assert_is_near(
@@ -264,7 +271,7 @@ async fn a_miss_is_told_with_its_cause_at_every_owner_that_answered() {
     };
     let causes = async || {
         let get = client.get_explained(KEY, &all);
-        let (read, explain) = get.await.expect("all answer");
+        let (read, explain) = told(get.await);
         assert!(read.hit.is_none());
         let requests = explain.requests.into_iter();
         let read = requests.filter(|request| request.purpose == "read");
@@ -286,7 +293,56 @@ async fn a_miss_is_told_with_its_cause_at_every_owner_that_answered() {
     })
     .await;
     assert_eq!(causes().await, of("expired"));
-    let (deleted, explain) = client.delete_explained(KEY, &all).await.expect("deleted");
+    let (deleted, explain) = told(client.delete_explained(KEY, &all).await);
     assert!(!deleted.found && explain.requests.len() == 3);
     assert_eq!(causes().await, of("deleted"));
+}
+
+#[tokio::test]
+async fn a_request_that_fails_is_explained_too() {
+    let mut cluster = Cluster::start(3, Options::default(), Room::shared().await).await;
+    let client = cluster[0].client_with(Duration::from_secs(1)).await;
+    let options = CallOptions::default();
+    set(&client, &options).await;
+
+    // Sent, and never answered by enough.
+    cluster[1].freeze();
+    cluster[2].freeze();
+    // The node answers a little before the caller's deadline, which a busy machine may miss.
+    let explain = until(
+        "the node answers before the deadline",
+        PATIENCE,
+        async || {
+            let failed = client.set_explained(KEY, Value::from("w"), Ttl::Default, &options);
+            let Explained { outcome, explain } = failed.await;
+            let is_late = matches!(outcome, Err(ClientError::DeadlineExceeded { .. }));
+            assert!(is_late, "{outcome:?}");
+            explain.ok_or(format!("{outcome:?}"))
+        },
+    )
+    .await;
+    check(&explain);
+    for node in ["n2", "n3"] {
+        let silent = request(&explain, node).expect("all owners are asked");
+        assert_ne!(silent.answer, "ok", "{explain:?}");
+    }
+    cluster[1].thaw();
+    cluster[2].thaw();
+
+    // Not sent at all.
+    cluster[1].kill9();
+    cluster[2].kill9();
+    let at = cluster[0].addresses().grpc.to_string();
+    until("the links are known to be down", PATIENCE, async || {
+        let refused = run(&["get", KEY, "--explain", "-o", "json", "--endpoint", &at]).await;
+        let is_refused = refused.code == 5 && refused.stderr.contains("no_quorum");
+        is_refused.then_some(()).ok_or(format!("{refused:?}"))?;
+        let owners = refused.json()["explain"]["owners"].clone();
+        let owners = owners.as_array().expect("a list").iter();
+        let away =
+            owners.filter(|owner| owner["answer"] == "unreachable" && owner["link"] == "down");
+        assert_eq!(away.count(), 2, "{refused:?}");
+        Ok(())
+    })
+    .await;
 }

@@ -198,6 +198,46 @@ async fn a_miss_has_a_cause_at_every_owner_that_answered() {
 }
 
 #[tokio::test]
+async fn a_request_that_fails_is_explained_as_far_as_it_got() {
+    let world = World::new();
+    let request = || KeyRequest {
+        key: key(),
+        terms: world.terms(50),
+        trace: None,
+    };
+    world.let_be(1, Behaviour::Silent);
+    world.let_be(2, Behaviour::Breaks);
+    let failed = world.run(world.coordinator.get_explained(request())).await;
+    let failed = failed.unwrap_err();
+    assert!(matches!(failed.error, ReadError::DeadlineExceeded { .. }));
+    let explanation = failed.explain.expect("it was asked for");
+    assert_eq!(explanation.requests.len(), 3);
+    let answers: Vec<_> = [0, 1, 2]
+        .map(|node| to(&explanation, node)[0].reply.answer)
+        .into();
+    let expected = [
+        OwnerAnswer::Miss,
+        OwnerAnswer::Pending,
+        OwnerAnswer::Unreachable,
+    ];
+    assert_eq!(answers, expected);
+    stages(&world, &explanation);
+
+    world.let_be(1, Behaviour::Unreachable);
+    world.let_be(2, Behaviour::Unreachable);
+    let refused = world
+        .run(world.coordinator.delete_explained(request()))
+        .await;
+    let refused = refused.unwrap_err();
+    assert!(matches!(refused.error, WriteError::Unavailable(_)));
+    let explanation = refused.explain.expect("it was asked for");
+    assert!(explanation.requests.is_empty());
+    let away = explanation.owners.iter();
+    let away = away.filter(|owner| owner.answer == OwnerAnswer::Unreachable);
+    assert_eq!(away.count(), 2);
+}
+
+#[tokio::test]
 async fn nothing_is_noted_of_a_request_that_is_not_to_be_explained() {
     let world = World::new();
     let request = KeyRequest {
