@@ -5,7 +5,7 @@ use crate::{
     clock::Monotonic,
     key::{Key, Slot},
     ring::{SlotConfiguration, slot::Vote},
-    store::{Absence, Record},
+    store::{Absence, MissCause, Record},
     trace::TraceParent,
     version::Version,
 };
@@ -45,6 +45,8 @@ pub enum Kind {
         key: Key,
         /// How much of the record to answer with.
         want: Want,
+        /// Whether a miss is answered with its cause.
+        is_explained: bool,
     },
 }
 
@@ -158,6 +160,8 @@ pub enum ReadAnswer {
         absence: Absence,
         /// How the answer counts.
         vote: Vote,
+        /// Why, where that was asked for and the owner can tell.
+        cause: Option<MissCause>,
     },
     /// Not answered.
     Failed(Failure),

@@ -116,12 +116,20 @@ impl Replica {
                 };
                 write_answer(applied, vote)
             }
-            Kind::Read { key, want } => {
+            Kind::Read {
+                key,
+                want,
+                is_explained,
+            } => {
                 let Some(vote) = vote else {
                     return Answer::Failed(Failure::WrongConfig);
                 };
                 let now_millis = self.clock.now(wall_millis).millis();
-                Answer::Read(self.read(key, *want, now_millis, vote))
+                let mut answer = self.read(key, *want, now_millis, vote);
+                if let (ReadAnswer::Miss { cause, .. }, true) = (&mut answer, *is_explained) {
+                    *cause = self.store.miss_cause(key, now_millis);
+                }
+                Answer::Read(answer)
             }
         };
         if self.gates.is_still(operation.slot, asked) {
@@ -256,7 +264,11 @@ impl Replica {
                 };
                 ReadAnswer::Holds { held, vote }
             }
-            Lookup::Miss(absence) => ReadAnswer::Miss { absence, vote },
+            Lookup::Miss(absence) => ReadAnswer::Miss {
+                absence,
+                vote,
+                cause: None,
+            },
         }
     }
 

@@ -203,6 +203,7 @@ const PURE_FILES: &[&str] = &[
     "src/coordinator/quorum.rs",
     "src/coordinator/pending.rs",
     "src/coordinator/request.rs",
+    "src/coordinator/explanation.rs",
     "src/handoff/backoff.rs",
     "src/handoff/hints.rs",
     "src/handoff/hints/queue.rs",

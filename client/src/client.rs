@@ -4,10 +4,9 @@ use std::time::Duration;
 
 use shard_cache_proto::{
     cache::{
-        DeleteManyRequest, DeleteRequest, Failure, GetManyRequest, GetRequest, HealthRequest,
-        HealthResponse, SetItem, SetManyRequest, SetRequest,
-        cache_service_client::CacheServiceClient, delete_result, get_result, set_item, set_request,
-        set_result,
+        DeleteManyRequest, Explain, Failure, GetManyRequest, HealthRequest, HealthResponse,
+        SetItem, SetManyRequest, cache_service_client::CacheServiceClient, delete_result,
+        get_result, set_item, set_request, set_result,
     },
     cluster::{
         MembersRequest, MembersResponse, OwnersRequest, OwnersResponse, StatusRequest,
@@ -17,7 +16,7 @@ use shard_cache_proto::{
 use tonic::{Code, transport::Channel};
 
 use crate::{
-    deadline::{bounded, request},
+    deadline::{bounded, bounded_explained, request},
     endpoint,
     error::ClientError,
     request::{
@@ -50,6 +49,15 @@ impl Default for ClientOptions {
                 + MESSAGE_SLACK_BYTES,
         }
     }
+}
+
+/// What became of a request, and how the node carried it out.
+#[derive(Debug)]
+pub struct Explained<T> {
+    /// The answer, or why there is none; see [`ClientError`].
+    pub outcome: Result<T, ClientError>,
+    /// How it was carried out. Absent when the node did not get as far as to find owners, or did not answer.
+    pub explain: Option<Explain>,
 }
 
 /// A client that is connected to one node, and reconnects to it when the connection breaks. Clones share the
@@ -127,16 +135,18 @@ impl Client {
     /// # Errors
     /// See [`ClientError`]; reading again is always safe.
     pub async fn get(&self, key: &str, options: &CallOptions) -> Result<Read, ClientError> {
-        let message = GetRequest {
-            key: key.to_owned(),
-            consistency: options.consistency.to_wire(),
-            degrade: options.degrade,
-            explain: false,
-        };
-        let timeout = self.timeout(options);
+        let (message, timeout) = (options.get(key, false), self.timeout(options));
         let mut cache = self.cache.clone();
         self.name(bounded(timeout, cache.get(request(message, timeout))).await)?
             .try_into()
+    }
+
+    /// The same, and how the node carried it out.
+    pub async fn get_explained(&self, key: &str, options: &CallOptions) -> Explained<Read> {
+        let (message, timeout) = (options.get(key, true), self.timeout(options));
+        let mut cache = self.cache.clone();
+        let answer = bounded_explained(timeout, cache.get(request(message, timeout))).await;
+        self.explained(answer, |answer| answer.explain.take())
     }
 
     /// Stores a value.
@@ -150,18 +160,26 @@ impl Client {
         ttl: Ttl,
         options: &CallOptions,
     ) -> Result<Written, ClientError> {
-        let message = SetRequest {
-            key: key.to_owned(),
-            data: Some(value.into_wire()),
-            ttl: ttl.to_wire(),
-            consistency: options.consistency.to_wire(),
-            degrade: options.degrade,
-            explain: false,
-        };
         let timeout = self.timeout(options);
+        let message = options.set(key, value, ttl, false);
         let mut cache = self.cache.clone();
         self.name(bounded(timeout, cache.set(request(message, timeout))).await)?
             .try_into()
+    }
+
+    /// The same, and how the node carried it out.
+    pub async fn set_explained(
+        &self,
+        key: &str,
+        value: Value,
+        ttl: Ttl,
+        options: &CallOptions,
+    ) -> Explained<Written> {
+        let timeout = self.timeout(options);
+        let message = options.set(key, value, ttl, true);
+        let mut cache = self.cache.clone();
+        let answer = bounded_explained(timeout, cache.set(request(message, timeout))).await;
+        self.explained(answer, |answer| answer.explain.take())
     }
 
     /// Deletes a key. Deleting an absent key is not an error.
@@ -169,16 +187,36 @@ impl Client {
     /// # Errors
     /// See [`ClientError`]; [`ClientError::outcome`] says whether the key may still disappear.
     pub async fn delete(&self, key: &str, options: &CallOptions) -> Result<Deleted, ClientError> {
-        let message = DeleteRequest {
-            key: key.to_owned(),
-            consistency: options.consistency.to_wire(),
-            degrade: options.degrade,
-            explain: false,
-        };
-        let timeout = self.timeout(options);
+        let (message, timeout) = (options.delete(key, false), self.timeout(options));
         let mut cache = self.cache.clone();
         self.name(bounded(timeout, cache.delete(request(message, timeout))).await)?
             .try_into()
+    }
+
+    /// The same, and how the node carried it out.
+    pub async fn delete_explained(&self, key: &str, options: &CallOptions) -> Explained<Deleted> {
+        let (message, timeout) = (options.delete(key, true), self.timeout(options));
+        let mut cache = self.cache.clone();
+        let answer = bounded_explained(timeout, cache.delete(request(message, timeout))).await;
+        self.explained(answer, |answer| answer.explain.take())
+    }
+
+    /// Takes the explanation out of an answer, or out of a failure.
+    fn explained<W, T: TryFrom<W, Error = ClientError>>(
+        &self,
+        answer: Result<W, (ClientError, Option<Explain>)>,
+        take: impl FnOnce(&mut W) -> Option<Box<Explain>>,
+    ) -> Explained<T> {
+        match answer {
+            Ok(mut answer) => Explained {
+                explain: take(&mut answer).map(|explain| *explain),
+                outcome: answer.try_into(),
+            },
+            Err((error, explain)) => Explained {
+                explain,
+                outcome: self.name(Err(error)),
+            },
+        }
     }
 
     /// Reads many keys in one call. Results come in the order of the keys.

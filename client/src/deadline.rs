@@ -5,6 +5,7 @@
 
 use std::{future::Future, time::Duration};
 
+use shard_cache_proto::{cache::Explain, explained};
 use tonic::{Request, Response, Status};
 
 use crate::error::ClientError;
@@ -22,19 +23,31 @@ pub(crate) fn request<T>(message: T, timeout: Duration) -> Request<T> {
 }
 
 /// Awaits `call`, at most for `timeout`. Dropping the future cancels the call at the server too, as far as it can be.
-#[allow(
-    clippy::disallowed_methods,
-    reason = "this is the client's seam to the timer"
-)]
 pub(crate) async fn bounded<T>(
     timeout: Duration,
     call: impl Future<Output = Result<Response<T>, Status>>,
 ) -> Result<T, ClientError> {
+    let answer = bounded_explained(timeout, call).await;
+    answer.map_err(|(error, _)| error)
+}
+
+/// The same, and how far the call got, when the node told that of one that failed.
+#[allow(
+    clippy::disallowed_methods,
+    reason = "this is the client's seam to the timer"
+)]
+pub(crate) async fn bounded_explained<T>(
+    timeout: Duration,
+    call: impl Future<Output = Result<Response<T>, Status>>,
+) -> Result<T, (ClientError, Option<Explain>)> {
     let timeout = clamp(timeout);
     match tokio::time::timeout(timeout, call).await {
         Ok(Ok(response)) => Ok(response.into_inner()),
-        Ok(Err(status)) => Err(ClientError::from_status(status, timeout)),
-        Err(_elapsed) => Err(ClientError::deadline(timeout)),
+        Ok(Err(status)) => {
+            let explain = explained::find(status.details());
+            Err((ClientError::from_status(status, timeout), explain))
+        }
+        Err(_elapsed) => Err((ClientError::deadline(timeout), None)),
     }
 }
 

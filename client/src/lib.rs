@@ -25,12 +25,15 @@ mod error;
 mod request;
 
 pub use admin::{DrainProgresses, HintTarget};
-pub use client::{Client, ClientOptions};
+pub use client::{Client, ClientOptions, Explained};
 pub use error::{ClientError, Outcome};
 pub use request::{
     CallOptions, Consistency, Deleted, Hit, KEY_BYTES_MAX_DEFAULT, Read, Ttl,
     VALUE_BYTES_MAX_DEFAULT, Value, Version, Written,
 };
+
+/// How a node carried a request out, as [`Client::get_explained`] and the like answer.
+pub use shard_cache_proto::cache::{Explain, OwnerAnswer, ReplicaRequest, Stage};
 
 /// The answer to [`Client::health`].
 pub use shard_cache_proto::cache::HealthResponse;

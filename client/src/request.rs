@@ -49,6 +49,43 @@ pub struct CallOptions {
     pub timeout: Option<Duration>,
 }
 
+impl CallOptions {
+    pub(crate) fn get(&self, key: &str, explain: bool) -> cache::GetRequest {
+        cache::GetRequest {
+            key: key.to_owned(),
+            consistency: self.consistency.to_wire(),
+            degrade: self.degrade,
+            explain,
+        }
+    }
+
+    pub(crate) fn set(
+        &self,
+        key: &str,
+        value: Value,
+        ttl: Ttl,
+        explain: bool,
+    ) -> cache::SetRequest {
+        cache::SetRequest {
+            key: key.to_owned(),
+            data: Some(value.into_wire()),
+            ttl: ttl.to_wire(),
+            consistency: self.consistency.to_wire(),
+            degrade: self.degrade,
+            explain,
+        }
+    }
+
+    pub(crate) fn delete(&self, key: &str, explain: bool) -> cache::DeleteRequest {
+        cache::DeleteRequest {
+            key: key.to_owned(),
+            consistency: self.consistency.to_wire(),
+            degrade: self.degrade,
+            explain,
+        }
+    }
+}
+
 /// How long a value lives.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub enum Ttl {

@@ -57,7 +57,7 @@ pub(super) async fn get(
                     size += bytes;
                     Response(response)
                 }
-                Err(refusal) => Failure(refusal.into()),
+                Err(refused) => Failure(refused.refusal.into()),
             });
         }
     }
@@ -106,7 +106,9 @@ pub(super) async fn set(
     Ok(pb::SetManyResponse {
         results: results
             .map(|result| pb::SetResult {
-                result: Some(result.map_or_else(|refusal| Failure(refusal.into()), Response)),
+                result: Some(
+                    result.map_or_else(|refused| Failure(refused.refusal.into()), Response),
+                ),
             })
             .collect(),
     })
@@ -139,7 +141,9 @@ pub(super) async fn delete(
     Ok(pb::DeleteManyResponse {
         results: results
             .map(|result| pb::DeleteResult {
-                result: Some(result.map_or_else(|refusal| Failure(refusal.into()), Response)),
+                result: Some(
+                    result.map_or_else(|refused| Failure(refused.refusal.into()), Response),
+                ),
             })
             .collect(),
     })

@@ -5,10 +5,10 @@ use std::sync::Arc;
 use shard_cache_proto::cache::{self as pb, cache_service_server::CacheService};
 use tonic::{Request, Response, Status, metadata::MetadataMap};
 
-use super::{Refusal, batch, convert, deadline::grpc_timeout, edge::Edge};
+use super::{Refusal, batch, convert, deadline::grpc_timeout, edge::Edge, status::Refused};
 use crate::{
     clock::Monotonic,
-    coordinator::{KeyRequest, SetRequest},
+    coordinator::{Explanation, Failed, KeyRequest, SetRequest},
     telemetry::{Api, Op},
 };
 
@@ -40,17 +40,23 @@ impl CacheApi {
         metadata: &MetadataMap,
         deadline: Result<Monotonic, Refusal>,
         request: pb::SetRequest,
-    ) -> Result<pb::SetResponse, Refusal> {
+    ) -> Result<pb::SetResponse, Refused> {
         let edge = &self.edge;
+        let detail = edge.detail(request.explain);
         let span = edge.begin_span(Api::Grpc, Op::Set, metadata.as_ref());
         let trace = span.as_deref().map(|span| Arc::clone(span.scope()));
+        let mut unanswered = None;
+        let why = &mut unanswered;
         let work = async move {
-            let request = convert::set_request(request, deadline?, &edge.limits)?;
+            let request = convert::set_request(request, deadline?, detail, &edge.limits)?;
             let request = SetRequest { trace, ..request };
-            Ok(edge.coordinator.set(request).await?)
+            let done = edge.coordinator.set_explained(request).await;
+            done.map_err(|failed| note(failed, why))
         };
-        let written = edge.carry_out(Api::Grpc, Op::Set, span, work).await?;
-        Ok(convert::set_response(written, &edge.node))
+        match edge.carry_out(Api::Grpc, Op::Set, span, work).await {
+            Ok(written) => Ok(convert::set_response(written, &edge.node, &*edge.clock)),
+            Err(refusal) => Err(edge.refused(refusal, unanswered)),
+        }
     }
 
     pub(super) async fn carry_out_set(
@@ -68,17 +74,23 @@ impl CacheApi {
         metadata: &MetadataMap,
         deadline: Result<Monotonic, Refusal>,
         request: pb::GetRequest,
-    ) -> Result<pb::GetResponse, Refusal> {
+    ) -> Result<pb::GetResponse, Refused> {
         let edge = &self.edge;
+        let detail = edge.detail(request.explain);
         let span = edge.begin_span(Api::Grpc, Op::Get, metadata.as_ref());
         let trace = span.as_deref().map(|span| Arc::clone(span.scope()));
+        let mut unanswered = None;
+        let why = &mut unanswered;
         let work = async move {
-            let request = convert::get_request(request, deadline?, &edge.limits)?;
+            let request = convert::get_request(request, deadline?, detail, &edge.limits)?;
             let request = KeyRequest { trace, ..request };
-            Ok(edge.coordinator.get(request).await?)
+            let done = edge.coordinator.get_explained(request).await;
+            done.map_err(|failed| note(failed, why))
         };
-        let read = edge.carry_out(Api::Grpc, Op::Get, span, work).await?;
-        Ok(convert::get_response(read, &edge.node))
+        match edge.carry_out(Api::Grpc, Op::Get, span, work).await {
+            Ok(read) => Ok(convert::get_response(read, &edge.node, &*edge.clock)),
+            Err(refusal) => Err(edge.refused(refusal, unanswered)),
+        }
     }
 
     pub(super) async fn carry_out_get(
@@ -96,17 +108,23 @@ impl CacheApi {
         metadata: &MetadataMap,
         deadline: Result<Monotonic, Refusal>,
         request: pb::DeleteRequest,
-    ) -> Result<pb::DeleteResponse, Refusal> {
+    ) -> Result<pb::DeleteResponse, Refused> {
         let edge = &self.edge;
+        let detail = edge.detail(request.explain);
         let span = edge.begin_span(Api::Grpc, Op::Delete, metadata.as_ref());
         let trace = span.as_deref().map(|span| Arc::clone(span.scope()));
+        let mut unanswered = None;
+        let why = &mut unanswered;
         let work = async move {
-            let request = convert::delete_request(request, deadline?, &edge.limits)?;
+            let request = convert::delete_request(request, deadline?, detail, &edge.limits)?;
             let request = KeyRequest { trace, ..request };
-            Ok(edge.coordinator.delete(request).await?)
+            let done = edge.coordinator.delete_explained(request).await;
+            done.map_err(|failed| note(failed, why))
         };
-        let written = edge.carry_out(Api::Grpc, Op::Delete, span, work).await?;
-        Ok(convert::delete_response(written, &edge.node))
+        match edge.carry_out(Api::Grpc, Op::Delete, span, work).await {
+            Ok(written) => Ok(convert::delete_response(written, &edge.node, &*edge.clock)),
+            Err(refusal) => Err(edge.refused(refusal, unanswered)),
+        }
     }
 
     pub(super) async fn carry_out_delete(
@@ -117,6 +135,12 @@ impl CacheApi {
         let answer = self.delete_by(metadata, self.deadline(metadata), request);
         Ok(answer.await?)
     }
+}
+
+/// Keeps how far a request got, and passes on why it failed.
+fn note<E: Into<Refusal>>(failed: Failed<E>, why: &mut Option<Box<Explanation>>) -> Refusal {
+    *why = failed.explain;
+    failed.error.into()
 }
 
 #[tonic::async_trait]

@@ -5,17 +5,20 @@
 use std::time::Duration;
 
 use bytes::Bytes;
+use shard_cache_membership::view::Liveness;
 use shard_cache_proto::cache as pb;
 use thiserror::Error;
 
 use crate::{
-    clock::Monotonic,
+    clock::{Clock, Monotonic},
     coordinator::{
         Consistency, Degrade, Detail, Explanation, KeyRequest, Read, SetRequest, Terms, Ttl,
         Written,
+        explanation::{ExplainedOwner, ReplicaRequest, micros},
     },
     key::Key,
     store::{Form, Value},
+    transport::Reach,
     version::Version,
 };
 
@@ -259,6 +262,7 @@ pub fn ttl(duration: Duration) -> Result<Ttl, Invalid> {
 pub(super) fn set_request(
     request: pb::SetRequest,
     deadline: Monotonic,
+    detail: Detail,
     limits: &Limits,
 ) -> Result<SetRequest, Invalid> {
     use pb::set_request::Data;
@@ -275,7 +279,7 @@ pub(super) fn set_request(
         terms: WireTerms {
             consistency: request.consistency,
             degrade: request.degrade,
-            explain: request.explain,
+            detail,
         }
         .check(deadline, limits)?,
         trace: None,
@@ -286,18 +290,19 @@ pub(super) fn set_request(
 pub(super) fn get_request(
     request: pb::GetRequest,
     deadline: Monotonic,
+    detail: Detail,
     limits: &Limits,
 ) -> Result<KeyRequest, Invalid> {
     let pb::GetRequest {
         key: name,
         consistency,
         degrade,
-        explain,
+        explain: _,
     } = request;
     let terms = WireTerms {
         consistency,
         degrade,
-        explain,
+        detail,
     }
     .check(deadline, limits)?;
     Ok(KeyRequest {
@@ -311,18 +316,19 @@ pub(super) fn get_request(
 pub(super) fn delete_request(
     request: pb::DeleteRequest,
     deadline: Monotonic,
+    detail: Detail,
     limits: &Limits,
 ) -> Result<KeyRequest, Invalid> {
     let pb::DeleteRequest {
         key: name,
         consistency,
         degrade,
-        explain,
+        explain: _,
     } = request;
     let terms = WireTerms {
         consistency,
         degrade,
-        explain,
+        detail,
     }
     .check(deadline, limits)?;
     Ok(KeyRequest {
@@ -337,7 +343,7 @@ pub(super) fn delete_request(
 struct WireTerms {
     consistency: i32,
     degrade: bool,
-    explain: bool,
+    detail: Detail,
 }
 
 impl WireTerms {
@@ -357,16 +363,11 @@ impl WireTerms {
         } else {
             limits.degrade
         };
-        let detail = if self.explain {
-            Detail::Explained
-        } else {
-            Detail::Answer
-        };
         Ok(Terms {
             consistency,
             degrade,
             deadline,
-            detail,
+            detail: self.detail,
         })
     }
 }
@@ -384,29 +385,37 @@ fn wire_ttl(given: Option<pb::Ttl>) -> Result<Ttl, Invalid> {
     }
 }
 
-/// The answer to a Set. `node` is this node's name: an explanation is signed with it.
-pub(super) fn set_response(written: Written, node: &str) -> pb::SetResponse {
+/// The answer to a Set. `node` is this node's name: an explanation is signed with it, and ends at the time that `clock` shows.
+pub(super) fn set_response(written: Written, node: &str, clock: &dyn Clock) -> pb::SetResponse {
     pb::SetResponse {
         version: Some(wire_version(written.version)),
         stored: written.stored.into(),
         degraded: written.degraded,
-        explain: written.explain.map(|explain| wire_explain(*explain, node)),
+        explain: written
+            .explain
+            .map(|explain| Box::new(wire_explain(*explain, node, clock))),
     }
 }
 
 /// The answer to a Delete.
-pub(super) fn delete_response(written: Written, node: &str) -> pb::DeleteResponse {
+pub(super) fn delete_response(
+    written: Written,
+    node: &str,
+    clock: &dyn Clock,
+) -> pb::DeleteResponse {
     pb::DeleteResponse {
         found: Some(written.replaced),
         version: Some(wire_version(written.version)),
         stored: written.stored.into(),
         degraded: written.degraded,
-        explain: written.explain.map(|explain| wire_explain(*explain, node)),
+        explain: written
+            .explain
+            .map(|explain| Box::new(wire_explain(*explain, node, clock))),
     }
 }
 
 /// The answer to a Get.
-pub(super) fn get_response(read: Read, node: &str) -> pb::GetResponse {
+pub(super) fn get_response(read: Read, node: &str, clock: &dyn Clock) -> pb::GetResponse {
     let found = read.hit.is_some();
     let (data, left) = match read.hit {
         Some(hit) => (Some(wire_value(hit.value)), hit.expires_in),
@@ -421,7 +430,9 @@ pub(super) fn get_response(read: Read, node: &str) -> pb::GetResponse {
         }),
         version: read.version.map(wire_version),
         degraded: read.degraded,
-        explain: read.explain.map(|explain| wire_explain(*explain, node)),
+        explain: read
+            .explain
+            .map(|explain| Box::new(wire_explain(*explain, node, clock))),
     }
 }
 
@@ -447,19 +458,77 @@ const fn wire_version(version: Version) -> pb::Version {
     }
 }
 
-fn wire_explain(explanation: Explanation, node: &str) -> pb::Explain {
-    let owners = explanation.owners.into_iter();
+/// An explanation that is signed by the node `node` and ends now.
+pub(super) fn wire_explain(explanation: Explanation, node: &str, clock: &dyn Clock) -> pb::Explain {
+    let needed = explanation.needed.into();
+    let owners = explanation.owners.iter().map(wire_owner).collect();
+    let requests = explanation.requests.iter().map(wire_replica_request);
+    let requests = requests.collect();
+    // Last, so that all of this counts.
+    let (stages, total_micros) = explanation.micros(clock.monotonic());
+    let stages = stages.into_iter().map(|(stage, micros)| pb::Stage {
+        name: stage.as_str().to_owned(),
+        micros,
+    });
+    let Explanation {
+        slot,
+        configuration,
+        ring_hash,
+        attempts,
+        restamps,
+        ..
+    } = explanation;
     pb::Explain {
         coordinator: node.to_owned(),
-        slot: explanation.slot.0.into(),
-        configuration: explanation.configuration,
-        owners: owners
-            .map(|(node, answer)| pb::OwnerAnswer {
-                node,
-                answer: answer.as_str().to_owned(),
-            })
-            .collect(),
-        attempts: explanation.attempts,
+        slot: slot.0.into(),
+        configuration: configuration.owners,
+        root: configuration.root,
+        number: configuration.number,
+        owners,
+        attempts,
+        ring_hash: ring_hash.map_or_else(String::new, |hash| format!("{hash:016x}")),
+        needed,
+        restamps,
+        requests,
+        stages: stages.collect(),
+        total_micros,
+    }
+}
+
+fn wire_owner(owner: &ExplainedOwner) -> pb::OwnerAnswer {
+    let liveness = owner.liveness.map_or("", Liveness::as_str);
+    let link = match owner.reach {
+        None => "local",
+        Some(Reach::Up) => "up",
+        Some(Reach::Stalled) => "stalled",
+        Some(Reach::Down) => "down",
+    };
+    pb::OwnerAnswer {
+        node: owner.name.clone(),
+        answer: owner.answer.as_str().to_owned(),
+        score: owner.score,
+        zone: owner.zone.clone(),
+        liveness: liveness.to_owned(),
+        link: link.to_owned(),
+        full: owner.is_full,
+    }
+}
+
+fn wire_replica_request(request: &ReplicaRequest) -> pb::ReplicaRequest {
+    let reply = request.reply;
+    pb::ReplicaRequest {
+        node: request.name.clone(),
+        local: request.is_local,
+        purpose: request.purpose.as_str().to_owned(),
+        attempt: request.attempt,
+        choice: request.choice.as_str().to_owned(),
+        sent_micros: micros(request.sent),
+        answered_micros: request.answered.map(micros),
+        answer: reply.answer.as_str().to_owned(),
+        version: reply.version.map(wire_version),
+        miss: reply.miss().unwrap_or_default().to_owned(),
+        hint: request.hint.as_str().to_owned(),
+        full: reply.is_full,
     }
 }
 

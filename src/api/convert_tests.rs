@@ -1,9 +1,16 @@
 use proptest::prelude::*;
 
+use shard_cache_membership::identity::NodeId;
+
 use super::*;
 use crate::{
-    coordinator::{Hit, OwnerAnswer},
+    clock::BoxFuture,
+    coordinator::{
+        Hit,
+        explanation::{Choice, Hint, OwnerAnswer, OwnerReply, Purpose, Stage},
+    },
     key::Slot,
+    ring::SlotConfiguration,
     version::Stamp,
 };
 
@@ -20,7 +27,12 @@ fn text(value: &str) -> Option<pb::set_request::Data> {
 }
 
 fn convert(request: pb::SetRequest) -> Result<SetRequest, Invalid> {
-    set_request(request, Duration::from_secs(1), &Limits::for_tests())
+    set_request(
+        request,
+        Duration::from_secs(1),
+        Detail::Answer,
+        &Limits::for_tests(),
+    )
 }
 
 fn with_ttl(seconds: i64, nanos: i32) -> Result<Ttl, Invalid> {
@@ -156,7 +168,7 @@ fn terms_follow_the_request_and_then_the_node() {
             degrade,
             explain: false,
         };
-        get_request(request, Duration::ZERO, limits).map(|request| request.terms)
+        get_request(request, Duration::ZERO, Detail::Answer, limits).map(|request| request.terms)
     };
     let strict = Limits::for_tests();
     assert_eq!(
@@ -191,7 +203,7 @@ fn terms_follow_the_request_and_then_the_node() {
 
 #[test]
 fn a_miss_says_found_false() {
-    let response = get_response(read(None), "node1");
+    let response = get_response(read(None), "node1", &StillClock);
     assert_eq!(
         (response.found, response.data, response.ttl),
         (Some(false), None, None)
@@ -207,6 +219,67 @@ fn a_miss_says_found_false() {
     assert_eq!(response.explain, None);
 }
 
+/// It is always 5.0009 s.
+struct StillClock;
+
+impl Clock for StillClock {
+    fn monotonic(&self) -> Monotonic {
+        Duration::from_micros(5_000_900)
+    }
+
+    fn wall_millis(&self) -> u64 {
+        0
+    }
+
+    fn sleep(&self, _duration: Duration) -> BoxFuture<()> {
+        Box::pin(std::future::pending())
+    }
+}
+
+fn explanation() -> Explanation {
+    let owner = ExplainedOwner {
+        name: "node2".to_owned(),
+        answer: OwnerAnswer::Pending,
+        score: 3,
+        zone: "east".to_owned(),
+        liveness: Some(Liveness::Alive),
+        reach: Some(Reach::Stalled),
+        is_full: None,
+    };
+    let request = ReplicaRequest {
+        position: 0,
+        node_id: NodeId(2),
+        name: "node2".to_owned(),
+        is_local: false,
+        purpose: Purpose::Write,
+        attempt: 2,
+        choice: Choice::First,
+        sent: Duration::from_micros(120),
+        answered: None,
+        reply: OwnerReply::bare(OwnerAnswer::Pending),
+        hint: Hint::Due,
+    };
+    Explanation {
+        slot: Slot(7),
+        configuration: SlotConfiguration {
+            root: 8,
+            number: 3,
+            owners: 9,
+        },
+        ring_hash: Some(0xcafe),
+        owners: vec![owner],
+        needed: 2,
+        attempts: 2,
+        restamps: 1,
+        requests: vec![request],
+        since: Duration::from_secs(5),
+        stages: vec![
+            (Stage::Admission, Duration::from_micros(100)),
+            (Stage::Quorum, Duration::from_micros(850)),
+        ],
+    }
+}
+
 #[test]
 fn an_explanation_goes_out_when_it_was_collected() {
     let request = pb::DeleteRequest {
@@ -214,29 +287,62 @@ fn an_explanation_goes_out_when_it_was_collected() {
         explain: true,
         ..Default::default()
     };
-    let request = delete_request(request, Duration::ZERO, &Limits::for_tests()).expect("legal");
-    assert_eq!(request.terms.detail, Detail::Explained);
-    let explain = Explanation {
-        slot: Slot(7),
-        configuration: 9,
-        owners: vec![("node2".to_owned(), OwnerAnswer::Pending)],
-        attempts: 2,
-    };
+    let since = Duration::from_secs(5);
+    let detail = Detail::Explained { since };
+    let limits = Limits::for_tests();
+    let request = delete_request(request, Duration::ZERO, detail, &limits).expect("legal");
+    assert_eq!(request.terms.detail, detail);
     let written = Written {
         version: Version::default(),
         stored: 2,
         replaced: true,
         degraded: false,
-        explain: Some(Box::new(explain)),
+        explain: Some(Box::new(explanation())),
     };
-    let response = delete_response(written, "node1");
-    let shown = response.explain.expect("asked for");
-    assert_eq!(
-        (shown.coordinator.as_str(), shown.slot, shown.attempts),
-        ("node1", 7, 2)
-    );
-    assert_eq!(shown.owners[0].answer, "pending");
+    let response = delete_response(written, "node1", &StillClock);
     assert_eq!((response.found, response.stored), (Some(true), 2));
+    let shown = response.explain.expect("asked for");
+    let stage = |name: &str, micros| pb::Stage {
+        name: name.to_owned(),
+        micros,
+    };
+    let expected = pb::Explain {
+        coordinator: "node1".to_owned(),
+        slot: 7,
+        configuration: 9,
+        root: 8,
+        number: 3,
+        owners: vec![pb::OwnerAnswer {
+            node: "node2".to_owned(),
+            answer: "pending".to_owned(),
+            score: 3,
+            zone: "east".to_owned(),
+            liveness: "alive".to_owned(),
+            link: "stalled".to_owned(),
+            full: None,
+        }],
+        attempts: 2,
+        ring_hash: "000000000000cafe".to_owned(),
+        needed: 2,
+        restamps: 1,
+        requests: vec![pb::ReplicaRequest {
+            node: "node2".to_owned(),
+            purpose: "write".to_owned(),
+            attempt: 2,
+            choice: "first".to_owned(),
+            sent_micros: 120,
+            answer: "pending".to_owned(),
+            hint: "due".to_owned(),
+            ..pb::ReplicaRequest::default()
+        }],
+        stages: vec![
+            stage("admission", 100),
+            stage("quorum", 750),
+            stage("answer", 50),
+        ],
+        total_micros: 900,
+    };
+    assert_eq!(*shown, expected);
 }
 
 #[test]
@@ -252,6 +358,7 @@ fn bytes_that_are_no_text_never_go_out_as_text() {
             expires_in: None,
         })),
         "node1",
+        &StillClock,
     );
     assert_eq!(
         response.data,
@@ -271,7 +378,7 @@ proptest! {
         let request = convert(set(&key, text(&value))).expect("legal");
         prop_assert_eq!(request.key.bytes().as_ref(), key.as_bytes());
         let hit = Hit { value: request.value, expires_in: left };
-        let answer = get_response(read(Some(hit)), "node1");
+        let answer = get_response(read(Some(hit)), "node1", &StillClock);
         prop_assert_eq!(answer.data, Some(pb::get_response::Data::Value(value)));
         let shown = answer.ttl.map(|ttl| Duration::new(ttl.seconds as u64, ttl.nanos as u32));
         prop_assert_eq!(shown, left);
@@ -280,7 +387,7 @@ proptest! {
         let bytes = Some(pb::set_request::Data::ValueBytes(raw.clone()));
         let request = convert(set(&key, bytes)).expect("legal");
         let hit = Hit { value: request.value, expires_in: None };
-        let answer = get_response(read(Some(hit)), "node1");
+        let answer = get_response(read(Some(hit)), "node1", &StillClock);
         prop_assert_eq!(answer.data, Some(pb::get_response::Data::ValueBytes(raw)));
     }
 }

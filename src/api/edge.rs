@@ -4,12 +4,12 @@
 use std::{pin::pin, sync::Arc, time::Duration};
 
 use super::{
-    convert::Limits,
-    status::{Answered, Refusal},
+    convert::{self, Limits},
+    status::{Answered, Refusal, Refused},
 };
 use crate::{
     clock::{Clock, Monotonic},
-    coordinator::Coordinator,
+    coordinator::{Coordinator, Detail, Explanation},
     overload::{Admission, Class, Overloaded},
     telemetry::{
         Api, Code, Exemplar, Metrics, Op, ShedReason,
@@ -80,6 +80,35 @@ impl Edge {
             return Err(Refusal::Expired);
         }
         Ok(self.clock.monotonic().saturating_add(budget))
+    }
+
+    /// A refusal with how far the request got, if that is known.
+    pub(super) fn refused(
+        &self,
+        refusal: Refusal,
+        explanation: Option<Box<Explanation>>,
+    ) -> Refused {
+        let told = |explanation: Box<Explanation>| {
+            Box::new(convert::wire_explain(
+                *explanation,
+                &self.node,
+                &*self.clock,
+            ))
+        };
+        Refused {
+            refusal,
+            explain: explanation.map(told),
+        }
+    }
+
+    /// What a request that arrives now is told of how it is carried out.
+    pub(crate) fn detail(&self, explain: bool) -> Detail {
+        if explain {
+            let since = self.clock.monotonic();
+            Detail::Explained { since }
+        } else {
+            Detail::Answer
+        }
     }
 }
 

@@ -17,6 +17,7 @@
 use std::{collections::HashMap, time::Duration};
 
 use http::StatusCode;
+use shard_cache_proto::{cache as pb, explained};
 use thiserror::Error;
 use tonic::{Code, Status, metadata::MetadataMap};
 use tonic_types::{ErrorDetails, StatusExt as _};
@@ -28,6 +29,10 @@ use crate::{
     overload::{Overloaded, RETRY_PUSHBACK},
     telemetry::{self, labels::Label as _},
 };
+
+/// Requests to owners that the explanation of a failure has at most: it travels in a header, of which there must not be too
+/// much. Of more, the last ones.
+const REQUESTS_MAX: usize = 24;
 
 /// The domain of our error details.
 const DOMAIN: &str = "shardcache";
@@ -238,6 +243,27 @@ impl Refusal {
             | Self::Read(ReadError::Unavailable(_))
             | Self::Unavailable(_) => None,
         }
+    }
+}
+
+/// A refusal, and how far the request got, when that was asked for.
+pub(super) struct Refused {
+    pub(super) refusal: Refusal,
+    pub(super) explain: Option<Box<pb::Explain>>,
+}
+
+impl From<Refused> for Status {
+    fn from(Refused { refusal, explain }: Refused) -> Self {
+        let status = Self::from(refusal);
+        let Some(mut explain) = explain else {
+            return status;
+        };
+        let excess = explain.requests.len().saturating_sub(REQUESTS_MAX);
+        explain.requests.drain(..excess);
+        let details = explained::with(status.details(), &explain);
+        let (code, message) = (status.code(), status.message().to_owned());
+        let metadata = status.metadata().clone();
+        Self::with_details_and_metadata(code, message, details.into(), metadata)
     }
 }
 

@@ -32,18 +32,17 @@ impl Edge {
             KeyValue::new("db.system.name", "shard-cache"),
             KeyValue::new("db.operation.name", op.as_str()),
         ]);
-        span.note(match api {
-            Api::Grpc => [
-                KeyValue::new("rpc.system", "grpc"),
-                KeyValue::new("rpc.service", "cache.CacheService"),
+        match api {
+            Api::Grpc => span.note([
+                KeyValue::new("rpc.system.name", "grpc"),
                 KeyValue::new("rpc.method", method(api, op)),
-            ],
-            Api::Http => [
+            ]),
+            Api::Http => span.note([
                 KeyValue::new("http.request.method", method(api, op)),
                 KeyValue::new("http.route", "/v1/keys/{key}"),
                 KeyValue::new("url.scheme", "http"),
-            ],
-        });
+            ]),
+        }
         Some(span)
     }
 }
@@ -65,8 +64,8 @@ pub(super) fn conclude<T: Answered>(span: &mut Span, api: Api, outcome: &Result<
     span.note([match api {
         Api::Grpc => {
             let refused = outcome.as_ref().err();
-            let code = refused.map_or(tonic::Code::Ok, Refusal::code);
-            KeyValue::new("rpc.grpc.status_code", i64::from(code as i32))
+            let code = refused.map_or(Code::Ok.as_str(), Refusal::code_name);
+            KeyValue::new("rpc.response.status_code", code)
         }
         Api::Http => {
             let answered = outcome.as_ref().map(T::http_status);
@@ -115,9 +114,7 @@ const fn name(api: Api, op: Op) -> &'static str {
 
 const fn method(api: Api, op: Op) -> &'static str {
     match (api, op) {
-        (Api::Grpc, Op::Get) => "Get",
-        (Api::Grpc, Op::Set) => "Set",
-        (Api::Grpc, Op::Delete) => "Delete",
+        (Api::Grpc, Op::Get | Op::Set | Op::Delete) => name(api, op),
         (Api::Http, Op::Get) => "GET",
         (Api::Http, Op::Set) => "PUT",
         (Api::Http, Op::Delete) => "DELETE",

@@ -6,6 +6,7 @@ use serde_json::json;
 use super::{
     connection::{ConnectionArguments, TermsArguments, block_on},
     exit::{Exit, Failure},
+    explain::{self, ExplainArguments},
     get::version,
     output::{self, Format, OutputArguments},
 };
@@ -17,6 +18,8 @@ pub(super) struct DelArguments {
     key: String,
     #[command(flatten)]
     terms: TermsArguments,
+    #[command(flatten)]
+    explain: ExplainArguments,
     #[command(flatten)]
     connection: ConnectionArguments,
     #[command(flatten)]
@@ -30,11 +33,14 @@ impl DelArguments {
 }
 
 pub(super) fn run(arguments: &DelArguments) -> Result<Exit, Failure> {
-    let deleted = block_on(async {
+    let (key, options) = (&arguments.key, arguments.terms.options());
+    let (deleted, explain) = block_on(async {
         let client = arguments.connection.connect().await?;
-        Ok(client
-            .delete(&arguments.key, &arguments.terms.options())
-            .await?)
+        if arguments.explain.explain {
+            let explained = client.delete_explained(key, &options).await;
+            return explain::told(arguments.format(), key, explained);
+        }
+        Ok((client.delete(key, &options).await?, None))
     })?;
     match arguments.format() {
         Format::Table => {
@@ -48,15 +54,21 @@ pub(super) fn run(arguments: &DelArguments) -> Result<Exit, Failure> {
                 "OK, {what}, tombstone on {} owners{degraded}",
                 deleted.stored
             ))?;
+            if let Some(explain) = &explain {
+                output::write_line(&explain::render(key, explain))?;
+            }
         }
         format @ (Format::Json | Format::Jsonl) => {
-            let document = json!({
-                "key": arguments.key,
+            let mut document = json!({
+                "key": key,
                 "found": deleted.found,
                 "stored": deleted.stored,
                 "degraded": deleted.degraded,
                 "version": version(&deleted.version),
             });
+            if let Some(explain) = &explain {
+                document["explain"] = explain::document(explain);
+            }
             output::write_json(format, &document)?;
         }
     }

@@ -7,16 +7,20 @@ use shard_cache_client::{Hit, Read, Value, Version};
 use super::{
     connection::{ConnectionArguments, TermsArguments, block_on},
     exit::{Exit, Failure},
+    explain::{self, ExplainArguments},
     output::{self, Format, OutputArguments},
 };
 
-/// Read a key. The value goes to a pipe as it is, and to a terminal with control characters escaped.
+/// Read a key. The value goes to a pipe as it is, and to a terminal, or before an explanation, with control characters
+/// escaped.
 #[derive(Debug, Args)]
 pub(super) struct GetArguments {
     /// The key.
     key: String,
     #[command(flatten)]
     terms: TermsArguments,
+    #[command(flatten)]
+    explain: ExplainArguments,
     #[command(flatten)]
     connection: ConnectionArguments,
     #[command(flatten)]
@@ -30,16 +34,27 @@ impl GetArguments {
 }
 
 pub(super) fn run(arguments: &GetArguments) -> Result<Exit, Failure> {
-    let read = block_on(async {
+    let (key, options) = (&arguments.key, arguments.terms.options());
+    let (read, explain) = block_on(async {
         let client = arguments.connection.connect().await?;
-        Ok(client
-            .get(&arguments.key, &arguments.terms.options())
-            .await?)
+        if arguments.explain.explain {
+            let explained = client.get_explained(key, &options).await;
+            return explain::told(arguments.format(), key, explained);
+        }
+        Ok((client.get(key, &options).await?, None))
     })?;
-    match arguments.format() {
-        Format::Table => print_value(&read)?,
-        format @ (Format::Json | Format::Jsonl) => {
-            output::write_json(format, &document(&arguments.key, &read))?;
+    match (arguments.format(), &explain) {
+        (Format::Table, None) => print_value(&read, output::stdout_is_terminal())?,
+        (Format::Table, Some(explain)) => {
+            print_value(&read, true)?;
+            output::write_line(&explain::render(key, explain))?;
+        }
+        (format @ (Format::Json | Format::Jsonl), explain) => {
+            let mut document = document(key, &read);
+            if let Some(explain) = explain {
+                document["explain"] = explain::document(explain);
+            }
+            output::write_json(format, &document)?;
         }
     }
     if arguments.format() == Format::Table && read.degraded {
@@ -52,13 +67,13 @@ pub(super) fn run(arguments: &GetArguments) -> Result<Exit, Failure> {
     })
 }
 
-fn print_value(read: &Read) -> Result<(), Failure> {
+fn print_value(read: &Read, is_for_people: bool) -> Result<(), Failure> {
     match &read.hit {
         None => {
             output::note("key absent");
             Ok(())
         }
-        Some(hit) if output::stdout_is_terminal() => {
+        Some(hit) if is_for_people => {
             output::write_line(&output::printable_bytes(hit.value.as_bytes()))
         }
         Some(hit) => output::write(hit.value.as_bytes()),

@@ -12,6 +12,7 @@ mod config;
 mod connection;
 mod del;
 mod exit;
+mod explain;
 mod get;
 mod healthcheck;
 mod hints;

@@ -2,7 +2,7 @@
 
 use clap::{Args, Subcommand};
 use serde_json::{Value, json};
-use shard_cache_client::cluster::OwnersResponse;
+use shard_cache_client::cluster::{OwnersResponse, SlotConfiguration};
 
 use super::{
     cluster::{dash, state},
@@ -94,10 +94,30 @@ fn render(key: &str, answer: &OwnersResponse) -> String {
     ];
     let key = output::printable(key);
     let (slot, ring) = (answer.slot, output::printable(&answer.ring_hash));
+    let configuration = answer.configuration.as_ref().map_or_else(String::new, told);
     format!(
-        "{key}: slot {slot}, ring {ring}\n{}",
+        "{key}: slot {slot}, ring {ring}{configuration}\n{}",
         output::table(&columns, &rows)
     )
+}
+
+/// The configuration of the slot at the node that was asked, and how far it is from the ring.
+fn told(configuration: &SlotConfiguration) -> String {
+    let SlotConfiguration {
+        root,
+        number,
+        owners,
+        current,
+        owner_names,
+        ..
+    } = configuration;
+    let names = output::printable(&owner_names.join(", "));
+    let moving = if *current {
+        String::new()
+    } else {
+        format!("; the slot is about to move, requests still go to {names}")
+    };
+    format!(", configuration {number} (root {root:016x}, owners {owners:016x}){moving}")
 }
 
 fn document(key: &str, answer: &OwnersResponse) -> Value {
@@ -110,7 +130,23 @@ fn document(key: &str, answer: &OwnersResponse) -> Value {
             json!({ "member": member, "score": format!("{:016x}", owner.score) })
         })
         .collect();
-    json!({ "key": key, "slot": answer.slot, "ring_hash": answer.ring_hash, "owners": owners })
+    let configuration = answer.configuration.as_ref().map(|configuration| {
+        json!({
+            "root": format!("{:016x}", configuration.root),
+            "number": configuration.number,
+            "owners": format!("{:016x}", configuration.owners),
+            "current": configuration.current,
+            "owner_names": configuration.owner_names,
+            "full": configuration.full,
+        })
+    });
+    json!({
+        "key": key,
+        "slot": answer.slot,
+        "ring_hash": answer.ring_hash,
+        "owners": owners,
+        "configuration": configuration,
+    })
 }
 
 #[cfg(test)]
@@ -136,9 +172,17 @@ mod tests {
             slot: 7,
             owners: vec![owner("b", "east", u64::MAX), owner("a", "", 1)],
             ring_hash: "cafe".to_owned(),
+            configuration: Some(SlotConfiguration {
+                root: 8,
+                number: 3,
+                owners: 9,
+                current: false,
+                owner_names: vec!["b".to_owned(), "c".to_owned()],
+                full: false,
+            }),
         };
         let expected = "\
-key: slot 7, ring cafe
+key: slot 7, ring cafe, configuration 3 (root 0000000000000008, owners 0000000000000009); the slot is about to move, requests still go to b, c
 #  --  OWNER  ADDRESS         ZONE  SCORE
 1  UN  b      127.0.0.1:8080  east  ffffffffffffffff
 2  UN  a      127.0.0.1:8080  -     0000000000000001";

@@ -12,6 +12,7 @@ use shard_cache_client::{Ttl, Value};
 use super::{
     connection::{ConnectionArguments, TermsArguments, block_on},
     exit::{Exit, Failure},
+    explain::{self, ExplainArguments},
     get::version,
     output::{self, Format, OutputArguments},
 };
@@ -33,6 +34,8 @@ pub(super) struct SetArguments {
     ttl: Option<Duration>,
     #[command(flatten)]
     terms: TermsArguments,
+    #[command(flatten)]
+    explain: ExplainArguments,
     #[command(flatten)]
     connection: ConnectionArguments,
     #[command(flatten)]
@@ -68,12 +71,15 @@ impl SetArguments {
 
 pub(super) fn run(arguments: &SetArguments) -> Result<Exit, Failure> {
     let value = arguments.value()?;
-    let written = block_on(async {
+    let (key, ttl) = (&arguments.key, arguments.ttl());
+    let (written, explain) = block_on(async {
         let client = arguments.connection.connect().await?;
         let options = arguments.terms.options();
-        Ok(client
-            .set(&arguments.key, value, arguments.ttl(), &options)
-            .await?)
+        if arguments.explain.explain {
+            let explained = client.set_explained(key, value, ttl, &options).await;
+            return explain::told(arguments.format(), key, explained);
+        }
+        Ok((client.set(key, value, ttl, &options).await?, None))
     })?;
     match arguments.format() {
         Format::Table => {
@@ -82,14 +88,20 @@ pub(super) fn run(arguments: &SetArguments) -> Result<Exit, Failure> {
                 "OK, stored on {} owners{degraded}",
                 written.stored
             ))?;
+            if let Some(explain) = &explain {
+                output::write_line(&explain::render(key, explain))?;
+            }
         }
         format @ (Format::Json | Format::Jsonl) => {
-            let document = json!({
-                "key": arguments.key,
+            let mut document = json!({
+                "key": key,
                 "stored": written.stored,
                 "degraded": written.degraded,
                 "version": version(&written.version),
             });
+            if let Some(explain) = &explain {
+                document["explain"] = explain::document(explain);
+            }
             output::write_json(format, &document)?;
         }
     }

@@ -6,6 +6,8 @@ use std::sync::Arc;
 use crate::{
     clock::{Clock, Monotonic},
     coordinator::{
+        course::{Positions, ReplicaRequests},
+        explanation::{Hint, ReplicaRequest},
         pending::{PendingFull, PendingTable, Schedule, Token, Woken},
         quorum::{ReadOutcome, ReadTally, WriteOutcome, WriteTally},
         traced::{Links, ReplicaSpans},
@@ -51,7 +53,7 @@ pub(super) struct WriteExchange {
     pub(super) slot: Slot,
     pub(super) configuration: Configuration,
     pub(super) debt: Debt,
-    pub(super) spans: Option<Box<ReplicaSpans>>,
+    pub(super) requests: Option<Box<ReplicaRequests>>,
 }
 
 /// Whether owners without an answer are owed the record in the end.
@@ -69,15 +71,17 @@ pub(super) struct ReadExchange {
     pub(super) tally: ReadTally,
     /// The hedging delay has passed.
     pub(super) hedge_due: bool,
-    pub(super) spans: Option<Box<ReplicaSpans>>,
+    /// Whoever is asked next is so because others are late.
+    pub(super) is_hedging: bool,
+    pub(super) requests: Option<Box<ReplicaRequests>>,
 }
 
 impl super::pending::Exchange for Exchange {
     type Answer = Answer;
 
     fn answer(&mut self, position: u8, answer: Answer) {
-        if let Some(spans) = self.spans_mut() {
-            spans.answered(position);
+        if let Some(requests) = self.requests_mut() {
+            requests.answered(position);
         }
         match self {
             Self::Write(write) => write.tally.answer(
@@ -138,11 +142,47 @@ impl super::pending::Exchange for Exchange {
 }
 
 impl Exchange {
-    const fn spans_mut(&mut self) -> Option<&mut Box<ReplicaSpans>> {
+    const fn requests_mut(&mut self) -> Option<&mut Box<ReplicaRequests>> {
         match self {
-            Self::Write(write) => write.spans.as_mut(),
-            Self::Read(read) => read.spans.as_mut(),
+            Self::Write(write) => write.requests.as_mut(),
+            Self::Read(read) => read.requests.as_mut(),
         }
+    }
+
+    /// Whom it has asked, and what they have answered by now; times count from `since`.
+    fn explained(&self, since: Monotonic) -> Vec<ReplicaRequest> {
+        match self {
+            Self::Write(write) => {
+                let Some(requests) = &write.requests else {
+                    return Vec::new();
+                };
+                let version = write.record.version;
+                let reply = |position| write.tally.reply(position, version);
+                let is_owed = write.is_owed();
+                let hint = |position| {
+                    if is_owed && write.tally.owed().any(|owed| owed == position) {
+                        Hint::Due
+                    } else {
+                        Hint::None
+                    }
+                };
+                requests.explained(since, reply, hint)
+            }
+            Self::Read(read) => {
+                let Some(requests) = &read.requests else {
+                    return Vec::new();
+                };
+                let reply = |position| read.tally.reply(position);
+                requests.explained(since, reply, |_| Hint::None)
+            }
+        }
+    }
+}
+
+impl WriteExchange {
+    /// Whether owners without an answer are owed the record, as far as it is known by now.
+    fn is_owed(&self) -> bool {
+        self.debt == Debt::Owed && self.tally.stored() > 0
     }
 }
 
@@ -204,7 +244,9 @@ impl Ledger {
         mut exchange: Exchange,
         schedule: Schedule,
     ) -> Result<HeldExchange<'_>, PendingFull> {
-        let links = exchange.spans_mut().map(|spans| spans.links());
+        let requests = exchange.requests_mut();
+        let spans = requests.and_then(|requests| requests.spans.as_ref());
+        let links = spans.map(ReplicaSpans::links);
         let token = self
             .pending
             .insert(exchange, schedule)
@@ -218,38 +260,52 @@ impl Ledger {
         })
     }
 
-    fn settle(&self, exchange: &Exchange) {
+    /// Returns the owners for whom a hint is kept.
+    fn settle(&self, exchange: &Exchange) -> Positions {
         match exchange {
             Exchange::Write(write) => {
-                if let Some(spans) = &write.spans {
-                    spans.report(|position| write.tally.explain(position));
+                let kept = if write.is_owed() {
+                    self.owe(write)
+                } else {
+                    Positions::default()
+                };
+                if let Some(requests) = &write.requests {
+                    requests.report(|position| write.tally.explain(position), kept);
                 }
-                if write.debt == Debt::Owed && write.tally.stored() > 0 {
-                    self.owe(write);
-                }
+                kept
             }
             Exchange::Read(read) => {
-                if let Some(spans) = &read.spans {
-                    spans.report(|position| read.tally.explain(position));
+                let kept = Positions::default();
+                if let Some(requests) = &read.requests {
+                    requests.report(|position| read.tally.explain(position), kept);
                 }
+                kept
             }
         }
     }
 
-    fn owe(&self, write: &WriteExchange) {
+    fn owe(&self, write: &WriteExchange) -> Positions {
+        let mut kept = Positions::default();
         let owed: Vec<u8> = write.tally.owed().collect();
         if owed.is_empty() {
-            return;
+            return kept;
         }
         // A slot that was declared lost meanwhile has another root: data never crosses.
         if self.gates.root(write.slot) != Some(write.configuration.id().root) {
-            return;
+            return kept;
         }
         for position in owed {
-            if let Some(owner) = write.configuration.owners().get(usize::from(position)) {
-                self.hints.owe(owner.node_id, &write.key, &write.record);
+            if let Some(owner) = write.configuration.owners().get(usize::from(position))
+                && self.hints.owe(owner.node_id, &write.key, &write.record)
+            {
+                kept.insert(position);
+                if let Some(spans) = write.requests.as_ref().and_then(|it| it.spans.as_ref()) {
+                    let origins = self.hints.origins();
+                    origins.note(owner.node_id, &write.key, spans.parent());
+                }
             }
         }
+        kept
     }
 
     /// An answer that rests on a version too far ahead of our clock is refused like any stamp: one owner with a bad clock
@@ -316,6 +372,26 @@ impl HeldExchange<'_> {
             .complete(self.token(position), Answer::Failed(Failure::NotSent));
     }
 
+    /// Whom it has asked, and what they have answered by now; times count from `since`. Empty unless that is noted.
+    pub(super) fn requests(&self, since: Monotonic) -> Vec<ReplicaRequest> {
+        let explained = self
+            .ledger
+            .pending
+            .inspect(self.token, |exchange| exchange.explained(since));
+        explained.unwrap_or_default()
+    }
+
+    /// Lets go. Returns the owners for whom a hint is kept; `None` while answers are waited for, or when the exchange was
+    /// settled by another.
+    pub(super) fn let_go(self) -> Option<Positions> {
+        self.release()
+    }
+
+    fn release(&self) -> Option<Positions> {
+        let ended = self.ledger.pending.release(self.token)?;
+        Some(self.ledger.settle(&ended))
+    }
+
     /// Looks at a write.
     pub(super) fn write<R>(&self, look: impl FnOnce(&mut WriteExchange) -> R) -> Option<R> {
         self.ledger
@@ -341,8 +417,6 @@ impl HeldExchange<'_> {
 
 impl Drop for HeldExchange<'_> {
     fn drop(&mut self) {
-        if let Some(ended) = self.ledger.pending.release(self.token) {
-            self.ledger.settle(&ended);
-        }
+        self.release();
     }
 }

@@ -9,8 +9,11 @@
 //! - `pending`: the table of exchanges under way. No I/O.
 //! - `ledger`: where answers arrive and debts are settled.
 //! - `write`, `read`: the two kinds of request.
-//! - `traced`: spans of sampled requests.
+//! - `course`: how a request goes, noted for those that are sampled or explained.
+//! - `explanation`: what is told of it to who asks; `traced`: spans of sampled requests.
 
+mod course;
+pub mod explanation;
 mod hedge;
 mod hot_keys;
 mod ledger;
@@ -34,16 +37,19 @@ use std::{
 use shard_cache_membership::{identity::NodeId, view::View};
 use tokio::sync::watch;
 
+pub use explanation::Explanation;
 pub use hot_keys::HotKey;
 pub use ledger::Ledger;
 pub use request::{
-    Consistency, Degrade, Detail, Explanation, Hit, KeyRequest, OwnerAnswer, Read, ReadError,
-    SetRequest, Terms, Ttl, Unavailable, WriteError, Written,
+    Consistency, Degrade, Detail, Failed, Hit, KeyRequest, Read, ReadError, SetRequest, Terms, Ttl,
+    Unavailable, WriteError, Written,
 };
 
 use crate::{
     clock::{Clock, Monotonic},
     coordinator::{
+        course::{Course, Event},
+        explanation::Stage,
         hedge::HedgeBudget,
         hot_keys::HotKeys,
         quorum::{Need, Standing},
@@ -175,11 +181,14 @@ struct Attempt<'a> {
     plan: &'a Plan,
     key: &'a Key,
     terms: Terms,
+    /// From 1 on.
+    number: u32,
     /// The span of the request to the owners; only when it is sampled.
     trace: Option<&'a Arc<Scope>>,
 }
 
 /// What one attempt goes by: one configuration of the slot, whatever happens to it meanwhile.
+#[derive(Clone)]
 struct Plan {
     slot: Slot,
     configuration: Configuration,
@@ -351,7 +360,15 @@ impl Coordinator {
 
     /// Waits a moment for the slot to change at this node. Returns whether another attempt is worth making, which only the
     /// deadline bounds.
-    async fn await_reconfiguration(&self, slot: Slot, attempts: u32, terms: Terms) -> bool {
+    async fn await_reconfiguration(
+        &self,
+        slot: Slot,
+        attempts: u32,
+        terms: Terms,
+        course: &mut Course,
+    ) -> bool {
+        course.enter(Stage::Reconfiguration);
+        course.note(Event::Reconfigured);
         self.ring.doubts.note(slot);
         let left = terms.deadline.saturating_sub(self.clock.monotonic());
         let pause = RECONFIGURE_PAUSE
@@ -372,38 +389,6 @@ impl Coordinator {
         )
     }
 
-    /// Builds the explanation, if the terms ask for one.
-    fn explain(
-        &self,
-        plan: &Plan,
-        terms: Terms,
-        attempts: u32,
-        answer: impl Fn(u8) -> OwnerAnswer,
-    ) -> Option<Box<Explanation>> {
-        if terms.detail == Detail::Answer {
-            return None;
-        }
-        let owners = (0u8..)
-            .zip(plan.configuration.owners())
-            .map(|(position, owner)| (self.name_of(owner.node_id), answer(position)))
-            .collect();
-        Some(Box::new(Explanation {
-            slot: plan.slot,
-            configuration: plan.configuration.id().owners,
-            owners,
-            attempts,
-        }))
-    }
-
-    /// The name of a member as the view has it.
-    fn name_of(&self, node_id: NodeId) -> String {
-        let view = self.view.borrow();
-        let record = view
-            .member(node_id)
-            .and_then(|member| member.record.as_ref());
-        record.map_or_else(|| node_id.to_string(), |record| record.name.clone())
-    }
-
     /// Counts an operation that was begun at that time.
     fn count(&self, operation: Op, outcome: OperationOutcome, begun: Monotonic) {
         let metrics = &self.metrics;
@@ -414,6 +399,14 @@ impl Coordinator {
         let taken = self.clock.monotonic().saturating_sub(begun);
         metrics.coordinator_duration.get(operation).observe(taken);
     }
+}
+
+/// The name of a member as the view has it.
+fn name_in(view: &View, node_id: NodeId) -> String {
+    let record = view
+        .member(node_id)
+        .and_then(|member| member.record.as_ref());
+    record.map_or_else(|| node_id.to_string(), |record| record.name.clone())
 }
 
 impl Policy {

@@ -4,7 +4,7 @@
 //! them from an owner whose data is full, or a cover of some earlier configuration that carries it. Success and hopelessness are both known as early as the answers allow.
 
 use crate::{
-    coordinator::request::OwnerAnswer,
+    coordinator::explanation::{OwnerAnswer, OwnerReply},
     operation::{Failure, Held, ReadAnswer, WriteAnswer},
     ring::slot::Vote,
     store::{Absence, Record},
@@ -220,6 +220,22 @@ impl WriteTally {
             Some(WriteAnswer::Stored { .. }) => OwnerAnswer::Ok,
             Some(WriteAnswer::Newer { .. }) => OwnerAnswer::Newer,
             Some(WriteAnswer::Failed(failure)) => failure.into(),
+        }
+    }
+
+    /// The same in detail; `written` is the version that was to be stored.
+    #[must_use]
+    pub fn reply(&self, position: u8, written: Version) -> OwnerReply {
+        let bare = OwnerReply::bare(self.explain(position));
+        let of = |version, vote: Vote| OwnerReply {
+            version: Some(version),
+            is_full: Some(vote.is_full),
+            ..bare
+        };
+        match self.answers.get(usize::from(position)).copied().flatten() {
+            Some(WriteAnswer::Stored { vote, .. }) => of(written, vote),
+            Some(WriteAnswer::Newer { version, vote }) => of(version, vote),
+            Some(WriteAnswer::Failed(_)) | None => bare,
         }
     }
 
@@ -539,10 +555,35 @@ impl ReadTally {
     #[must_use]
     pub fn explain(&self, position: u8) -> OwnerAnswer {
         match self.answers.get(usize::from(position)) {
-            Some(Some(ReadAnswer::Holds { .. } | ReadAnswer::Miss { .. })) => OwnerAnswer::Ok,
+            Some(Some(ReadAnswer::Holds { .. })) => OwnerAnswer::Ok,
+            Some(Some(ReadAnswer::Miss { .. })) => OwnerAnswer::Miss,
             Some(Some(ReadAnswer::Failed(failure))) => (*failure).into(),
             Some(None) | None if self.is_unasked(position) => OwnerAnswer::NotAsked,
             Some(None) | None => OwnerAnswer::Pending,
+        }
+    }
+
+    /// The same in detail.
+    #[must_use]
+    pub fn reply(&self, position: u8) -> OwnerReply {
+        let bare = OwnerReply::bare(self.explain(position));
+        match self.answers.get(usize::from(position)) {
+            Some(Some(ReadAnswer::Holds { held, vote })) => OwnerReply {
+                version: Some(held.version()),
+                is_full: Some(vote.is_full),
+                ..bare
+            },
+            Some(Some(ReadAnswer::Miss {
+                absence,
+                vote,
+                cause,
+            })) => OwnerReply {
+                version: absence.version(),
+                is_full: Some(vote.is_full),
+                cause: *cause,
+                ..bare
+            },
+            Some(Some(ReadAnswer::Failed(_)) | None) | None => bare,
         }
     }
 

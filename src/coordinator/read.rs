@@ -8,17 +8,19 @@ use std::{sync::Arc, time::Duration};
 use crate::{
     coordinator::{
         Attempt, Coordinator, Plan,
+        course::{Course, Event},
+        explanation::{Choice, Purpose, Stage},
         ledger::{Exchange, HeldExchange, ReadExchange},
         pending::{Schedule, Woken},
         quorum::{Need, Newest, OWNERS_MAX, ReadOutcome, ReadTally, Standing, WriteOutcome},
-        request::{Consistency, Hit, KeyRequest, Read, ReadError, Terms, Unavailable},
+        request::{Consistency, Failed, Hit, KeyRequest, Read, ReadError, Terms, Unavailable},
         traced,
     },
     key::Key,
     operation::{Kind, Operation, Want},
     store::{Body, Record},
     telemetry::{
-        HedgeOutcome, Lookup, Op, OperationOutcome, RepairMode, ReplicaOp,
+        HedgeOutcome, Lookup, Op, OperationOutcome, RepairMode,
         traces::{Scope, Span},
     },
     transport::Reach,
@@ -66,12 +68,25 @@ impl Coordinator {
     /// # Errors
     /// Any [`ReadError`] may be tried again.
     pub async fn get(&self, request: KeyRequest) -> Result<Read, ReadError> {
+        let read = self.get_explained(request).await;
+        read.map_err(|failed| failed.error)
+    }
+
+    /// The same; a failure is explained too, if the terms ask for that.
+    ///
+    /// # Errors
+    /// As [`get`](Self::get).
+    pub async fn get_explained(&self, request: KeyRequest) -> Result<Read, Failed<ReadError>> {
         self.note_key(&request.key, request.terms);
         let begun = self.clock.monotonic();
+        let mut course = Course::begin(request.terms, request.trace.as_ref(), &self.clock);
         let span = self.begin_span("quorum.read", request.trace.as_ref(), &request.key);
         let scope = span.as_deref().map(Span::scope);
-        let read = self.read(&request.key, request.terms, scope).await;
-        traced::end(span, read.as_ref().err().map(ReadError::reason));
+        let read = self.read(&request.key, request.terms, scope, &mut course);
+        let read = read.await;
+        let explain = self.explain(&mut course);
+        let outcome = read.as_ref().map(|read| read.degraded);
+        traced::end(span, &course, outcome.map_err(ReadError::reason));
         self.count(
             Op::Get,
             match &read {
@@ -94,7 +109,10 @@ impl Coordinator {
             };
             self.metrics.lookups.get(found).inc();
         }
-        read
+        match read {
+            Ok(read) => Ok(Read { explain, ..read }),
+            Err(error) => Err(Failed { error, explain }),
+        }
     }
 
     async fn read(
@@ -102,34 +120,42 @@ impl Coordinator {
         key: &Key,
         terms: Terms,
         trace: Option<&Arc<Scope>>,
+        course: &mut Course,
     ) -> Result<Read, ReadError> {
         self.hedges.earn();
         let mut attempts = 0;
         loop {
             attempts += 1;
+            course.attempt();
             let plan = self.plan(key)?;
             let need = self.need(&plan, terms, self.policy.read_quorum);
+            course.planned(&plan, need);
             self.check_reach(&plan, need)?;
             let attempt = Attempt {
                 plan: &plan,
                 key,
                 terms,
+                number: attempts,
                 trace,
             };
-            let tally = match self.ask_owners(attempt, need).await? {
+            let tally = match self.ask_owners(attempt, need, course).await? {
                 Asked::Answered(tally) => tally,
                 Asked::Reconfigured
-                    if self.await_reconfiguration(plan.slot, attempts, terms).await =>
+                    if self
+                        .await_reconfiguration(plan.slot, attempts, terms, course)
+                        .await =>
                 {
                     continue;
                 }
                 Asked::Reconfigured => return Err(unanswered(0, need)),
             };
-            let (hit, version) = match self.resolve(attempt, &tally).await? {
+            let (hit, version) = match self.resolve(attempt, &tally, course).await? {
                 Resolved::Answer { hit, version } => (hit, version),
                 Resolved::Again if self.clock.monotonic() < terms.deadline => continue,
                 Resolved::Reconfigured
-                    if self.await_reconfiguration(plan.slot, attempts, terms).await =>
+                    if self
+                        .await_reconfiguration(plan.slot, attempts, terms, course)
+                        .await =>
                 {
                     continue;
                 }
@@ -145,7 +171,7 @@ impl Coordinator {
                 hit,
                 version,
                 degraded: tally.is_degraded(),
-                explain: self.explain(&plan, terms, attempts, |position| tally.explain(position)),
+                explain: None,
             });
         }
     }
@@ -155,6 +181,7 @@ impl Coordinator {
         &self,
         attempt: Attempt<'_>,
         tally: &ReadTally,
+        course: &mut Course,
     ) -> Result<Resolved, ReadError> {
         let Attempt { plan, terms, .. } = attempt;
         let mut is_ghost = false;
@@ -183,7 +210,7 @@ impl Coordinator {
                 record: None,
                 holder,
             } => {
-                match self.fetch(attempt, holder).await {
+                match self.fetch(attempt, holder, course).await {
                     // Something newer may have arrived meanwhile: it is as good, once a write quorum holds it.
                     Some(record) if record.version >= version => record,
                     // The holder has lost it meanwhile, or broke off: the owners are asked again.
@@ -194,7 +221,7 @@ impl Coordinator {
         let version = Some(record.version);
         if self.must_write_back(plan, tally, &record, terms) {
             self.metrics.read_repairs.get(RepairMode::Blocking).inc();
-            match self.write_back(attempt, &record).await {
+            match self.write_back(attempt, &record, course).await {
                 Some(WriteOutcome::Acknowledged) => {}
                 Some(WriteOutcome::Reconfigured) => return Ok(Resolved::Reconfigured),
                 Some(
@@ -244,7 +271,12 @@ impl Coordinator {
         }
     }
 
-    async fn ask_owners(&self, attempt: Attempt<'_>, need: Need) -> Result<Asked, ReadError> {
+    async fn ask_owners(
+        &self,
+        attempt: Attempt<'_>,
+        need: Need,
+        course: &mut Course,
+    ) -> Result<Asked, ReadError> {
         let Attempt { plan, terms, .. } = attempt;
         let preference = self.preference(plan);
         let first = preference.first(need.required);
@@ -253,7 +285,8 @@ impl Coordinator {
         let exchange = Exchange::Read(ReadExchange {
             tally,
             hedge_due: false,
-            spans: self.replica_spans(attempt, ReplicaOp::Read, first.iter().copied()),
+            is_hedging: false,
+            requests: self.replica_requests(attempt, Purpose::Read, first.iter().copied()),
         });
         let nudge_at = self.tuned.hedge_after.get().map(|most| {
             let after = preference.late_after(first, most);
@@ -267,6 +300,7 @@ impl Coordinator {
             .ledger
             .begin(exchange, schedule)
             .map_err(|_full| Unavailable::Overloaded)?;
+        course.enter(Stage::Quorum);
         for (order, position) in first.iter().enumerate() {
             let want = if order == 0 {
                 Want::Record
@@ -275,6 +309,21 @@ impl Coordinator {
             };
             self.send_read(&held, attempt, *position, want);
         }
+        let asked = self.await_quorum(&held, attempt, need, &preference, course);
+        let asked = asked.await;
+        course.take(held);
+        asked
+    }
+
+    /// Waits until a read is decided, and turns to other owners where some fail or are late.
+    async fn await_quorum(
+        &self,
+        held: &HeldExchange<'_>,
+        attempt: Attempt<'_>,
+        need: Need,
+        preference: &Preference,
+        course: &mut Course,
+    ) -> Result<Asked, ReadError> {
         loop {
             let woken = held.wait().await;
             let gone = || ReadError::DeadlineExceeded {
@@ -294,7 +343,7 @@ impl Coordinator {
                 });
             }
             let outcome = held
-                .read(|read| self.consider_hedge(read))
+                .read(|read| self.consider_hedge(read, course))
                 .ok_or_else(gone)?;
             match outcome {
                 ReadOutcome::Open => {}
@@ -302,14 +351,12 @@ impl Coordinator {
                     let next = held
                         .read(|read| {
                             let next = preference.next(&mut read.tally, owners);
-                            if let Some(spans) = &mut read.spans {
-                                spans.asked_later(&next);
-                            }
+                            note_later_choice(read, &next, course);
                             next
                         })
                         .ok_or_else(gone)?;
                     for position in next {
-                        self.send_read(&held, attempt, position, Want::Record);
+                        self.send_read(held, attempt, position, Want::Record);
                     }
                 }
                 ReadOutcome::Answered => {
@@ -327,14 +374,16 @@ impl Coordinator {
 
     /// When the hedging delay has passed without a decision and the budget allows, the owners asked so far count as
     /// late.
-    fn consider_hedge(&self, read: &mut ReadExchange) -> ReadOutcome {
+    fn consider_hedge(&self, read: &mut ReadExchange, course: &mut Course) -> ReadOutcome {
         if read.hedge_due {
             read.hedge_due = false;
             if read.tally.outcome() == ReadOutcome::Open {
                 let outcome = if self.hedges.spend() {
                     read.tally.stall_all_open();
+                    read.is_hedging = true;
                     HedgeOutcome::Sent
                 } else {
+                    course.note(Event::HedgeRefused);
                     HedgeOutcome::NoBudget
                 };
                 self.metrics.hedges.get(outcome).inc();
@@ -344,7 +393,7 @@ impl Coordinator {
     }
 
     /// Reads the whole record of an owner that is known to hold one.
-    async fn fetch(&self, attempt: Attempt<'_>, holder: u8) -> Option<Record> {
+    async fn fetch(&self, attempt: Attempt<'_>, holder: u8, course: &mut Course) -> Option<Record> {
         let Attempt { plan, terms, .. } = attempt;
         let need = Need {
             owners: plan.owner_count(),
@@ -358,7 +407,8 @@ impl Coordinator {
         let exchange = Exchange::Read(ReadExchange {
             tally,
             hedge_due: false,
-            spans: self.replica_spans(attempt, ReplicaOp::Read, [holder]),
+            is_hedging: false,
+            requests: self.replica_requests(attempt, Purpose::Fetch, [holder]),
         });
         let deadline = terms.deadline.min(self.clock.monotonic() + FETCH_TIMEOUT);
         let schedule = Schedule {
@@ -366,12 +416,15 @@ impl Coordinator {
             nudge_at: None,
         };
         let held = self.ledger.begin(exchange, schedule).ok()?;
+        course.enter(Stage::Fetch);
         for position in (0..need.owners).filter(|position| *position != holder) {
             held.not_sent(position);
         }
         self.send_read(&held, attempt, holder, Want::Record);
         held.wait().await;
-        match held.read(|read| read.tally.newest())? {
+        let newest = held.read(|read| read.tally.newest());
+        course.take(held);
+        match newest? {
             Newest::Value { record, .. } => record,
             Newest::Nothing | Newest::Gone(_) | Newest::Ghost(_) | Newest::Unsure => None,
         }
@@ -393,6 +446,7 @@ impl Coordinator {
             kind: Kind::Read {
                 key: key.clone(),
                 want,
+                is_explained: terms.detail.is_explained(),
             },
         };
         if self.transport.submit(owner.node_id, operation).is_err() {
@@ -464,6 +518,19 @@ impl Preference {
             .collect();
         next.iter().for_each(|position| tally.ask(*position));
         next
+    }
+}
+
+/// Notes whom a read turns to later, and why, if that is noted.
+fn note_later_choice(read: &mut ReadExchange, next: &[u8], course: &mut Course) {
+    let (choice, event) = if std::mem::take(&mut read.is_hedging) {
+        (Choice::Hedge, Event::HedgeSent)
+    } else {
+        (Choice::Next, Event::OwnerReplaced)
+    };
+    course.note(event);
+    if let Some(requests) = &mut read.requests {
+        requests.asked_later(next, choice);
     }
 }
 

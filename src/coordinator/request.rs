@@ -5,12 +5,8 @@ use std::{sync::Arc, time::Duration};
 use thiserror::Error;
 
 use crate::{
-    clock::Monotonic,
-    key::{Key, Slot},
-    offsets::ClockOff,
-    store::Value,
-    telemetry::traces::Scope,
-    version::Version,
+    clock::Monotonic, coordinator::explanation::Explanation, key::Key, offsets::ClockOff,
+    store::Value, telemetry::traces::Scope, version::Version,
 };
 
 /// How many owners must take part before a request is answered.
@@ -43,7 +39,21 @@ pub enum Detail {
     /// The answer alone; nothing is collected.
     Answer,
     /// The answer and an [`Explanation`].
-    Explained,
+    Explained {
+        /// When the request was taken up: what times in the explanation count from.
+        since: Monotonic,
+    },
+}
+
+impl Detail {
+    /// Whether there is an explanation.
+    #[must_use]
+    pub const fn is_explained(self) -> bool {
+        match self {
+            Self::Answer => false,
+            Self::Explained { .. } => true,
+        }
+    }
 }
 
 /// Whether a request may be answered by fewer owners than its level asks for.
@@ -129,58 +139,13 @@ pub struct Hit {
     pub expires_in: Option<Duration>,
 }
 
-/// How a request was carried out.
+/// A request that failed.
 #[derive(Clone, Debug)]
-pub struct Explanation {
-    /// The key's slot.
-    pub slot: Slot,
-    /// Hash of the owner list that was asked.
-    pub configuration: u64,
-    /// The owners in order of preference and what each answered.
-    pub owners: Vec<(String, OwnerAnswer)>,
-    /// Attempts made.
-    pub attempts: u32,
-}
-
-/// What one owner answered.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum OwnerAnswer {
-    /// Stored it, or answered with what it holds.
-    Ok,
-    /// Holds something newer.
-    Newer,
-    /// Is in another configuration of the slot.
-    WrongConfig,
-    /// Refused the coordinator's clock.
-    Drift,
-    /// Refused for load.
-    Shed,
-    /// Got it too late.
-    Expired,
-    /// Could not be reached, or the link broke before it answered.
-    Unreachable,
-    /// Had not answered when the request was answered.
-    Pending,
-    /// Was not needed.
-    NotAsked,
-}
-
-impl OwnerAnswer {
-    /// The word for people.
-    #[must_use]
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Ok => "ok",
-            Self::Newer => "newer",
-            Self::WrongConfig => "wrong_config",
-            Self::Drift => "drift",
-            Self::Shed => "shed",
-            Self::Expired => "expired",
-            Self::Unreachable => "unreachable",
-            Self::Pending => "pending",
-            Self::NotAsked => "not_asked",
-        }
-    }
+pub struct Failed<E> {
+    /// Why.
+    pub error: E,
+    /// How far it got, when that was asked for and owners were found.
+    pub explain: Option<Box<Explanation>>,
 }
 
 /// Why a node cannot serve a request at all. Nothing was sent: the request surely had no effect, and another node or a

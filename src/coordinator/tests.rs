@@ -13,6 +13,7 @@ use shard_cache_membership::identity::BootId;
 use super::*;
 use crate::{
     clock::{BoxFuture, SystemClock},
+    coordinator::explanation::OwnerAnswer,
     handoff::{HintLimits, OwedHints},
     offsets::Sample,
     operation::{Answer, Failure, Operation},
@@ -32,6 +33,7 @@ use crate::{
     version::Stamp,
 };
 
+mod explained;
 mod traced;
 
 const SHAPE: Shape = Shape {
@@ -293,7 +295,9 @@ impl World {
             consistency: Consistency::Quorum,
             degrade: Degrade::Refuse,
             deadline: self.clock.monotonic() + Duration::from_millis(millis),
-            detail: Detail::Explained,
+            detail: Detail::Explained {
+                since: self.clock.monotonic(),
+            },
         }
     }
 
@@ -617,7 +621,7 @@ async fn a_replica_in_another_configuration_does_not_count() {
         .unwrap()
         .owners
         .into_iter()
-        .map(|(_, answer)| answer)
+        .map(|owner| owner.answer)
         .collect();
     assert_eq!(written.stored, 2);
     assert_eq!(

@@ -1,35 +1,25 @@
-//! Spans of a sampled request: one for the request to the owners as a whole, and one for each owner that is asked. They
-//! are kept beside the tallies and handed over when the exchange is settled, so that an owner's late answer still gets
-//! its time, and silence ends with the exchange. Nothing here is touched by a request that is not sampled.
+//! Spans of a sampled request: one for the request to the owners as a whole, and one for each owner that is asked. What
+//! they tell is noted by `course`; they are handed over when the exchange is settled, so that an owner's late answer still
+//! gets its time, and silence ends with the exchange. Nothing here is touched by a request that is not sampled.
 
-use std::{fmt, sync::Arc};
+use std::sync::Arc;
 
-use super::{Attempt, Coordinator, quorum::OWNERS_MAX, request::OwnerAnswer};
+use super::{
+    Attempt, Coordinator,
+    course::{Course, Event, Positions, ReplicaRequests},
+    explanation::{Choice, OwnerAnswer, Purpose},
+};
 use crate::{
-    clock::Monotonic,
     key::Key,
-    telemetry::{
-        ReplicaOp,
-        traces::{Finished, KeyValue, Scope, Span, SpanKind},
-    },
+    telemetry::traces::{Finished, KeyValue, Scope, Span, SpanEvent, SpanKind},
     trace::TraceParent,
 };
 
-/// The spans of one exchange's requests to owners.
+/// What the spans of one exchange's requests to owners have in common.
 pub(super) struct ReplicaSpans {
     links: Links,
     name: &'static str,
-    /// What all of them have in common.
     attributes: Vec<KeyValue>,
-    /// By position: the owner's name, and when it was asked and answered.
-    owners: Vec<Owner>,
-}
-
-struct Owner {
-    name: String,
-    asked: Option<Monotonic>,
-    answered: Option<Monotonic>,
-    is_later_choice: bool,
 }
 
 /// What the operations of an exchange carry, so that owners hang their spans below ours.
@@ -64,56 +54,34 @@ impl Coordinator {
         }
         Some(span)
     }
-
-    /// The spans of an attempt's requests to `first` and to whoever is turned to later, if it is sampled.
-    pub(super) fn replica_spans(
-        &self,
-        attempt: Attempt<'_>,
-        operation: ReplicaOp,
-        first: impl IntoIterator<Item = u8>,
-    ) -> Option<Box<ReplicaSpans>> {
-        let scope = attempt.trace?;
-        let (name, verb) = match operation {
-            ReplicaOp::Read => ("replica.read", "read"),
-            ReplicaOp::Write => ("replica.write", "write"),
-        };
-        let slot = attempt.plan.slot;
-        let owners = attempt.plan.configuration.owners();
-        let mut spans = Box::new(ReplicaSpans {
-            links: Links {
-                scope: Arc::clone(scope),
-                family: scope.family(),
-            },
-            name,
-            attributes: vec![
-                KeyValue::new("db.system.name", "shard-cache"),
-                KeyValue::new("db.operation.name", verb),
-                key_hash(attempt.key),
-                KeyValue::new("shard_cache.slot", i64::from(slot.0)),
-            ],
-            owners: owners
-                .iter()
-                .map(|owner| Owner {
-                    name: self.name_of(owner.node_id),
-                    asked: None,
-                    answered: None,
-                    is_later_choice: false,
-                })
-                .collect(),
-        });
-        for position in first {
-            spans.asked(position);
-        }
-        Some(spans)
-    }
 }
 
-/// Ends a span with what became of its work.
-pub(super) fn end(span: Option<Box<Span>>, failure: Option<&'static str>) {
+/// Ends a span with how its work went and what became of it: whether the answer is degraded, or why there is none.
+pub(super) fn end(span: Option<Box<Span>>, course: &Course, outcome: Result<bool, &'static str>) {
     let Some(mut span) = span else { return };
-    match failure {
-        None => span.succeed(),
-        Some(reason) => span.fail(reason),
+    if let Some((attempts, events)) = course.told() {
+        let has = |wanted: Event| events.iter().any(|(event, _)| *event == wanted);
+        let restamped = events
+            .iter()
+            .filter(|(event, _)| *event == Event::Restamped);
+        span.note([
+            KeyValue::new("shard_cache.attempts", i64::from(attempts)),
+            KeyValue::new("shard_cache.hedged", has(Event::HedgeSent)),
+            KeyValue::new("shard_cache.wrote_back", has(Event::WriteBack)),
+            // Few: they are bounded.
+            KeyValue::new("shard_cache.restamps", restamped.count() as i64),
+        ]);
+        span.happened(events.iter().map(|(event, at)| SpanEvent {
+            name: event.as_str(),
+            at: *at,
+        }));
+    }
+    match outcome {
+        Ok(is_degraded) => {
+            span.note([KeyValue::new("shard_cache.degraded", is_degraded)]);
+            span.succeed();
+        }
+        Err(reason) => span.fail(reason),
     }
 }
 
@@ -123,72 +91,81 @@ fn key_hash(key: &Key) -> KeyValue {
 }
 
 impl ReplicaSpans {
+    /// The span of the request as a whole.
+    pub(super) fn parent(&self) -> TraceParent {
+        self.links.scope.parent()
+    }
+
+    /// The spans of an attempt's requests, if it is sampled.
+    pub(super) fn of(attempt: Attempt<'_>, purpose: Purpose) -> Option<Self> {
+        let scope = attempt.trace?;
+        let (name, verb) = match purpose {
+            Purpose::Read | Purpose::Fetch => ("replica.read", "read"),
+            Purpose::Write | Purpose::WriteBack => ("replica.write", "write"),
+        };
+        Some(Self {
+            links: Links {
+                scope: Arc::clone(scope),
+                family: scope.family(),
+            },
+            name,
+            attributes: vec![
+                KeyValue::new("db.system.name", "shard-cache"),
+                KeyValue::new("db.operation.name", verb),
+                KeyValue::new("shard_cache.replica.purpose", purpose.as_str()),
+                KeyValue::new("shard_cache.attempt", i64::from(attempt.number)),
+                key_hash(attempt.key),
+                KeyValue::new("shard_cache.slot", i64::from(attempt.plan.slot.0)),
+            ],
+        })
+    }
+
     pub(super) fn links(&self) -> Links {
         self.links.clone()
     }
+}
 
-    /// The owner at `position` is asked now.
-    fn asked(&mut self, position: u8) {
-        let now = self.links.scope.now();
-        if let Some(owner) = self.owners.get_mut(usize::from(position)) {
-            owner.asked = Some(now);
-        }
-    }
-
-    /// Owners are asked now because others failed or are late.
-    pub(super) fn asked_later(&mut self, positions: &[u8]) {
-        for &position in positions {
-            self.asked(position);
-            if let Some(owner) = self.owners.get_mut(usize::from(position)) {
-                owner.is_later_choice = true;
-            }
-        }
-    }
-
-    /// The owner at `position` has answered, or surely will not.
-    pub(super) fn answered(&mut self, position: u8) {
-        let now = self.links.scope.now();
-        if let Some(owner) = self.owners.get_mut(usize::from(position)) {
-            owner.answered.get_or_insert(now);
-        }
-    }
-
-    /// Hands the spans over: the exchange is settled.
-    pub(super) fn report(&self, answer: impl Fn(u8) -> OwnerAnswer) {
-        debug_assert!(self.owners.len() <= OWNERS_MAX);
-        let settled = self.links.scope.now();
+impl ReplicaRequests {
+    /// Hands the spans over, if the request is sampled: the exchange is settled, and hints are kept for the owners in
+    /// `kept`.
+    pub(super) fn report(&self, answer: impl Fn(u8) -> OwnerAnswer, kept: Positions) {
+        let Some(spans) = &self.spans else { return };
+        let settled = self.now();
         for (position, owner) in (0u8..).zip(&self.owners) {
             let Some(begun) = owner.asked else { continue };
             let answer = answer(position);
-            let mut attributes = self.attributes.clone();
+            let mut attributes = spans.attributes.clone();
             attributes.extend([
                 KeyValue::new("shard_cache.peer.name", owner.name.clone()),
                 KeyValue::new("shard_cache.replica.outcome", answer.as_str()),
-                KeyValue::new("shard_cache.replica.later_choice", owner.is_later_choice),
+                KeyValue::new(
+                    "shard_cache.replica.later_choice",
+                    owner.choice != Choice::First,
+                ),
+                KeyValue::new("shard_cache.replica.hedge", owner.choice == Choice::Hedge),
             ]);
-            self.links.scope.report(Finished {
-                span_id: self.links.to_owner(position).span_id,
-                name: self.name,
+            let hint_kept = kept.contains(position).then_some(SpanEvent {
+                name: "hint_kept",
+                at: settled,
+            });
+            spans.links.scope.report(Finished {
+                span_id: spans.links.to_owner(position).span_id,
+                name: spans.name,
                 kind: SpanKind::Client,
                 begun,
                 ended: owner.answered.unwrap_or(settled),
                 attributes,
+                events: hint_kept.into_iter().collect(),
                 failure: is_failure(answer).then(|| answer.as_str()),
             });
         }
     }
 }
 
-impl fmt::Debug for ReplicaSpans {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "ReplicaSpans({} of {})", self.name, self.owners.len())
-    }
-}
-
 /// Whether an owner's answer is none. Holding something newer is one.
 const fn is_failure(answer: OwnerAnswer) -> bool {
     match answer {
-        OwnerAnswer::Ok | OwnerAnswer::Newer | OwnerAnswer::NotAsked => false,
+        OwnerAnswer::Ok | OwnerAnswer::Newer | OwnerAnswer::Miss | OwnerAnswer::NotAsked => false,
         OwnerAnswer::WrongConfig
         | OwnerAnswer::Drift
         | OwnerAnswer::Shed

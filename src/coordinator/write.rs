@@ -12,17 +12,19 @@ use crate::{
     clock::Monotonic,
     coordinator::{
         Attempt, Coordinator, Plan,
+        course::{Course, Event},
+        explanation::{Explanation, Purpose, Stage},
         ledger::{Debt, Exchange, HeldExchange, WriteExchange},
         pending::{Schedule, Woken},
         quorum::{Need, OnNewer, WriteOutcome, WriteTally},
-        request::{KeyRequest, SetRequest, Terms, Ttl, Unavailable, WriteError, Written},
+        request::{Failed, KeyRequest, SetRequest, Terms, Ttl, Unavailable, WriteError, Written},
         traced,
     },
     key::Key,
     operation::{Kind, Operation},
     store::{Body, Record},
     telemetry::{
-        Op, OperationOutcome, ReplicaOp,
+        Op, OperationOutcome,
         traces::{Scope, Span},
     },
     version::Version,
@@ -30,6 +32,12 @@ use crate::{
 
 /// How often one write is stamped anew after meeting something newer.
 const RESTAMPS_MAX: u32 = 4;
+
+/// What a write changes.
+struct Change {
+    body: Body,
+    ttl: Option<Duration>,
+}
 
 /// What an attempt came to.
 struct Verdict {
@@ -45,6 +53,15 @@ impl Coordinator {
     /// # Errors
     /// [`WriteError::Unavailable`] means surely not applied; the others mean unknown.
     pub async fn set(&self, request: SetRequest) -> Result<Written, WriteError> {
+        let written = self.set_explained(request).await;
+        written.map_err(|failed| failed.error)
+    }
+
+    /// The same; a failure is explained too, if the terms ask for that.
+    ///
+    /// # Errors
+    /// As [`set`](Self::set).
+    pub async fn set_explained(&self, request: SetRequest) -> Result<Written, Failed<WriteError>> {
         self.note_key(&request.key, request.terms);
         let ttl = match request.ttl {
             Ttl::Default => self.tuned.default_ttl.get(),
@@ -53,14 +70,18 @@ impl Coordinator {
         };
         let body = Body::Value(request.value);
         let begun = self.clock.monotonic();
+        let change = Change { body, ttl };
+        let mut course = Course::begin(request.terms, request.trace.as_ref(), &self.clock);
         let span = self.begin_span("quorum.write", request.trace.as_ref(), &request.key);
         let scope = span.as_deref().map(Span::scope);
         let written = self
-            .mutate(&request.key, body, ttl, request.terms, scope)
+            .mutate(&request.key, change, request.terms, scope, &mut course)
             .await;
-        traced::end(span, written.as_ref().err().map(WriteError::reason));
+        let explain = self.explain(&mut course);
+        let outcome = written.as_ref().map(|written| written.degraded);
+        traced::end(span, &course, outcome.map_err(WriteError::reason));
         self.count_write(Op::Set, &written, begun);
-        written
+        explained(written, explain)
     }
 
     /// Deletes a key by writing a tombstone.
@@ -70,25 +91,43 @@ impl Coordinator {
     /// # Errors
     /// [`WriteError::Unavailable`] means surely not applied; the others mean unknown.
     pub async fn delete(&self, request: KeyRequest) -> Result<Written, WriteError> {
-        self.note_key(&request.key, request.terms);
+        let written = self.delete_explained(request).await;
+        written.map_err(|failed| failed.error)
+    }
+
+    /// The same; a failure is explained too, if the terms ask for that.
+    ///
+    /// # Errors
+    /// As [`delete`](Self::delete).
+    pub async fn delete_explained(
+        &self,
+        request: KeyRequest,
+    ) -> Result<Written, Failed<WriteError>> {
+        let KeyRequest { key, terms, trace } = request;
+        self.note_key(&key, terms);
         let begun = self.clock.monotonic();
-        let span = self.begin_span("quorum.write", request.trace.as_ref(), &request.key);
+        let change = Change {
+            body: Body::Tombstone,
+            ttl: None,
+        };
+        let mut course = Course::begin(terms, trace.as_ref(), &self.clock);
+        let span = self.begin_span("quorum.write", trace.as_ref(), &key);
         let scope = span.as_deref().map(Span::scope);
-        let written = self
-            .mutate(&request.key, Body::Tombstone, None, request.terms, scope)
-            .await;
-        traced::end(span, written.as_ref().err().map(WriteError::reason));
+        let written = self.mutate(&key, change, terms, scope, &mut course).await;
+        let explain = self.explain(&mut course);
+        let outcome = written.as_ref().map(|written| written.degraded);
+        traced::end(span, &course, outcome.map_err(WriteError::reason));
         self.count_write(Op::Delete, &written, begun);
-        written
+        explained(written, explain)
     }
 
     async fn mutate(
         &self,
         key: &Key,
-        body: Body,
-        ttl: Option<Duration>,
+        Change { body, ttl }: Change,
         terms: Terms,
         trace: Option<&Arc<Scope>>,
+        course: &mut Course,
     ) -> Result<Written, WriteError> {
         let version = self.next_version();
         let expires_at = ttl.map(|ttl| {
@@ -105,7 +144,8 @@ impl Coordinator {
         let (mut may_be_applied, mut replaced) = (false, false);
         loop {
             attempts += 1;
-            let (plan, need) = match self.prepare(key, terms) {
+            course.attempt();
+            let (plan, need) = match self.prepare(key, terms, course) {
                 Ok(prepared) => prepared,
                 Err(_unavailable) if may_be_applied => {
                     return Err(WriteError::Unknown {
@@ -121,11 +161,13 @@ impl Coordinator {
                         plan: &plan,
                         key,
                         terms,
+                        number: attempts,
                         trace,
                     },
                     need,
                     OnNewer::Restamp,
                     &record,
+                    course,
                 )
                 .await;
             let verdict = match verdict {
@@ -149,13 +191,12 @@ impl Coordinator {
                         stored,
                         replaced,
                         degraded: verdict.tally.is_degraded(),
-                        explain: self.explain(&plan, terms, attempts, |position| {
-                            verdict.tally.explain(position)
-                        }),
+                        explain: None,
                     });
                 }
                 Some(WriteOutcome::Superseded { by }) if restamps < RESTAMPS_MAX => {
                     restamps += 1;
+                    course.note(Event::Restamped);
                     self.metrics.restamps.inc();
                     record.version = match self.version_above(by) {
                         Some(version) => version,
@@ -163,7 +204,9 @@ impl Coordinator {
                     };
                 }
                 Some(WriteOutcome::Reconfigured)
-                    if self.await_reconfiguration(plan.slot, attempts, terms).await => {}
+                    if self
+                        .await_reconfiguration(plan.slot, attempts, terms, course)
+                        .await => {}
                 Some(WriteOutcome::Open) | None => {
                     return Err(WriteError::DeadlineExceeded {
                         stored,
@@ -185,23 +228,31 @@ impl Coordinator {
         &self,
         attempt: Attempt<'_>,
         record: &Record,
+        course: &mut Course,
     ) -> Option<WriteOutcome> {
         let need = self.need(attempt.plan, attempt.terms, self.policy.write_quorum);
         let need = Need {
             least: need.required,
             ..need
         };
+        course.note(Event::WriteBack);
         let verdict = self
-            .attempt_write(attempt, need, OnNewer::Satisfied, record)
+            .attempt_write(attempt, need, OnNewer::Satisfied, record, course)
             .await;
         verdict.ok().and_then(|verdict| verdict.outcome)
     }
 
-    fn prepare(&self, key: &Key, terms: Terms) -> Result<(Plan, Need), Unavailable> {
+    fn prepare(
+        &self,
+        key: &Key,
+        terms: Terms,
+        course: &mut Course,
+    ) -> Result<(Plan, Need), Unavailable> {
         let plan = self.plan(key)?;
         let need = self.need(&plan, terms, self.policy.write_quorum);
         #[cfg(feature = "planted-bugs")]
         let need = with_planted_bugs(need);
+        course.planned(&plan, need);
         self.check_reach(&plan, need)?;
         Ok((plan, need))
     }
@@ -213,10 +264,15 @@ impl Coordinator {
         need: Need,
         on_newer: OnNewer,
         record: &Record,
+        course: &mut Course,
     ) -> Result<Verdict, Unavailable> {
         let Attempt {
             plan, key, terms, ..
         } = attempt;
+        let (purpose, stage) = match on_newer {
+            OnNewer::Restamp => (Purpose::Write, Stage::Quorum),
+            OnNewer::Satisfied => (Purpose::WriteBack, Stage::WriteBack),
+        };
         let exchange = Exchange::Write(WriteExchange {
             tally: WriteTally::new(need, on_newer),
             key: key.clone(),
@@ -227,7 +283,7 @@ impl Coordinator {
                 OnNewer::Restamp => Debt::Owed,
                 OnNewer::Satisfied => Debt::None,
             },
-            spans: self.replica_spans(attempt, ReplicaOp::Write, 0..need.owners),
+            requests: self.replica_requests(attempt, purpose, 0..need.owners),
         });
         let schedule = Schedule {
             deadline: terms.deadline,
@@ -237,6 +293,7 @@ impl Coordinator {
             .ledger
             .begin(exchange, schedule)
             .map_err(|_full| Unavailable::Overloaded)?;
+        course.enter(stage);
         self.send_write(&held, attempt, on_newer, record);
         let woken = held.wait().await;
         let verdict = held.write(|write| {
@@ -262,6 +319,7 @@ impl Coordinator {
                 tally: write.tally.clone(),
             }
         });
+        course.take(held);
         Ok(verdict.unwrap_or_else(|| Verdict {
             outcome: None,
             tally: WriteTally::new(need, on_newer),
@@ -348,6 +406,17 @@ impl Coordinator {
             },
             begun,
         );
+    }
+}
+
+/// Puts the explanation, if there is one, with what became of the write.
+fn explained(
+    written: Result<Written, WriteError>,
+    explain: Option<Box<Explanation>>,
+) -> Result<Written, Failed<WriteError>> {
+    match written {
+        Ok(written) => Ok(Written { explain, ..written }),
+        Err(error) => Err(Failed { error, explain }),
     }
 }
 

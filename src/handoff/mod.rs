@@ -92,15 +92,20 @@ impl OwedHints {
     }
 
     /// Keeps a hint. When there is no room, the oldest of the target go: a client's write never fails because of hints.
-    pub fn owe(&self, target: NodeId, key: &Key, record: &Record) {
+    /// Returns whether the target is owed the record now, or a newer one of the key.
+    pub fn owe(&self, target: NodeId, key: &Key, record: &Record) -> bool {
         #[cfg(feature = "planted-bugs")]
         if crate::planted::nothing_is_owed() {
-            return;
+            return false;
         }
         let now_millis = self.clock.wall_millis();
         let (key, record) = unshared(key, record);
         let added = lock(&self.store).add(target, key, record, now_millis);
         self.count(&added);
+        match added.fate {
+            Fate::Added | Fate::Replaced | Fate::Superseded => true,
+            Fate::Overflowed => false,
+        }
     }
 
     fn count(&self, AddOutcome { fate, dropped }: &AddOutcome) {

@@ -25,7 +25,7 @@ use crate::{
     clock::{BoxFuture, Clock, Monotonic},
     coordinator::{Coordinator, HotKey},
     handoff::{OwedHints, RepairMarks, RingCell, slots::Slots},
-    key::Key,
+    key::{Key, Slot},
     node::{departure::Departure, keeper::KeeperDesk, reload::Reloader},
     offsets::PeerClocks,
     overload::Admission,
@@ -245,6 +245,31 @@ impl Desk {
         }
     }
 
+    /// The configuration that this node is in, beside the owners that the ring names.
+    fn slot_configuration(
+        &self,
+        ring: &Ring,
+        view: &View,
+        slot: Slot,
+    ) -> Option<pb::SlotConfiguration> {
+        let gates = self.ring.gates.load();
+        let configuration = gates.configuration(slot)?;
+        let owners = configuration.owners();
+        let name = |owner: &RingMember| {
+            let record = view.member(owner.node_id).and_then(|it| it.record.as_ref());
+            record.map_or_else(|| owner.node_id.to_string(), |record| record.name.clone())
+        };
+        let id = configuration.id();
+        Some(pb::SlotConfiguration {
+            root: id.root,
+            number: id.number,
+            owners: id.owners,
+            current: owners.iter().eq(ring.owners(slot).iter()),
+            owner_names: owners.iter().map(name).collect(),
+            full: gates.is_full(slot),
+        })
+    }
+
     /// Asks every member for its report, all at once.
     fn gather(&self, view: &View) -> Vec<BoxFuture<pb::NodeStatus>> {
         self.remembered(view)
@@ -410,6 +435,7 @@ impl ClusterQueries for Desk {
             slot: u32::from(slot.0),
             owners: owners.collect(),
             ring_hash: format!("{:016x}", ring.hash()),
+            configuration: self.slot_configuration(&ring, &view, slot),
         })
     }
 

@@ -36,3 +36,20 @@ impl Absence {
         }
     }
 }
+
+/// Why a key has no value here, for people. Nothing is decided by it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum MissCause {
+    /// There is no trace of the key: it was never here, or whatever was is long forgotten.
+    NotSeen,
+    /// Its time to live is over.
+    Expired,
+    /// It made room for others, or found none.
+    Evicted,
+    /// It was deleted.
+    Deleted,
+    /// A newer value went at another owner, and what was here is out of date.
+    GoneElsewhere,
+    /// Something was here, and what became of it is forgotten.
+    TraceLost,
+}

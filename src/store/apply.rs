@@ -4,7 +4,7 @@ use super::{
     Applied, Store,
     entry::{Entry, Keyed as _, Probe},
     record::{Body, Record},
-    shard::{Ghost, Shard, Standing, Warmth, is_past},
+    shard::{Ghost, Passing, Shard, Standing, Warmth, is_past},
     totals::{Amount, Lack},
 };
 #[cfg(feature = "planted-bugs")]
@@ -45,7 +45,12 @@ impl Store {
     ) -> Applied {
         match &record.body {
             Body::Value(_) if record.is_expired(now_millis) => {
-                self.lay_to_rest(probe, record.version, now_millis, source)
+                let passing = if record.is_ghost() {
+                    Passing::Elsewhere
+                } else {
+                    Passing::Expired
+                };
+                self.lay_to_rest(probe, record.version, passing, now_millis, source)
             }
             Body::Value(value) => {
                 let entry = Entry::copy(value, record.version, record.expires_at);
@@ -53,7 +58,8 @@ impl Store {
             }
             Body::Tombstone => {
                 if is_past(record.version, self.purged(now_millis)) {
-                    return self.lay_to_rest(probe, record.version, now_millis, source);
+                    let version = record.version;
+                    return self.lay_to_rest(probe, version, Passing::Deleted, now_millis, source);
                 }
                 #[cfg(feature = "planted-bugs")]
                 if planted::Bug::DeletesForgotten.is_planted() {
@@ -69,6 +75,7 @@ impl Store {
         &self,
         probe: &Probe<'_>,
         version: Version,
+        passing: Passing,
         now_millis: u64,
         source: Source,
     ) -> Applied {
@@ -77,7 +84,7 @@ impl Store {
             return answer;
         }
         let replaced = shard.is_live(probe, now_millis);
-        let (value, tombstone) = shard.give_up(probe, Ghost::heard_of(version));
+        let (value, tombstone) = shard.give_up(probe, Ghost::heard_of(version, passing));
         self.totals.values.sub(value);
         self.totals.tombstones.sub(tombstone);
         self.bound_ghosts(&mut shard);
@@ -197,7 +204,8 @@ impl Store {
         let mut shard = lock(self.shard(probe.position().slot()));
         let answer = rejection(&mut shard, probe, version, source);
         if answer.is_none() {
-            let (superseded, tombstone) = shard.give_up(probe, Ghost::own(version));
+            let (superseded, tombstone) =
+                shard.give_up(probe, Ghost::own(version, Passing::Evicted));
             if superseded.entries > 0 {
                 self.totals.evicted(lack);
             }

@@ -37,7 +37,7 @@ mod tests;
 mod totals;
 
 pub use self::{
-    absence::Absence,
+    absence::{Absence, MissCause},
     digest::{Fingerprint, Inventory},
     entry::{ENTRY_OVERHEAD_BYTES, EXPIRY_OVERHEAD_BYTES, TOMBSTONE_OVERHEAD_BYTES},
     record::{Body, Form, Record, Value},
@@ -210,6 +210,13 @@ impl Store {
         let probe = self.probe(key);
         let found = lock(self.shard(probe.position().slot())).peek(&probe, now_millis);
         Lookup::from(found)
+    }
+
+    /// Why a read of the key would be a miss; `None` where it would be none. No access.
+    #[must_use]
+    pub fn miss_cause(&self, key: &Key, now_millis: u64) -> Option<MissCause> {
+        let probe = self.probe(key);
+        lock(self.shard(probe.position().slot())).miss_cause(&probe, now_millis)
     }
 
     /// Brings what operations on these keys will look at into the processor's cache, for many keys at once: they wait for

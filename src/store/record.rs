@@ -58,6 +58,13 @@ impl Record {
         }
     }
 
+    /// Whether it is such a record: it expired no later than it was stamped, which a client's does only with a time to live
+    /// below a millisecond.
+    #[must_use]
+    pub fn is_ghost(&self) -> bool {
+        self.is_expired(self.version.stamp.millis())
+    }
+
     /// Bytes of the value.
     #[must_use]
     pub fn payload_bytes(&self) -> usize {

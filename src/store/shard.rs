@@ -23,11 +23,11 @@ use lru::LruCache;
 
 use self::{expiry::Expiries, ghosts::Ghosts};
 pub(super) use self::{
-    ghosts::Ghost,
+    ghosts::{Ghost, Passing},
     scan::{Page, is_past},
 };
 use super::{
-    Absence,
+    Absence, MissCause,
     digest::{self, Fingerprint},
     entry::{Entry, EntryKey, Keyed, Position, PositionHash, Probe, tombstone_cost},
     totals::Amount,
@@ -167,6 +167,27 @@ impl Shard {
                 (Some(dead), _) => Absence::Gone(dead),
                 (None, _) => Absence::Untraced,
             },
+        })
+    }
+
+    /// Why a read of the key is a miss; `None` where it is none. Leaves no trace.
+    pub(super) fn miss_cause(&self, probe: &Probe<'_>, now_millis: u64) -> Option<MissCause> {
+        let Found::Miss(absence) = self.peek(probe, now_millis) else {
+            return None;
+        };
+        let is_above_floor = |entry: &&Entry| Some(entry.version()) > self.floor(probe.position());
+        let held = self.values.peek(probe as &dyn Keyed).filter(is_above_floor);
+        let tombstone = self.tombstones.contains_key(probe as &dyn Keyed);
+        let ghost = self.ghosts.get(probe.position());
+        Some(match (absence, ghost.map(|ghost| ghost.passing)) {
+            (Absence::Untraced, _) => MissCause::NotSeen,
+            (Absence::Gone(_), _) if held.is_some() => MissCause::Expired,
+            (Absence::Gone(_), _) if tombstone => MissCause::Deleted,
+            (Absence::Ghost(_), Some(Passing::Expired)) => MissCause::Expired,
+            (Absence::Ghost(_), Some(Passing::Evicted)) => MissCause::Evicted,
+            (Absence::Ghost(_), Some(Passing::Deleted)) => MissCause::Deleted,
+            (Absence::Ghost(_), Some(Passing::Elsewhere)) => MissCause::GoneElsewhere,
+            (Absence::Gone(_) | Absence::Unsure(_) | Absence::Ghost(_), _) => MissCause::TraceLost,
         })
     }
 
@@ -318,7 +339,10 @@ impl Shard {
             return None;
         }
         let (key, entry) = self.values.pop_lru()?;
-        self.leave_ghost(key.position(), Ghost::own(entry.version()));
+        self.leave_ghost(
+            key.position(),
+            Ghost::own(entry.version(), Passing::Evicted),
+        );
         Some(self.unlink(&key, &entry))
     }
 
@@ -353,7 +377,7 @@ impl Shard {
             }
         }
         if !is_superseded {
-            self.leave_ghost(position, Ghost::heard_of(version));
+            self.leave_ghost(position, Ghost::heard_of(version, Passing::Elsewhere));
         }
         dropped
     }

@@ -1,5 +1,6 @@
 //! The store against a naive twin, and the laws that its callers rely on.
 
+mod causes;
 mod laws;
 mod room;
 mod time;

@@ -13,7 +13,7 @@ use crate::{
         SlotConfiguration,
         slot::{Carry, Vote},
     },
-    store::{Absence, Body, Form, Record, Traces, Value},
+    store::{Absence, Body, Form, MissCause, Record, Traces, Value},
     trace::TraceParent,
     version::{Stamp, Version},
 };
@@ -45,9 +45,14 @@ pub(crate) fn encode_operation(operation: Operation, now: Monotonic) -> peer::Op
             record: Some(encode_record(record)),
             write_back: is_write_back,
         }),
-        Kind::Read { key, want } => peer::operation::Kind::Read(peer::Read {
+        Kind::Read {
+            key,
+            want,
+            is_explained,
+        } => peer::operation::Kind::Read(peer::Read {
             key: key.bytes().clone(),
             version_only: want == Want::Version,
+            explain: is_explained,
         }),
     };
     peer::Operation {
@@ -83,6 +88,7 @@ pub(crate) fn decode_operation(
             } else {
                 Want::Record
             },
+            is_explained: read.explain,
         },
     };
     Ok(Operation {
@@ -128,8 +134,13 @@ pub(crate) fn encode_answer(token: u64, answer: Answer) -> peer::Reply {
             });
             Outcome::Ok
         }
-        Answer::Read(ReadAnswer::Miss { absence, vote }) => {
+        Answer::Read(ReadAnswer::Miss {
+            absence,
+            vote,
+            cause,
+        }) => {
             encode_vote(&mut reply, vote);
+            reply.miss_cause = cause.map_or(peer::MissCause::Untold, encode_cause).into();
             reply.record = encode_absence(absence);
             Outcome::Miss
         }
@@ -182,6 +193,7 @@ pub(crate) fn decode_answer(reply: peer::Reply) -> Result<(u64, Answer), Malform
                 .transpose()?
                 .unwrap_or_default(),
             vote,
+            cause: decode_cause(reply.miss_cause()),
         }),
         Outcome::WrongConfig => Answer::Failed(Failure::WrongConfig),
         Outcome::Drift => Answer::Failed(Failure::Drift),
@@ -212,6 +224,30 @@ fn decode_vote(reply: &peer::Reply) -> Vote {
     Vote {
         is_full: reply.full,
         carry,
+    }
+}
+
+const fn encode_cause(cause: MissCause) -> peer::MissCause {
+    match cause {
+        MissCause::NotSeen => peer::MissCause::NotSeen,
+        MissCause::Expired => peer::MissCause::Expired,
+        MissCause::Evicted => peer::MissCause::Evicted,
+        MissCause::Deleted => peer::MissCause::Deleted,
+        MissCause::GoneElsewhere => peer::MissCause::GoneElsewhere,
+        MissCause::TraceLost => peer::MissCause::TraceLost,
+    }
+}
+
+/// One that is unknown is none: it is for people only.
+const fn decode_cause(cause: peer::MissCause) -> Option<MissCause> {
+    match cause {
+        peer::MissCause::Untold => None,
+        peer::MissCause::NotSeen => Some(MissCause::NotSeen),
+        peer::MissCause::Expired => Some(MissCause::Expired),
+        peer::MissCause::Evicted => Some(MissCause::Evicted),
+        peer::MissCause::Deleted => Some(MissCause::Deleted),
+        peer::MissCause::GoneElsewhere => Some(MissCause::GoneElsewhere),
+        peer::MissCause::TraceLost => Some(MissCause::TraceLost),
     }
 }
 
@@ -395,7 +431,7 @@ mod tests {
             key,
             prop_oneof![
                 (any_record(), any::<bool>()).prop_map(Ok),
-                want.prop_map(Err)
+                (want, any::<bool>()).prop_map(Err)
             ],
         )
             .prop_map(|(key, what)| match what {
@@ -404,7 +440,11 @@ mod tests {
                     record,
                     is_write_back,
                 },
-                Err(want) => Kind::Read { key, want },
+                Err((want, is_explained)) => Kind::Read {
+                    key,
+                    want,
+                    is_explained,
+                },
             });
         let configuration =
             (any::<u64>(), any::<u32>(), any::<u64>()).prop_map(|(root, number, owners)| {
@@ -463,6 +503,18 @@ mod tests {
         ]
     }
 
+    fn any_cause() -> impl Strategy<Value = Option<MissCause>> {
+        prop_oneof![
+            Just(None),
+            Just(Some(MissCause::NotSeen)),
+            Just(Some(MissCause::Expired)),
+            Just(Some(MissCause::Evicted)),
+            Just(Some(MissCause::Deleted)),
+            Just(Some(MissCause::GoneElsewhere)),
+            Just(Some(MissCause::TraceLost)),
+        ]
+    }
+
     fn any_answer() -> impl Strategy<Value = Answer> {
         let held = prop_oneof![
             any_record().prop_map(Held::Whole),
@@ -475,8 +527,13 @@ mod tests {
                 .prop_map(|(version, vote)| Answer::Write(WriteAnswer::Newer { version, vote })),
             (held, any_vote())
                 .prop_map(|(held, vote)| Answer::Read(ReadAnswer::Holds { held, vote })),
-            (any_absence(), any_vote())
-                .prop_map(|(absence, vote)| Answer::Read(ReadAnswer::Miss { absence, vote })),
+            (any_absence(), any_vote(), any_cause()).prop_map(|(absence, vote, cause)| {
+                Answer::Read(ReadAnswer::Miss {
+                    absence,
+                    vote,
+                    cause,
+                })
+            }),
             Just(Answer::Failed(Failure::WrongConfig)),
             Just(Answer::Failed(Failure::Drift)),
             Just(Answer::Failed(Failure::Shed)),
@@ -540,6 +597,7 @@ mod tests {
             kind: Kind::Read {
                 key: Key::new(Bytes::from_static(b"k")),
                 want: Want::Record,
+                is_explained: false,
             },
         }
     }

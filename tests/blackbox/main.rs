@@ -19,6 +19,7 @@ mod cpu;
 mod deadlines;
 mod drain;
 mod eviction;
+mod explain;
 mod foreign;
 mod freeze;
 mod http;

@@ -169,14 +169,23 @@ async fn a_request_is_one_trace_across_the_nodes_that_take_part() {
     assert!(owners.iter().eq(NODES), "{owners:?}");
     let server = only(&spans, "cache.CacheService/Set", SpanKind::Server);
     for (name, value) in [
-        ("rpc.system", "grpc"),
-        ("rpc.service", "cache.CacheService"),
-        ("rpc.method", "Set"),
-        ("rpc.grpc.status_code", "0"),
+        ("rpc.system.name", "grpc"),
+        ("rpc.method", "cache.CacheService/Set"),
+        ("rpc.response.status_code", "OK"),
         ("db.system.name", "shard-cache"),
         ("db.operation.name", "set"),
     ] {
         assert_eq!(server.attribute(name).as_deref(), Some(value), "{name}");
+    }
+
+    let quorum = only(&spans, "quorum.write", SpanKind::Internal);
+    for (name, value) in [
+        ("shard_cache.attempts", "1"),
+        ("shard_cache.restamps", "0"),
+        ("shard_cache.hedged", "false"),
+        ("shard_cache.degraded", "false"),
+    ] {
+        assert_eq!(quorum.attribute(name).as_deref(), Some(value), "{name}");
     }
 
     let read = trace_id(2);
@@ -252,8 +261,31 @@ async fn an_owner_that_is_gone_is_a_failed_span_of_a_request_that_succeeded() {
         stored.map(drop).map_err(|status| status.to_string())
     })
     .await;
+    check_delivery(&collector, 10).await;
     cluster[2].kill9();
     check_failed(&collector, &mut client, 20, "n3").await;
+}
+
+/// Waits for the delivery of the hint that a write has left, in a trace of its own that links to the write's.
+async fn check_delivery(collector: &Collector, number: u32) {
+    let delivery = until("the span of the delivery", PATIENCE, async || {
+        let mut spans = collector.spans().into_iter();
+        let found = spans.find(|span| span.is("hint.delivery", SpanKind::Internal));
+        found.ok_or_else(|| "no delivery".to_owned())
+    })
+    .await;
+    let write = collector.trace(&trace_id(number));
+    let write = only(&write, "quorum.write", SpanKind::Internal);
+    let links: Vec<_> = delivery
+        .span
+        .links
+        .iter()
+        .map(|link| (link.trace_id.clone(), link.span_id.clone()))
+        .collect();
+    let origin = (write.span.trace_id.clone(), write.span.span_id.clone());
+    assert_eq!(links, [origin], "{delivery:?}");
+    assert_eq!((delivery.parent().as_str(), delivery.failure()), ("", None));
+    assert_ne!(delivery.trace_id(), write.trace_id());
 }
 
 /// Writes, and checks that the span of this owner tells its failure, and that all others are well.
@@ -290,6 +322,13 @@ async fn check_failed(
         };
         assert_eq!(span.failure().map(str::to_owned), expected, "{span:?}");
         assert_eq!(span.attribute("error.type"), expected, "{span:?}");
+        // It is owed the write from then on, and nobody else is.
+        let events: &[&str] = if expected.is_some() {
+            &["hint_kept"]
+        } else {
+            &[]
+        };
+        assert_eq!(span.events(), events, "{span:?}");
     }
 }
 

@@ -364,6 +364,21 @@ def metrics(node):
     expect(answer.endswith(b"# EOF\n"), answer[-40:])
 
 
+def explained(client, writer, nodes):
+    key = fresh("explained")
+    written = cache(client, writer, "Set", key=key, value="v", explain=True)["explain"]
+
+    def ask(node):
+        read = cache(client, node, "Get", key=key, explain=True)["explain"]
+        expect(read["slot"] == written["slot"] and read["configuration"] == written["configuration"], read)
+        expect(sum(int(stage.get("micros", 0)) for stage in read["stages"]) == int(read["totalMicros"]), read)
+        expect(len(read["owners"]) == len(written["owners"]), read)
+        expect(any(asked["answer"] == "ok" for asked in read["requests"]), read)
+        expect("explain" not in cache(client, node, "Get", key=key), key)
+
+    at_every_node(nodes, ask)
+
+
 def check_client(report, client, nodes):
     across = (
         ("documented Set and Get", documented_text),
@@ -373,6 +388,7 @@ def check_client(report, client, nodes):
         ("bytes stay bytes", bytes_stay_bytes),
         ("a short life ends", short_life_ends),
         ("a zero ttl never ends", zero_ttl_never_ends),
+        ("a request is explained when that is asked for", explained),
     )
     for node in nodes:
         for name, body in across:

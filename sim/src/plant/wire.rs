@@ -133,6 +133,7 @@ fn swallow(operation: &mut peer::Operation) -> Forgery {
         operation.kind = Some(Kind::Read(peer::Read {
             key: write.key,
             version_only: true,
+            explain: false,
         }));
     }
     Forgery::Stored

@@ -519,6 +519,7 @@ impl Production {
                         absence: entry
                             .map_or(Absence::Untraced, |entry| Absence::Gone(entry.version)),
                         vote,
+                        cause: None,
                     },
                 },
             ),

@@ -256,7 +256,14 @@ fn a_cover_that_carries_one_configuration_stands_for_it_and_one_of_two_does_not(
         let mut read = asked(need, &[0, 1]);
         for (position, vote) in (0..).zip(votes) {
             let absence = Absence::Untraced;
-            read.answer(position, ReadAnswer::Miss { absence, vote });
+            read.answer(
+                position,
+                ReadAnswer::Miss {
+                    absence,
+                    vote,
+                    cause: None,
+                },
+            );
         }
         assert_eq!(
             write == WriteOutcome::Acknowledged,
@@ -303,6 +310,7 @@ fn holds(millis: u64) -> ReadAnswer {
 const MISS: ReadAnswer = ReadAnswer::Miss {
     absence: Absence::Untraced,
     vote: FULL,
+    cause: None,
 };
 
 fn asked(need: Need, positions: &[u8]) -> ReadTally {
@@ -399,6 +407,7 @@ fn the_newest_answer_wins_and_gone_wins_among_equals() {
         ReadAnswer::Miss {
             absence: Absence::Gone(version(5)),
             vote: FULL,
+            cause: None,
         },
     );
     assert_eq!(tally.newest(), Newest::Gone(version(5)));
@@ -423,6 +432,7 @@ fn absent(absence: Absence) -> ReadAnswer {
     ReadAnswer::Miss {
         absence,
         vote: FULL,
+        cause: None,
     }
 }
 

@@ -79,6 +79,19 @@ fn of<'a>(spans: &'a [SpanData], name: &str, kind: SpanKind) -> Vec<&'a SpanData
     matching.collect()
 }
 
+fn events(span: &SpanData) -> Vec<&str> {
+    span.events
+        .iter()
+        .map(|event| event.name.as_ref())
+        .collect()
+}
+
+fn attribute(span: &SpanData, name: &str) -> Option<opentelemetry::Value> {
+    let mut attributes = span.attributes.iter();
+    let found = attributes.find(|attribute| attribute.key.as_str() == name)?;
+    Some(found.value.clone())
+}
+
 fn failures<'a>(spans: &[&'a SpanData]) -> Vec<&'a str> {
     let reason = |span: &&'a SpanData| match &span.status {
         Status::Error { description } => Some(description.as_ref()),
@@ -156,6 +169,65 @@ async fn an_owner_that_a_read_turns_to_later_is_marked_and_the_failed_one_says_w
         })
     };
     assert_eq!(asked.iter().filter(is_later).count(), 1);
+    let turned: Vec<_> = of(&spans, "quorum.read", SpanKind::Internal)
+        .iter()
+        .flat_map(|span| events(span))
+        .collect();
+    assert_eq!(turned, ["owner_replaced"]);
+}
+
+#[tokio::test]
+async fn hedges_restamps_write_backs_and_hints_are_events_where_they_happen() {
+    let recorded = Recorded::new();
+    let world = &recorded.world;
+    let ahead = record(&world.clock, 300, "ahead");
+    world.put(1, ahead.clone());
+    world.put(2, ahead);
+    world.let_be(0, Behaviour::Unreachable);
+    recorded.set().await.unwrap();
+    recorded.settled().await;
+    let spans = recorded.spans();
+    let quorum = of(&spans, "quorum.write", SpanKind::Internal)[0];
+    assert_eq!(events(quorum), ["restamped"]);
+    assert_eq!(attribute(quorum, "shard_cache.attempts"), Some(2.into()));
+    assert_eq!(attribute(quorum, "shard_cache.restamps"), Some(1.into()));
+    let owed = of(&spans, "replica.write", SpanKind::Client);
+    let owed: Vec<_> = owed
+        .iter()
+        .filter(|span| events(span) == ["hint_kept"])
+        .collect();
+    assert_eq!(owed.len(), 1, "of two attempts only the last is owed");
+    assert_eq!(attribute(owed[0], "shard_cache.attempt"), Some(2.into()));
+
+    world.let_be(0, Behaviour::Answers);
+    world.put(0, record(&world.clock, 450, "newest"));
+    recorded.get().await.unwrap();
+    let spans = recorded.spans();
+    let quorum = of(&spans, "quorum.read", SpanKind::Internal)[0];
+    assert_eq!(events(quorum), ["write_back"]);
+    assert_eq!(
+        attribute(quorum, "shard_cache.wrote_back"),
+        Some(true.into())
+    );
+
+    let mut hedged = Vec::new();
+    for silent in [1, 2] {
+        world.let_be(silent, Behaviour::Silent);
+        recorded.get().await.unwrap();
+        world.let_be(silent, Behaviour::Answers);
+        let spans = recorded.spans();
+        let quorum = of(&spans, "quorum.read", SpanKind::Internal)[0];
+        if events(quorum).contains(&"hedge_sent") {
+            assert_eq!(attribute(quorum, "shard_cache.hedged"), Some(true.into()));
+            let asked = of(&spans, "replica.read", SpanKind::Client);
+            let is_hedge = |span: &&&SpanData| {
+                attribute(span, "shard_cache.replica.hedge") == Some(true.into())
+            };
+            assert_eq!(asked.iter().filter(is_hedge).count(), 1);
+            hedged.push(silent);
+        }
+    }
+    assert_eq!(hedged.len(), 1, "only one of the two is asked at first");
 }
 
 #[tokio::test]

@@ -12,7 +12,7 @@ use std::{
 };
 
 use super::{
-    Amount, Entry, EntryKey, Ghost, Keyed, Position, Probe, Shard, Slot, scan::is_past,
+    Amount, Entry, EntryKey, Ghost, Keyed, Passing, Position, Probe, Shard, Slot, scan::is_past,
     tombstone_cost,
 };
 
@@ -137,7 +137,7 @@ impl Shard {
                 self.expiries.put_back(expiry, key);
                 continue;
             }
-            self.leave_ghost(key.position(), Ghost::own(version));
+            self.leave_ghost(key.position(), Ghost::own(version, Passing::Expired));
             step.values += self.drop_value(&key);
         }
         while *budget > 0
@@ -150,7 +150,7 @@ impl Shard {
             if let Some((version, key)) = self.ages.pop_first() {
                 self.tombstones.remove(&key);
                 self.mark(key.position(), version);
-                self.leave_ghost(key.position(), Ghost::own(version));
+                self.leave_ghost(key.position(), Ghost::own(version, Passing::Deleted));
                 step.tombstones += self.released(tombstone_cost(key.bytes().len()));
             }
         }

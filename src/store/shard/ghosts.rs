@@ -19,22 +19,39 @@ pub(in crate::store) struct Ghost {
     pub(in crate::store) version: Version,
     /// The value was given up here; of one that is known by hearsay another owner's copy may still be taken over.
     pub(in crate::store) is_own: bool,
+    /// How it went: for people, nothing is decided by it.
+    pub(in crate::store) passing: Passing,
+}
+
+/// How a value went of which a ghost is left.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(in crate::store) enum Passing {
+    /// It made room for others, or found none here.
+    Evicted,
+    /// It was past its expiry.
+    Expired,
+    /// It was deleted, and the tombstone has outlived its use.
+    Deleted,
+    /// Elsewhere, in one of these ways.
+    Elsewhere,
 }
 
 impl Ghost {
     /// Of a value that was given up here.
-    pub(in crate::store) const fn own(version: Version) -> Self {
+    pub(in crate::store) const fn own(version: Version, passing: Passing) -> Self {
         Self {
             version,
             is_own: true,
+            passing,
         }
     }
 
     /// Of one that was never held here, or went elsewhere.
-    pub(in crate::store) const fn heard_of(version: Version) -> Self {
+    pub(in crate::store) const fn heard_of(version: Version, passing: Passing) -> Self {
         Self {
             version,
             is_own: false,
+            passing,
         }
     }
 }
@@ -62,7 +79,9 @@ impl Ghosts {
         match self.held.get_mut(&position) {
             Some(held) if held.version > ghost.version => [None, None],
             Some(held) if held.version == ghost.version => {
-                held.is_own |= ghost.is_own;
+                if ghost.is_own && !held.is_own {
+                    *held = ghost;
+                }
                 [None, None]
             }
             Some(_) | None => {
@@ -115,12 +134,20 @@ mod tests {
     fn the_newest_of_a_position_stays_and_the_oldest_of_all_goes() {
         let mut ghosts = Ghosts::default();
         for (position, millis) in [(1, 5), (2, 6), (1, 4), (1, 7)] {
-            ghosts.enter(Position(position), Ghost::own(version(millis)));
+            ghosts.enter(
+                Position(position),
+                Ghost::own(version(millis), Passing::Evicted),
+            );
         }
         assert_eq!(ghosts.len(), 2);
         let first = ghosts.get(Position(1)).map(|ghost| ghost.version);
         assert_eq!(first, Some(version(7)));
-        let own = |position, millis| Some((Position(position), Ghost::own(version(millis))));
+        let own = |position, millis| {
+            Some((
+                Position(position),
+                Ghost::own(version(millis), Passing::Evicted),
+            ))
+        };
         assert_eq!(ghosts.forget_oldest(1), own(2, 6));
         assert_eq!(ghosts.forget_oldest(1), None);
         assert_eq!(ghosts.forget_oldest(0), own(1, 7));
@@ -131,7 +158,7 @@ mod tests {
     fn an_order_of_ghosts_that_went_is_bounded() {
         let mut ghosts = Ghosts::default();
         for round in 0..1000 {
-            ghosts.enter(Position(1), Ghost::own(version(round)));
+            ghosts.enter(Position(1), Ghost::own(version(round), Passing::Evicted));
             ghosts.lay(Position(1));
             assert_eq!(ghosts.forget_oldest(4), None);
             assert!(ghosts.order.len() <= 8);

@@ -29,7 +29,7 @@ pub use self::{
     exporter::{Exporter, ExporterError, ExporterSettings},
     queue::SpanQueue,
     sampling::Sampler,
-    span::{Finished, Scope, Span},
+    span::{Finished, Scope, Span, SpanEvent},
 };
 use crate::{
     clock::{Clock, Monotonic, Now},

@@ -4,7 +4,7 @@ use std::{borrow::Cow, str::FromStr as _, sync::Arc};
 
 use opentelemetry::{
     Context, KeyValue, SpanId, TraceFlags, TraceId,
-    trace::{Link, SpanContext, SpanKind, Status, TraceContextExt as _, TraceState},
+    trace::{Event, Link, SpanContext, SpanKind, Status, TraceContextExt as _, TraceState},
 };
 use opentelemetry_sdk::trace::{SpanData, SpanEvents, SpanLinks};
 
@@ -34,8 +34,19 @@ pub struct Finished {
     pub ended: Monotonic,
     /// What is known about it.
     pub attributes: Vec<KeyValue>,
+    /// What happened meanwhile.
+    pub events: Vec<SpanEvent>,
     /// The word for its failure, if it failed.
     pub failure: Option<&'static str>,
+}
+
+/// Something that happened in the time of a span.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct SpanEvent {
+    /// What it is called.
+    pub name: &'static str,
+    /// When it happened.
+    pub at: Monotonic,
 }
 
 /// A span under way. Dropping it ends it, as cancelled unless its outcome was set.
@@ -48,6 +59,7 @@ pub struct Span {
     begun: Monotonic,
     attributes: Vec<KeyValue>,
     links: Vec<SpanContext>,
+    events: Vec<SpanEvent>,
     outcome: Option<Result<(), &'static str>>,
 }
 
@@ -128,8 +140,16 @@ impl Scope {
             begun,
             ended,
             mut attributes,
+            events,
             failure,
         } = finished;
+        let mut happened = SpanEvents::default();
+        let events = events.into_iter();
+        happened.events.extend(
+            events.map(|SpanEvent { name, at }| {
+                Event::new(name, self.recorder.wall(at), Vec::new(), 0)
+            }),
+        );
         let status = match failure {
             None => Status::Unset,
             Some(reason) => {
@@ -147,7 +167,7 @@ impl Scope {
             end_time: self.recorder.wall(ended),
             attributes,
             dropped_attributes_count: 0,
-            events: SpanEvents::default(),
+            events: happened,
             links: SpanLinks::default(),
             status,
             instrumentation_scope: self.recorder.library.clone(),
@@ -190,6 +210,7 @@ impl Span {
             begun,
             attributes: Vec::new(),
             links: Vec::new(),
+            events: Vec::new(),
             outcome: None,
         }
     }
@@ -209,6 +230,11 @@ impl Span {
     pub(super) fn link(&mut self, to: &[TraceParent]) {
         let contexts = to.iter().map(|it| span_context(it, it.span_id));
         self.links.extend(contexts);
+    }
+
+    /// Notes what happened meanwhile.
+    pub fn happened(&mut self, events: impl IntoIterator<Item = SpanEvent>) {
+        self.events.extend(events);
     }
 
     /// It did what it was for.
@@ -231,6 +257,7 @@ impl Drop for Span {
             begun: self.begun,
             ended: self.scope.now(),
             attributes: std::mem::take(&mut self.attributes),
+            events: std::mem::take(&mut self.events),
             failure: self.outcome.unwrap_or(Err(CANCELLED)).err(),
         };
         let mut data = self

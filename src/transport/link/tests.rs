@@ -40,6 +40,7 @@ fn operation(token: u64, key_bytes: usize) -> Operation {
         kind: Kind::Read {
             key: Key::new(Bytes::from(vec![b'k'; key_bytes])),
             want: Want::Record,
+            is_explained: false,
         },
     }
 }

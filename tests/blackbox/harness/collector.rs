@@ -65,6 +65,12 @@ impl Span {
         text_of(&self.resource, name)
     }
 
+    /// The names of its events, in order.
+    pub(crate) fn events(&self) -> Vec<&str> {
+        let events = self.span.events.iter();
+        events.map(|event| event.name.as_str()).collect()
+    }
+
     pub(crate) fn attribute(&self, name: &str) -> Option<String> {
         text_of(&self.span.attributes, name)
     }
