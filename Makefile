@@ -17,7 +17,7 @@ STATIC ?= $(if $(and $(filter %-linux-gnu,$(HOST)),$(LIBC_STATIC)),1,0)
 RELEASE_RUSTFLAGS = -C force-frame-pointers=yes$(if $(filter 1,$(STATIC)), -C target-feature=+crt-static)
 
 .DEFAULT_GOAL := help
-.PHONY: help build run-local stop-local docker containers chaos chaos-mutants planted soak chaos-smoke chaos-scripts chaos-views chaos-interrupted chaos-processes figures test race sim sim-scale sim-mutants model bench bench-load bench-memory cost cover fmt fmt-check lint verify readme profiles prometheus external engine ci clean
+.PHONY: help build run-local stop-local docker containers chaos chaos-mutants planted soak chaos-smoke chaos-scripts chaos-views chaos-interrupted chaos-processes figures test race sim sim-scale sim-mutants model bench bench-load bench-memory cost observed cover fmt fmt-check lint verify readme profiles prometheus external engine ci clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-18s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -117,6 +117,9 @@ bench-memory: build ## Fail if a node under ten minutes of churn (MINUTES=2) has
 
 cost: build ## Fail if a quorum operation costs more CPU, as a multiple of what generating it costs, than it should
 	$(PYTHON) bench/cost
+
+observed: build ## Fail if traces of one request in a hundred and a scrape a second cost more than 5 % of CPU per operation
+	bench/observed
 
 cover: ## Measure test coverage; needs cargo-llvm-cov and the llvm-tools component
 	@if $(CARGO) llvm-cov --version >/dev/null 2>&1; then \

@@ -16,8 +16,8 @@ const ALLOCATOR_FRAMES: &str = "_rjem_.*|prof_backtrace_impl|do_rallocx|__rust_.
 /// with nothing that can be, this one still may, which is in memory.
 const SHARED_MEMORY: &str = "/dev/shm";
 
-/// What is allocated now, by the stack that did it: from samples that the allocator takes all the time, one for every MiB
-/// allocated. Names functions, which takes a second of a core: not for a thread that serves.
+/// What is allocated now, by the stack that did it: from samples that the allocator takes all the time, one for every 2
+/// MiB allocated. Names functions, which takes a second of a core: not for a thread that serves.
 ///
 /// # Errors
 /// The allocator takes no samples, or cannot write them down.
