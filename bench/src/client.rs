@@ -47,6 +47,7 @@ pub(crate) async fn drive(
         connect_timeout: CONNECT_TIMEOUT,
         timeout: plan.timeout,
         message_bytes_max: plan.value_size.most as usize + plan.key_bytes + MESSAGE_SLACK_BYTES,
+        ..ClientOptions::default()
     };
     let terms = Terms {
         keys: plan.keys_format(),

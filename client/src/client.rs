@@ -13,7 +13,7 @@ use shard_cache_proto::{
         StatusResponse, admin_client::AdminClient, cluster_client::ClusterClient,
     },
 };
-use tonic::{Code, transport::Channel};
+use tonic::{Code, Request, Response, Status, transport::Channel};
 
 use crate::{
     deadline::{bounded, bounded_explained, request},
@@ -23,6 +23,7 @@ use crate::{
         CallOptions, Deleted, KEY_BYTES_MAX_DEFAULT, Read, Ttl, VALUE_BYTES_MAX_DEFAULT, Value,
         Written,
     },
+    spans::CallSpan,
 };
 
 /// Room for everything in a message beside key and value, in bytes.
@@ -37,6 +38,9 @@ pub struct ClientOptions {
     pub timeout: Duration,
     /// Largest message sent or received, in bytes. Raise it together with the nodes' `max_value_size`.
     pub message_bytes_max: usize,
+    /// Whether calls for keys are recorded as spans, with the OpenTelemetry provider that the application has set globally,
+    /// below the span that it works in; the node's spans then hang below them.
+    pub spans: bool,
 }
 
 impl Default for ClientOptions {
@@ -47,6 +51,7 @@ impl Default for ClientOptions {
             message_bytes_max: VALUE_BYTES_MAX_DEFAULT
                 + KEY_BYTES_MAX_DEFAULT
                 + MESSAGE_SLACK_BYTES,
+            spans: false,
         }
     }
 }
@@ -66,6 +71,7 @@ pub struct Explained<T> {
 pub struct Client {
     endpoint: String,
     pub(crate) timeout: Duration,
+    spans: bool,
     cache: CacheServiceClient<Channel>,
     cluster: ClusterClient<Channel>,
     pub(crate) admin: AdminClient<Channel>,
@@ -88,6 +94,7 @@ impl Client {
         Ok(Self {
             endpoint: endpoint.to_owned(),
             timeout: options.timeout,
+            spans: options.spans,
             cache: CacheServiceClient::new(channel.clone())
                 .max_decoding_message_size(bytes_max)
                 .max_encoding_message_size(bytes_max),
@@ -137,15 +144,19 @@ impl Client {
     pub async fn get(&self, key: &str, options: &CallOptions) -> Result<Read, ClientError> {
         let (message, timeout) = (options.get(key, false), self.timeout(options));
         let mut cache = self.cache.clone();
-        self.name(bounded(timeout, cache.get(request(message, timeout))).await)?
-            .try_into()
+        let send = |request| async move { cache.get(request).await };
+        let answer = self.call("GET", None, request(message, timeout), timeout, send);
+        let answer = answer.await.map_err(|(error, _)| error);
+        self.name(answer)?.try_into()
     }
 
     /// The same, and how the node carried it out.
     pub async fn get_explained(&self, key: &str, options: &CallOptions) -> Explained<Read> {
         let (message, timeout) = (options.get(key, true), self.timeout(options));
         let mut cache = self.cache.clone();
-        let answer = bounded_explained(timeout, cache.get(request(message, timeout))).await;
+        let send = |request| async move { cache.get(request).await };
+        let answer = self.call("GET", None, request(message, timeout), timeout, send);
+        let answer = answer.await;
         self.explained(answer, |answer| answer.explain.take())
     }
 
@@ -163,8 +174,10 @@ impl Client {
         let timeout = self.timeout(options);
         let message = options.set(key, value, ttl, false);
         let mut cache = self.cache.clone();
-        self.name(bounded(timeout, cache.set(request(message, timeout))).await)?
-            .try_into()
+        let send = |request| async move { cache.set(request).await };
+        let answer = self.call("SET", None, request(message, timeout), timeout, send);
+        let answer = answer.await.map_err(|(error, _)| error);
+        self.name(answer)?.try_into()
     }
 
     /// The same, and how the node carried it out.
@@ -178,7 +191,9 @@ impl Client {
         let timeout = self.timeout(options);
         let message = options.set(key, value, ttl, true);
         let mut cache = self.cache.clone();
-        let answer = bounded_explained(timeout, cache.set(request(message, timeout))).await;
+        let send = |request| async move { cache.set(request).await };
+        let answer = self.call("SET", None, request(message, timeout), timeout, send);
+        let answer = answer.await;
         self.explained(answer, |answer| answer.explain.take())
     }
 
@@ -189,15 +204,19 @@ impl Client {
     pub async fn delete(&self, key: &str, options: &CallOptions) -> Result<Deleted, ClientError> {
         let (message, timeout) = (options.delete(key, false), self.timeout(options));
         let mut cache = self.cache.clone();
-        self.name(bounded(timeout, cache.delete(request(message, timeout))).await)?
-            .try_into()
+        let send = |request| async move { cache.delete(request).await };
+        let answer = self.call("DELETE", None, request(message, timeout), timeout, send);
+        let answer = answer.await.map_err(|(error, _)| error);
+        self.name(answer)?.try_into()
     }
 
     /// The same, and how the node carried it out.
     pub async fn delete_explained(&self, key: &str, options: &CallOptions) -> Explained<Deleted> {
         let (message, timeout) = (options.delete(key, true), self.timeout(options));
         let mut cache = self.cache.clone();
-        let answer = bounded_explained(timeout, cache.delete(request(message, timeout))).await;
+        let send = |request| async move { cache.delete(request).await };
+        let answer = self.call("DELETE", None, request(message, timeout), timeout, send);
+        let answer = answer.await;
         self.explained(answer, |answer| answer.explain.take())
     }
 
@@ -235,7 +254,10 @@ impl Client {
         };
         let timeout = self.timeout(options);
         let mut cache = self.cache.clone();
-        let answer = bounded(timeout, cache.get_many(request(message, timeout))).await;
+        let send = |request| async move { cache.get_many(request).await };
+        let items = Some(keys.len());
+        let answer = self.call("GET", items, request(message, timeout), timeout, send);
+        let answer = answer.await.map_err(|(error, _)| error);
         let results = self.name(answer)?.results.into_iter();
         let results = results.map(|one| match one.result {
             Some(get_result::Result::Response(read)) => read.try_into(),
@@ -271,7 +293,10 @@ impl Client {
         };
         let timeout = self.timeout(options);
         let mut cache = self.cache.clone();
-        let answer = bounded(timeout, cache.set_many(request(message, timeout))).await;
+        let send = |request| async move { cache.set_many(request).await };
+        let items = Some(count);
+        let answer = self.call("SET", items, request(message, timeout), timeout, send);
+        let answer = answer.await.map_err(|(error, _)| error);
         let results = self.name(answer)?.results.into_iter();
         let results = results.map(|one| match one.result {
             Some(set_result::Result::Response(written)) => written.try_into(),
@@ -297,7 +322,10 @@ impl Client {
         };
         let timeout = self.timeout(options);
         let mut cache = self.cache.clone();
-        let answer = bounded(timeout, cache.delete_many(request(message, timeout))).await;
+        let send = |request| async move { cache.delete_many(request).await };
+        let items = Some(keys.len());
+        let answer = self.call("DELETE", items, request(message, timeout), timeout, send);
+        let answer = answer.await.map_err(|(error, _)| error);
         let results = self.name(answer)?.results.into_iter();
         let results = results.map(|one| match one.result {
             Some(delete_result::Result::Response(deleted)) => deleted.try_into(),
@@ -348,6 +376,29 @@ impl Client {
         };
         let call = cluster.owners(request(message, self.timeout));
         self.name(bounded(self.timeout, call).await)
+    }
+
+    /// One call for keys, with its span.
+    async fn call<M, T, F>(
+        &self,
+        operation: &'static str,
+        items: Option<usize>,
+        mut request: Request<M>,
+        timeout: Duration,
+        send: impl FnOnce(Request<M>) -> F,
+    ) -> Result<T, (ClientError, Option<Explain>)>
+    where
+        F: Future<Output = Result<Response<T>, Status>>,
+    {
+        let span = if self.spans {
+            CallSpan::begin(operation, &self.endpoint, items)
+        } else {
+            CallSpan::off()
+        };
+        span.send_along(request.metadata_mut());
+        let answer = bounded_explained(timeout, send(request)).await;
+        span.end(answer.as_ref().err().map(|(error, _)| error));
+        answer
     }
 
     fn timeout(&self, options: &CallOptions) -> Duration {

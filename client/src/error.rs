@@ -108,6 +108,23 @@ impl ClientError {
         }
     }
 
+    /// The gRPC code that the node answered, or that the failure of the connection was given; `None` where there was no
+    /// call.
+    #[must_use]
+    pub const fn grpc_code(&self) -> Option<Code> {
+        match self {
+            Self::InvalidEndpoint { .. } | Self::Unreachable { .. } | Self::BadAnswer { .. } => {
+                None
+            }
+            Self::Rejected { code, .. }
+            | Self::Unknown { code, .. }
+            | Self::Interrupted { code, .. } => Some(*code),
+            Self::Shed { .. } => Some(Code::ResourceExhausted),
+            Self::Unavailable { .. } => Some(Code::Unavailable),
+            Self::DeadlineExceeded { .. } => Some(Code::DeadlineExceeded),
+        }
+    }
+
     /// The upper-case name of the error for programs.
     #[must_use]
     pub const fn code(&self) -> &'static str {

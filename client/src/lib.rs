@@ -23,6 +23,7 @@ mod deadline;
 mod endpoint;
 mod error;
 mod request;
+mod spans;
 
 pub use admin::{DrainProgresses, HintTarget};
 pub use client::{Client, ClientOptions, Explained};

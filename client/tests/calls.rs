@@ -7,6 +7,11 @@
 
 use std::{net::SocketAddr, time::Duration};
 
+use opentelemetry::{
+    global,
+    trace::{SpanKind, Status as SpanStatus},
+};
+use opentelemetry_sdk::trace::{InMemorySpanExporter, SdkTracerProvider, SpanData};
 use shard_cache_client::{
     CallOptions, Client, ClientError, ClientOptions, HealthResponse, Outcome, Ttl, Value,
 };
@@ -17,7 +22,7 @@ use shard_cache_proto::cache::{
     cache_service_server::{CacheService, CacheServiceServer},
     get_response, get_result, set_result,
 };
-use tokio::net::TcpListener;
+use tokio::{net::TcpListener, time::timeout};
 use tokio_stream::wrappers::TcpListenerStream;
 use tonic::{Code, Request, Response, Status, transport::Server};
 
@@ -44,10 +49,15 @@ impl CacheService for Mirror {
 
     async fn get(&self, request: Request<GetRequest>) -> Result<Response<GetResponse>, Status> {
         let timeout = request.metadata().get("grpc-timeout").cloned();
+        let parent = request.metadata().get("traceparent").cloned();
         match request.into_inner().key.as_str() {
             "silent" => std::future::pending().await,
             "large" => Ok(Response::new(found(vec![0; 2 * 1024 * 1024].into()))),
             "refused" => Err(Status::invalid_argument("key is wrong")),
+            "parent" => {
+                let parent = parent.map(|parent| parent.as_bytes().to_vec());
+                Ok(Response::new(found(parent.unwrap_or_default().into())))
+            }
             "timeout" => {
                 let timeout = timeout.map(|timeout| timeout.as_bytes().to_vec());
                 Ok(Response::new(found(timeout.unwrap_or_default().into())))
@@ -140,15 +150,20 @@ async fn listener() -> (TcpListener, SocketAddr) {
 
 /// Runs `test` with a client of a mirror; the server ends with the test.
 async fn with_mirror<F: Future<Output = ()>>(test: impl FnOnce(Client) -> F) {
+    with_mirror_for(ClientOptions::default(), test).await;
+}
+
+async fn with_mirror_for<F: Future<Output = ()>>(
+    options: ClientOptions,
+    test: impl FnOnce(Client) -> F,
+) {
     let (listener, address) = listener().await;
     let server = Server::builder()
         .add_service(CacheServiceServer::new(Mirror))
         .serve_with_incoming(TcpListenerStream::new(listener));
     let test = async {
-        let client = Client::connect(&address.to_string(), ClientOptions::default())
-            .await
-            .unwrap();
-        test(client).await;
+        let client = Client::connect(&address.to_string(), options).await;
+        test(client.unwrap()).await;
     };
     tokio::select! {
         biased;
@@ -320,6 +335,54 @@ async fn every_item_of_a_batch_has_an_outcome_of_its_own() {
             matches!(refused, Err(ClientError::Unavailable { .. })),
             "{refused:?}"
         );
+    })
+    .await;
+}
+
+/// The application's own spans are of no interest to clients that do not record any: the others of this file.
+#[tokio::test]
+async fn calls_are_spans_that_the_nodes_can_hang_below() {
+    let exporter = InMemorySpanExporter::default();
+    let provider = SdkTracerProvider::builder()
+        .with_simple_exporter(exporter.clone())
+        .build();
+    global::set_tracer_provider(provider.clone());
+    let options = ClientOptions {
+        spans: true,
+        ..ClientOptions::default()
+    };
+    with_mirror_for(options, |client| async move {
+        let call = CallOptions::default();
+        let read = client.get("parent", &call).await.unwrap();
+        let sent = match read.hit.unwrap().value {
+            Value::Bytes(bytes) => String::from_utf8(bytes.to_vec()).unwrap(),
+            Value::Text(text) => text,
+        };
+        client.delete("k", &call).await.unwrap_err();
+        client.get_many(&["a", "b"], &call).await.unwrap();
+        let silent = client.get("silent", &call);
+        drop(timeout(Duration::from_millis(20), silent).await);
+
+        let spans = exporter.get_finished_spans().unwrap();
+        let [get, delete, get_many, cancelled] = spans.try_into().unwrap();
+        let of = |span: &SpanData, name: &str| {
+            let found = span.attributes.iter().find(|it| it.key.as_str() == name);
+            found.map(|it| it.value.to_string())
+        };
+        let context = &get.span_context;
+        let (trace_id, span_id) = (context.trace_id(), context.span_id());
+        assert_eq!(sent, format!("00-{trace_id}-{span_id}-01"));
+        assert_eq!((&*get.name, &get.span_kind), ("GET", &SpanKind::Client));
+        assert_eq!(of(&get, "server.address").unwrap(), "127.0.0.1");
+        assert_eq!(of(&get, "db.system.name").unwrap(), "shard-cache");
+        assert_eq!(get.status, SpanStatus::Unset);
+        assert_eq!(of(&delete, "error.type").unwrap(), "UNAVAILABLE");
+        assert_eq!(
+            of(&delete, "db.response.status_code").unwrap(),
+            "Unavailable"
+        );
+        assert_eq!(of(&get_many, "db.operation.batch.size").unwrap(), "2");
+        assert_eq!(of(&cancelled, "error.type").unwrap(), "cancelled");
     })
     .await;
 }

@@ -1,7 +1,7 @@
 //! Traces: one per request, across the nodes that take part; and a collector that fails takes nothing from requests.
 
 use std::{
-    collections::BTreeSet,
+    collections::{BTreeMap, BTreeSet},
     time::{Duration, Instant},
 };
 
@@ -264,6 +264,75 @@ async fn an_owner_that_is_gone_is_a_failed_span_of_a_request_that_succeeded() {
     check_delivery(&collector, 10).await;
     cluster[2].kill9();
     check_failed(&collector, &mut client, 20, "n3").await;
+}
+
+/// The spans of the owners that a read asked, by name of the owner.
+fn asked(spans: &[Span]) -> BTreeMap<String, &Span> {
+    let asked = spans
+        .iter()
+        .filter(|span| span.is("replica.read", SpanKind::Client));
+    asked
+        .filter_map(|span| Some((span.attribute("shard_cache.peer.name")?, span)))
+        .collect()
+}
+
+#[tokio::test]
+async fn a_hedged_read_tells_who_was_late_and_who_was_asked_instead() {
+    let collector = Collector::start().await;
+    let options = traced(&collector)
+        .setting("telemetry.traces.ratio", 0)
+        .setting("client.hedging.ratio", 1);
+    let cluster = Cluster::start(3, options, Room::shared().await).await;
+    let client = grpc(&cluster[0]).await;
+    client.clone().set(set()).await.expect("the nodes serve");
+    let numbers = std::cell::Cell::new(100);
+    let read = async || {
+        let id = trace_id(numbers.get());
+        numbers.set(numbers.get() + 1);
+        let read = client.clone().get(within(get(), &id, "01")).await;
+        read.map_err(|status| status.to_string())?;
+        // The server's span is the last one that a read hands over, but for those of late owners.
+        until("the read's spans", PATIENCE, async || {
+            let spans = collector.trace(&id);
+            let server = |span: &Span| span.is("cache.CacheService/Get", SpanKind::Server);
+            if spans.iter().any(server) && asked(&spans).len() >= 2 {
+                Ok(spans)
+            } else {
+                Err(format!("{spans:?}"))
+            }
+        })
+        .await;
+        Ok::<_, String>(collector.trace(&id))
+    };
+    until("a read hedges", PATIENCE, async || {
+        let quiet = read().await?;
+        let late = asked(&quiet).into_keys().find(|name| name != "n1");
+        let late = late.ok_or("nobody else was asked")?;
+        let index = if late == "n2" { 1 } else { 2 };
+        cluster[index].freeze();
+        let hedged = read().await;
+        cluster[index].thaw();
+        let hedged = hedged?;
+        let quorum = only(&hedged, "quorum.read", SpanKind::Internal);
+        let owners = asked(&hedged);
+        let is_hedge =
+            |span: &&&Span| span.attribute("shard_cache.replica.hedge").as_deref() == Some("true");
+        let hedge = owners.values().find(is_hedge);
+        match (hedge, owners.get(&late)) {
+            (Some(hedge), Some(late)) if quorum.events().contains(&"hedge_sent") => {
+                assert_eq!(
+                    quorum.attribute("shard_cache.hedged").as_deref(),
+                    Some("true")
+                );
+                assert_eq!((hedge.failure(), late.failure()), (None, Some("pending")));
+                assert_eq!((hedge.parent(), late.parent()), (quorum.id(), quorum.id()));
+                Ok(())
+            }
+            // It had become the slower one between the two reads.
+            _ => Err(format!("{hedged:?}")),
+        }
+    })
+    .await;
 }
 
 /// Waits for the delivery of the hint that a write has left, in a trace of its own that links to the write's.
