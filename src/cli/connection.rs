@@ -38,6 +38,7 @@ impl ConnectionArguments {
             connect_timeout: self.timeout,
             timeout: self.timeout,
             message_bytes_max: MESSAGE_BYTES_MAX,
+            ..ClientOptions::default()
         };
         Ok(Client::connect_any(&self.endpoints, options).await?)
     }
