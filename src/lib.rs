@@ -14,6 +14,9 @@
 //! tallies of [`coordinator::quorum`], the hints of [`handoff`]. The asynchronous shell around them: [`coordinator`], [`transport`],
 //! [`handoff`], [`api`], [`http`]. [`node`] is the only file that knows every part.
 //!
+//! Beside the way of a request: `profiles` (what this process does with its time and memory), `documents` (the cluster as
+//! JSON).
+//!
 //! Seams: [`clock`] (time, randomness), [`workers`] (tasks), [`transport::PeerTransport`] (peers),
 //! [`overload::system::CpuSource`] (the CPU's counters), [`overload::system::MemorySource`] (resident memory) and the datagram socket of the membership driver. Everything else runs the same in production and under simulation.
 
