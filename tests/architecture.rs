@@ -239,7 +239,7 @@ const BANNED: &[(&str, &[&str])] = &[
         &["src/clock.rs", "membership/src/driver.rs"],
     ),
     ("tokio::spawn", &[]),
-    ("spawn_blocking", &[]),
+    ("spawn_blocking", &["src/workers.rs"]),
     ("rand::rng()", &[]),
     ("rand::random", &[]),
     ("env::var", &["src/config/environment.rs"]),

@@ -4,6 +4,10 @@
     clippy::unwrap_used,
     reason = "a test that cannot be set up has failed"
 )]
+#![allow(
+    clippy::disallowed_methods,
+    reason = "tests run in real time, outside of the seams"
+)]
 
 use std::{net::SocketAddr, time::Duration};
 
