@@ -77,7 +77,7 @@ use crate::{
         zone::ZoneId,
     },
     store::Store,
-    telemetry::{AllocatorReader, Machine, Metrics},
+    telemetry::{AllocatorReader, Complaints, Machine, Metrics},
     transport::{GrpcDialer, LinkMode, PeerTransport, dial::Dialer, inquiry::Terms},
     workers::{Lanes, TaskRegistry, TokioWorkers, Workers},
 };
@@ -540,6 +540,7 @@ impl Node {
             metrics: Arc::clone(&self.core.metrics),
             cluster_id: config.cluster.id.clone(),
             parameters: parameters(config),
+            complaints: Complaints::default(),
         })
     }
 

@@ -11,16 +11,10 @@ use tokio::{
 };
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
-use crate::{
-    clock::{Clock, Monotonic},
-    workers::Lanes,
-};
+use crate::{clock::Clock, telemetry::Complaints, workers::Lanes};
 
 /// Pause after a failure to accept, which is nearly always a lack of file descriptors.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
-
-/// While connections cannot be accepted, how often that is said.
-const COMPLAINT_INTERVAL: Monotonic = Monotonic::from_millis(10_000);
 
 /// Accepts connections until `stop` completes and has each served on a lane by `serve`, as a task of this name; then tells them that they are
 /// closing, and waits until all have ended.
@@ -56,19 +50,16 @@ pub(super) async fn accept<F>(
 pub(crate) struct Door {
     listener: TcpListener,
     clock: Arc<dyn Clock>,
-    /// Failures that were not told of, and when one was told of last.
-    untold: u64,
-    told_at: Option<Monotonic>,
+    complaints: Complaints,
 }
 
 impl Door {
     /// Of a listener that is bound.
-    pub(crate) const fn new(listener: TcpListener, clock: Arc<dyn Clock>) -> Self {
+    pub(crate) fn new(listener: TcpListener, clock: Arc<dyn Clock>) -> Self {
         Self {
             listener,
             clock,
-            untold: 0,
-            told_at: None,
+            complaints: Complaints::default(),
         }
     }
 
@@ -98,15 +89,9 @@ impl Door {
         }
     }
 
-    fn complain(&mut self, error: &io::Error) {
-        let now = self.clock.monotonic();
-        let is_due = |told_at: Monotonic| now >= told_at.saturating_add(COMPLAINT_INTERVAL);
-        if self.told_at.is_none_or(is_due) {
-            let before = self.untold;
+    fn complain(&self, error: &io::Error) {
+        if let Some(before) = self.complaints.due(self.clock.monotonic()) {
             tracing::warn!(%error, before, "a connection was not accepted");
-            (self.told_at, self.untold) = (Some(now), 0);
-        } else {
-            self.untold += 1;
         }
     }
 }

@@ -31,7 +31,7 @@ use crate::{
     operation::{Answer, Failure, Operation},
     replica::Replica,
     store::{Inventory, SlotSet},
-    telemetry::{Direction, Metrics},
+    telemetry::{Complaints, Direction, Metrics},
     transport::{COMPARED_SLOTS_MAX, MESSAGE_BYTES_MAX, PushPull, slots, wire},
     version::{HybridClock, Stamp},
     workers::Lanes,
@@ -87,6 +87,8 @@ pub struct PeerParts {
     pub cluster_id: String,
     /// Settings that must be equal on all nodes: others are refused.
     pub parameters: String,
+    /// About operations that cannot be read.
+    pub complaints: Complaints,
 }
 
 #[tonic::async_trait]
@@ -351,7 +353,9 @@ impl PeerParts {
             return Err(Failure::Drift);
         }
         wire::decode_operation(operation, now.monotonic).map_err(|error| {
-            tracing::warn!(%error, "a peer sent an operation that cannot be read");
+            if let Some(before) = self.complaints.due(now.monotonic) {
+                tracing::warn!(%error, before, "a peer sent an operation that cannot be read");
+            }
             Failure::Broken
         })
     }

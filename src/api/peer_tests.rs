@@ -125,6 +125,7 @@ fn api_at(desk: Alone, store: &Arc<Store>, ring: &Ring) -> PeerApi {
             metrics,
             cluster_id: String::new(),
             parameters: String::new(),
+            complaints: Complaints::default(),
         }),
     }
 }

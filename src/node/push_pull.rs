@@ -154,7 +154,10 @@ impl PushPulls {
             match exchange(address, &intake, &*transport).await {
                 Ok(()) => standing.send_modify(|standing| standing.refusal = None),
                 Err(CallError::Refused { reason }) => {
-                    tracing::error!(%address, reason, "a peer refuses this node");
+                    // Every exchange is refused until somebody does something about it.
+                    if standing.borrow().refusal.as_ref() != Some(&reason) {
+                        tracing::error!(%address, reason, "a peer refuses this node");
+                    }
                     standing.send_modify(|standing| standing.refusal = Some(reason));
                 }
                 Err(error) => tracing::debug!(%address, %error, "no push-pull"),

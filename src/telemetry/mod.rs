@@ -1,5 +1,6 @@
 //! What a node tells about itself: metrics, logs, figures of its process.
 
+mod complaints;
 mod constant;
 pub mod exposition;
 pub mod labels;
@@ -13,6 +14,7 @@ pub mod reference;
 pub mod snapshot;
 pub mod traces;
 
+pub use complaints::Complaints;
 pub use exposition::Format;
 pub use labels::{
     Api, BreakerState, Code, Direction, HedgeOutcome, HintDropReason, Lookup, Op, OperationOutcome,

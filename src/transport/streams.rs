@@ -34,7 +34,7 @@ use crate::{
     replica::Replica,
     ring::table::Reply,
     store::Fingerprint,
-    telemetry::{BreakerState, Direction, Metrics, PeerRequests},
+    telemetry::{BreakerState, Complaints, Direction, Metrics, PeerRequests},
     transport::{
         CallError, Comparison, Completions, Delivery, NotSent, Outlook, Page, PageRequest,
         PeerTransport, PushPull, Reach, Receipt, SlotExchange,
@@ -130,6 +130,8 @@ struct Shared {
     own_requests: Arc<PeerRequests>,
     boot: Arc<AtomicU64>,
     reborn: mpsc::Sender<SocketAddr>,
+    /// About peers whose answers cannot be followed: their links are closed, and opened again.
+    complaints: Complaints,
 }
 
 struct PeerLink {
@@ -172,6 +174,7 @@ impl StreamTransport {
                 own_requests,
                 boot,
                 reborn,
+                complaints: Complaints::default(),
             }),
             peers: DashMap::new(),
         }
@@ -528,7 +531,10 @@ impl Shared {
                         self.tell_reborn(peer.target.address, &mut told);
                     }
                     if let Err(error) = self.take_replies(peer, batch) {
-                        tracing::warn!(peer = %peer.target.address, %error, "closing a peer link");
+                        if let Some(before) = self.complaints.due(self.clock.monotonic()) {
+                            let peer = peer.target.address;
+                            tracing::warn!(%peer, %error, before, "closing a peer link");
+                        }
                         return true;
                     }
                 }
