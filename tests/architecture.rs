@@ -27,7 +27,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ),
     // The asynchronous shell.
     ("workers", &["clock"]),
-    ("telemetry", &["clock", "trace"]),
+    ("telemetry", &["clock", "sync", "trace"]),
     ("config", &["version"]),
     (
         "replica",
