@@ -17,13 +17,17 @@ import sys
 import tempfile
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT / "bench"))
+sys.dont_write_bytecode = True
+from nodes import endpoints, local_nodes  # noqa: E402
+
 SKIPPED = 77
 LOAD_SECONDS = 30
 # What has to be in each profile: names of functions or tasks, and what is measured.
 CPU_SECONDS = 3
 EXPECTED = {
     f"profile?seconds={CPU_SECONDS}": ("Type: cpu", r"shard_cache::"),
-    "heap": ("Type: inuse_space", r"shard_cache::|tokio::|main"),
+    "heap": ("Type: inuse_space", r"shard_cache::store::"),
     "goroutine": ("Type: tasks", r"client connection"),
 }
 
@@ -41,19 +45,12 @@ def top(url: str, home: str) -> str:
 def check(binary: str) -> list[str]:
     """What is wrong."""
     problems = []
-    with tempfile.TemporaryDirectory() as directory:
-        def local(verb: str, *more: str) -> list[str]:
-            return [binary, "local", verb, "--dir", f"{directory}/nodes", *more]
-
-        subprocess.run(local("up", "-n", "3", "--ports", "auto"), check=True, stdout=subprocess.DEVNULL)
-        load = None
+    with tempfile.TemporaryDirectory() as directory, local_nodes(binary, f"{directory}/nodes") as nodes:
+        load = subprocess.Popen([binary, "bench", "mixed", *endpoints(nodes[:1]), "--keys", "100000", "--duration",
+                                 f"{LOAD_SECONDS}s"], stdout=subprocess.DEVNULL)
         try:
-            status = subprocess.run(local("status", "-o", "json"), check=True, capture_output=True, text=True).stdout
-            node = json.loads(status)[0]
-            load = subprocess.Popen([binary, "bench", "mixed", "--endpoint", f"localhost:{node['grpc_port']}", "--keys",
-                                     "100000", "--duration", f"{LOAD_SECONDS}s"], stdout=subprocess.DEVNULL)
             for path, (kind, function) in EXPECTED.items():
-                shown = top(f"http://localhost:{node['http_port']}/debug/pprof/{path}", directory)
+                shown = top(f"http://localhost:{nodes[0]['http_port']}/debug/pprof/{path}", directory)
                 head = "\n".join(shown.splitlines()[:25])
                 print(f"--- {path}\n{head}")
                 if kind not in shown or not re.search(function, shown):
@@ -62,10 +59,8 @@ def check(binary: str) -> list[str]:
                 if not total or float(total[1]) == 0:
                     problems.append(f"{path}: it is empty")
         finally:
-            if load is not None:
-                load.terminate()
-                load.wait()
-            subprocess.run(local("down"), stdout=subprocess.DEVNULL, check=False)
+            load.terminate()
+            load.wait()
     return problems
 
 

@@ -48,8 +48,8 @@ trap 'exit 143' TERM
 start_cluster 5 >&2
 "$binary" cluster health --wait 60s --endpoint "127.0.0.1:${ports[0]}"
 
+code=0
 for node in 4 5; do
-    code=0
     chaos/partition.sh "$node" --direction in --from 1 --from 2 --from 3 --protocol udp --for "$CUT_SECONDS" \
         --project "$project" >&2 &
     cutters+=($!)

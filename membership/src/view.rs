@@ -88,6 +88,13 @@ impl View {
             .and_then(|index| self.members.get(index))
     }
 
+    /// The name of a member; its id, as long as its record is not known.
+    #[must_use]
+    pub fn name_of(&self, node_id: NodeId) -> String {
+        let record = self.member(node_id).and_then(|it| it.record.as_ref());
+        record.map_or_else(|| node_id.to_string(), |record| record.name.clone())
+    }
+
     /// Members that are alive or suspect.
     pub fn present(&self) -> impl Iterator<Item = &Member> {
         self.members

@@ -269,7 +269,7 @@ async fn told(
 
 /// Whoever changes the cluster has to be on the node's own machine, as long as callers cannot show who they are.
 fn expect_local(caller: Option<SocketAddr>) -> Result<(), Status> {
-    if is_local(caller) {
+    if caller.is_some_and(is_local) {
         return Ok(());
     }
     Err(Status::permission_denied(
@@ -278,8 +278,9 @@ fn expect_local(caller: Option<SocketAddr>) -> Result<(), Status> {
 }
 
 /// Whether a caller is on the node's own machine.
-pub(super) fn is_local(caller: Option<SocketAddr>) -> bool {
-    caller.is_some_and(|caller| caller.ip().to_canonical().is_loopback())
+#[must_use]
+pub fn is_local(caller: SocketAddr) -> bool {
+    caller.ip().to_canonical().is_loopback()
 }
 
 #[cfg(test)]

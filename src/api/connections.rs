@@ -16,8 +16,8 @@ use crate::{clock::Clock, telemetry::Complaints, workers::Lanes};
 /// Pause after a failure to accept, which is nearly always a lack of file descriptors.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
-/// Accepts connections until `stop` completes and has each served on a lane by `serve`, as a task of this name; then tells them that they are
-/// closing, and waits until all have ended.
+/// Accepts connections until `stop` completes and has each served on a lane by `serve`, as a task of this name; then tells
+/// them that they are closing, and waits until all have ended.
 pub(super) async fn accept<F>(
     listener: TcpListener,
     clock: Arc<dyn Clock>,

@@ -29,7 +29,7 @@ mod socket;
 pub mod status;
 mod traced;
 
-pub use admin::{AdminActions, DropRefusal, ForgetRefusal, HintTarget, NotReloaded};
+pub use admin::{AdminActions, DropRefusal, ForgetRefusal, HintTarget, NotReloaded, is_local};
 pub use cluster::{ClusterQueries, Condition, NodeHealth, hide_keys};
 pub(crate) use connections::Door;
 pub use convert::{Invalid, Limits};

@@ -8,18 +8,11 @@ use shard_cache_client::cluster::{HotKey, NodeReport, NodeStatus, StatusResponse
 
 use super::{
     cluster::{dash, state},
-    connection::{ConnectionArguments, block_on},
+    connection::{ConnectionArguments, WaitArguments, block_on},
     exit::{Exit, Failure},
     output::{self, Column, Format, OutputArguments},
 };
-use crate::{
-    clock::{Clock, SystemClock},
-    config::parse_duration,
-    documents::status_document,
-};
-
-/// Between two questions whether the cluster is well.
-const POLL_INTERVAL: Duration = Duration::from_millis(200);
+use crate::documents::status_document;
 
 const LEGEND: &str = "\
 State: U up  S suspect  D down  /  N normal  J joining  L leaving  X draining
@@ -52,15 +45,8 @@ impl StatusArguments {
 /// Say whether every node is up and well, and all agree: exits with 0 if so, with 6 and what is wrong if not.
 #[derive(Debug, Args)]
 pub(super) struct HealthArguments {
-    /// Wait so long for that.
-    #[arg(
-        long,
-        value_name = "DURATION",
-        default_value = "0s",
-        value_parser = parse_duration,
-        env = "SHARD_CACHE_WAIT"
-    )]
-    wait: Duration,
+    #[command(flatten)]
+    wait: WaitArguments,
     #[command(flatten)]
     connection: ConnectionArguments,
     #[command(flatten)]
@@ -74,7 +60,13 @@ impl HealthArguments {
 }
 
 pub(super) fn health(arguments: &HealthArguments) -> Result<Exit, Failure> {
-    let status = block_on(wait_until_well(arguments))?;
+    let ask = async || {
+        let client = arguments.connection.connect().await?;
+        Ok(client.cluster_status().await?)
+    };
+    // Nobody may be there yet to be asked.
+    let is_over = |answer: &Result<_, _>| answer.as_ref().is_ok_and(is_well);
+    let status = block_on(arguments.wait.ask(ask, is_over))?;
     let problems = problems(&status);
     match arguments.format() {
         Format::Table => {
@@ -91,24 +83,6 @@ pub(super) fn health(arguments: &HealthArguments) -> Result<Exit, Failure> {
     }
     let is_well = problems.is_empty();
     Ok(if is_well { Exit::Ok } else { Exit::Degraded })
-}
-
-/// The first status without a problem, or the last one within the time. Nobody may be there yet to be asked.
-async fn wait_until_well(arguments: &HealthArguments) -> Result<StatusResponse, Failure> {
-    let clock = SystemClock::new();
-    let until = clock.monotonic() + arguments.wait;
-    loop {
-        let asked = async {
-            let client = arguments.connection.connect().await?;
-            Ok::<_, Failure>(client.cluster_status().await?)
-        };
-        let answer = asked.await;
-        let is_well = answer.as_ref().is_ok_and(is_well);
-        if is_well || clock.monotonic() >= until {
-            return answer;
-        }
-        clock.sleep(POLL_INTERVAL).await;
-    }
 }
 
 /// What is wrong, a line each.

@@ -6,7 +6,10 @@ use clap::{Args, ValueEnum};
 use shard_cache_client::{CallOptions, Client, ClientOptions, Consistency};
 
 use super::exit::Failure;
-use crate::config::parse_duration;
+use crate::{
+    clock::{Clock, SystemClock},
+    config::parse_duration,
+};
 
 /// Which node to ask, and for how long.
 #[derive(Clone, Debug, Args)]
@@ -41,6 +44,42 @@ impl ConnectionArguments {
             ..ClientOptions::default()
         };
         Ok(Client::connect_any(&self.endpoints, options).await?)
+    }
+}
+
+/// Between two questions whether it is as it should be.
+const POLL_INTERVAL: Duration = Duration::from_millis(200);
+
+/// How long to ask again.
+#[derive(Clone, Copy, Debug, Args)]
+pub(super) struct WaitArguments {
+    /// Wait so long for it to become so.
+    #[arg(
+        long,
+        value_name = "DURATION",
+        default_value = "0s",
+        value_parser = parse_duration,
+        env = "SHARD_CACHE_WAIT"
+    )]
+    wait: Duration,
+}
+
+impl WaitArguments {
+    /// Asks until it is as it should be or the time is over, at least once. Returns what was said last.
+    pub(super) async fn ask<T>(
+        &self,
+        ask: impl AsyncFn() -> Result<T, Failure>,
+        is_over: impl Fn(&Result<T, Failure>) -> bool,
+    ) -> Result<T, Failure> {
+        let clock = SystemClock::new();
+        let until = clock.monotonic() + self.wait;
+        loop {
+            let answer = ask().await;
+            if is_over(&answer) || clock.monotonic() >= until {
+                return answer;
+            }
+            clock.sleep(POLL_INTERVAL).await;
+        }
     }
 }
 

@@ -1,30 +1,17 @@
 //! `shard-cache node`: what an operator does with one node.
 
-use std::time::Duration;
-
 use clap::{Args, Subcommand};
 use serde_json::{Value, json};
-use shard_cache_client::{
-    Client,
-    cluster::{
-        ConfigChange, DrainProgress, ReloadResponse, SafeToStopResponse, SetLogLevelResponse,
-    },
+use shard_cache_client::cluster::{
+    ConfigChange, DrainProgress, ReloadResponse, SafeToStopResponse, SetLogLevelResponse,
 };
 
 use super::{
-    connection::{ConnectionArguments, block_on},
+    connection::{ConnectionArguments, WaitArguments, block_on},
     exit::{Exit, Failure},
     hints::{self, HintsCommand},
     output::{self, Format, OutputArguments},
 };
-use crate::{
-    clock::{Clock, SystemClock},
-    config::parse_duration,
-};
-
-/// Between two questions whether a node is safe to stop.
-const POLL_INTERVAL: Duration = Duration::from_millis(200);
-
 /// One node: may it stop, have it leave, what it owes, what it logs, and its configuration.
 #[derive(Debug, Subcommand)]
 pub(super) enum NodeCommand {
@@ -62,15 +49,8 @@ pub(super) struct ReloadArguments {
 /// and the reasons if not.
 #[derive(Debug, Args)]
 pub(super) struct SafeToStopArguments {
-    /// Wait so long for it to become safe.
-    #[arg(
-        long,
-        value_name = "DURATION",
-        default_value = "0s",
-        value_parser = parse_duration,
-        env = "SHARD_CACHE_WAIT"
-    )]
-    wait: Duration,
+    #[command(flatten)]
+    wait: WaitArguments,
     #[command(flatten)]
     connection: ConnectionArguments,
     #[command(flatten)]
@@ -178,7 +158,11 @@ fn render_reload(answer: &ReloadResponse) -> String {
 fn safe_to_stop(arguments: &SafeToStopArguments) -> Result<Exit, Failure> {
     let answer = block_on(async {
         let client = arguments.connection.connect().await?;
-        wait_until_safe(&client, arguments.wait).await
+        let ask = async || Ok(client.safe_to_stop().await?);
+        let is_over = |answer: &Result<SafeToStopResponse, Failure>| {
+            answer.as_ref().map_or(true, |answer| answer.safe)
+        };
+        arguments.wait.ask(ask, is_over).await
     })?;
     match arguments.output.format {
         Format::Table => output::write_line(&render(&answer))?,
@@ -192,19 +176,6 @@ fn safe_to_stop(arguments: &SafeToStopArguments) -> Result<Exit, Failure> {
         }
     }
     Ok(if answer.safe { Exit::Ok } else { Exit::UNSAFE })
-}
-
-/// The first answer that says that it is safe, or the last one within the time.
-async fn wait_until_safe(client: &Client, wait: Duration) -> Result<SafeToStopResponse, Failure> {
-    let clock = SystemClock::new();
-    let until = clock.monotonic() + wait;
-    loop {
-        let answer = client.safe_to_stop().await?;
-        if answer.safe || clock.monotonic() >= until {
-            return Ok(answer);
-        }
-        clock.sleep(POLL_INTERVAL).await;
-    }
 }
 
 fn render(answer: &SafeToStopResponse) -> String {

@@ -13,7 +13,6 @@ use super::{
         ReplicaRequest, Stage,
     },
     ledger::HeldExchange,
-    name_in,
     quorum::{Need, OWNERS_MAX},
     request::{Detail, Terms},
     traced::ReplicaSpans,
@@ -306,7 +305,7 @@ impl Coordinator {
         let view = Arc::clone(&self.view.borrow());
         let owners = owners.iter().map(|owner| AskedOwner {
             node_id: owner.node_id,
-            name: name_in(&view, owner.node_id),
+            name: view.name_of(owner.node_id),
             asked: None,
             answered: None,
             choice: Choice::First,
@@ -377,7 +376,7 @@ impl Coordinator {
             (answer, _) => answer,
         };
         ExplainedOwner {
-            name: name_in(&view, node_id),
+            name: view.name_of(node_id),
             answer,
             score: Ring::score(node_id, plan.slot),
             zone: record.map(|record| record.zone.clone()).unwrap_or_default(),

@@ -13,17 +13,14 @@ use crate::{
     sync::{Mutex, lock, try_lock},
 };
 
-/// One request in so many is counted; a power of two.
-const SAMPLED_SHIFT: u32 = 6;
+/// One request in so many is counted. A prime, so that it does not matter how finely the clock counts.
+const SAMPLED: u32 = 61;
 /// Keys that are followed. What is asked for by more than one request in so many is among them for sure.
 const KEYS_MAX: usize = 128;
 /// After so long a request counts half.
 const HALVED_EVERY: Duration = Duration::from_secs(60);
 /// Sampled requests for a key without which nothing is said about it.
 const COUNT_MIN: u32 = 16;
-/// The golden ratio in parts of 2^32: multiples of it have evenly spread high bits (Knuth, The Art of Computer
-/// Programming, volume 3, section 6.4).
-const GOLDEN: u32 = 0x9E37_79B9;
 
 /// A key that is asked for often.
 #[derive(Clone, PartialEq, Debug)]
@@ -58,9 +55,9 @@ struct Entry {
 
 impl HotKeys {
     /// A request for the key. `deadline` is the request's: the nanoseconds in it decide whether it is counted, which costs
-    /// all others a multiplication, and nothing that threads share.
+    /// all others a division, and nothing that threads share.
     pub(super) fn note(&self, key: &Key, deadline: Monotonic, clock: &dyn Clock) {
-        if deadline.subsec_nanos().wrapping_mul(GOLDEN) >> (u32::BITS - SAMPLED_SHIFT) == 0 {
+        if deadline.subsec_nanos().is_multiple_of(SAMPLED) {
             self.count(key, clock.monotonic());
         }
     }

@@ -71,7 +71,7 @@ use crate::{
 const RECONFIGURE_PAUSE: Duration = Duration::from_millis(10);
 const RECONFIGURE_PAUSE_MAX: Duration = Duration::from_millis(200);
 
-/// The coordinator's settings: cluster-wide, but for the default time to live.
+/// The coordinator's settings that all nodes agree on; for the others see [`Tuning`].
 #[derive(Clone, Copy, Debug)]
 pub struct Policy {
     /// Owners that answer a quorum read in a ring of at least the replication factor.
@@ -80,22 +80,16 @@ pub struct Policy {
     pub write_quorum: u8,
     /// Owners per slot when there are enough members.
     pub replication_factor: u8,
+}
+
+/// The coordinator's settings that may change while the node runs.
+#[derive(Clone, Copy, PartialEq, Debug)]
+pub struct Tuning {
     /// Applies when a writer gives no time to live; `None` for no expiry.
     pub default_ttl: Option<Duration>,
     /// When a read turns to another owner although nothing has failed; `None` for never.
     pub hedge_after: Option<Duration>,
     /// Share of reads that may be hedged, 0 to 1.
-    pub hedge_ratio: f64,
-}
-
-/// The settings of [`Policy`] that may change while the node runs.
-#[derive(Clone, Copy, PartialEq, Debug)]
-pub struct Tuning {
-    /// See [`Policy::default_ttl`].
-    pub default_ttl: Option<Duration>,
-    /// See [`Policy::hedge_after`].
-    pub hedge_after: Option<Duration>,
-    /// See [`Policy::hedge_ratio`].
     pub hedge_ratio: f64,
 }
 
@@ -204,7 +198,7 @@ impl Plan {
 impl Coordinator {
     /// The coordinator of the node `own`.
     #[must_use]
-    pub fn new(own: NodeId, policy: Policy, surroundings: Surroundings) -> Self {
+    pub fn new(own: NodeId, policy: Policy, tuning: Tuning, surroundings: Surroundings) -> Self {
         let Surroundings {
             boot,
             ring,
@@ -221,8 +215,8 @@ impl Coordinator {
             boot,
             policy,
             tuned: Tuned {
-                default_ttl: OptionalDuration::new(policy.default_ttl),
-                hedge_after: OptionalDuration::new(policy.hedge_after),
+                default_ttl: OptionalDuration::new(tuning.default_ttl),
+                hedge_after: OptionalDuration::new(tuning.hedge_after),
             },
             ring,
             transport,
@@ -232,7 +226,7 @@ impl Coordinator {
             clocks,
             view,
             metrics,
-            hedges: HedgeBudget::new(policy.hedge_ratio),
+            hedges: HedgeBudget::new(tuning.hedge_ratio),
             hot_keys: HotKeys::default(),
             draining: AtomicBool::new(false),
         }
@@ -399,14 +393,6 @@ impl Coordinator {
         let taken = self.clock.monotonic().saturating_sub(begun);
         metrics.coordinator_duration.get(operation).observe(taken);
     }
-}
-
-/// The name of a member as the view has it.
-fn name_in(view: &View, node_id: NodeId) -> String {
-    let record = view
-        .member(node_id)
-        .and_then(|member| member.record.as_ref());
-    record.map_or_else(|| node_id.to_string(), |record| record.name.clone())
 }
 
 impl Policy {

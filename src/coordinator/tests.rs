@@ -242,6 +242,8 @@ impl World {
             read_quorum: 2,
             write_quorum: 2,
             replication_factor: 3,
+        };
+        let tuning = Tuning {
             default_ttl: None,
             hedge_after: Some(Duration::from_millis(5)),
             hedge_ratio: 1.0,
@@ -258,7 +260,7 @@ impl World {
             view,
             metrics,
         };
-        let coordinator = Coordinator::new(NODES[0], policy, surroundings);
+        let coordinator = Coordinator::new(NODES[0], policy, tuning, surroundings);
         let world = Self {
             coordinator,
             loopback,

@@ -84,12 +84,6 @@ impl Listener for HttpDoor {
 #[derive(Clone, Copy, Debug)]
 struct Caller(SocketAddr);
 
-impl Caller {
-    fn is_local(self) -> bool {
-        self.0.ip().to_canonical().is_loopback()
-    }
-}
-
 impl Connected<IncomingStream<'_, HttpDoor>> for Caller {
     fn connect_info(stream: IncomingStream<'_, HttpDoor>) -> Self {
         Self(*stream.remote_addr())

@@ -10,7 +10,7 @@ use serde_json::Value;
 
 use super::Caller;
 use crate::{
-    api::{Edge, hide_keys},
+    api::{Edge, hide_keys, is_local},
     documents::status_document,
 };
 
@@ -20,7 +20,7 @@ pub(super) async fn overview(
     ConnectInfo(caller): ConnectInfo<Caller>,
 ) -> Json<Value> {
     let mut status = edge.queries.status().await;
-    if !caller.is_local() {
+    if !is_local(caller.0) {
         hide_keys(&mut status);
     }
     Json(status_document(&status))

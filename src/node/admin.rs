@@ -11,7 +11,7 @@ use shard_cache_proto::cluster as pb;
 use tokio::sync::{oneshot, watch};
 
 use super::{
-    desk::{Desk, is_present, name_of},
+    desk::{Desk, is_present},
     push_pull::{OrderNews, exchange},
     reload::{Change, ReloadError, Reloaded},
     safety::{self, Own},
@@ -207,7 +207,7 @@ impl Desk {
             let members = ring.members().iter();
             members
                 .filter(|member| !is_present(&view, **member))
-                .map(|member| name_of(&view, member.node_id))
+                .map(|member| view.name_of(member.node_id))
                 .collect()
         });
         let owed = self.hints.stats();
@@ -241,7 +241,7 @@ impl Desk {
         let seen = view.members.iter().find(|member| is_meant(member.node_id));
         if let Some(seen) = seen.filter(|seen| seen.liveness != Liveness::Down) {
             return Err(ForgetRefusal::NotDown {
-                name: name_of(view, seen.node_id),
+                name: view.name_of(seen.node_id),
                 liveness: seen.liveness.as_str(),
             });
         }
@@ -276,7 +276,7 @@ impl Desk {
     fn tell(&self, view: &View) -> BoxFuture<(Vec<String>, Vec<String>)> {
         let others = view.present().filter(|member| member.node_id != view.own);
         let calls = others.map(|member| {
-            let name = name_of(view, member.node_id);
+            let name = view.name_of(member.node_id);
             let address = member.peer_addr;
             let (intake, transport) = (self.keeper.intake.clone(), Arc::clone(&self.transport));
             let timeout = self.clock.sleep(TELL_TIMEOUT);
@@ -303,7 +303,7 @@ impl Desk {
 
 fn shown(view: &View, owed: TargetHints) -> pb::TargetHints {
     pb::TargetHints {
-        node: name_of(view, owed.target),
+        node: view.name_of(owed.target),
         node_id: owed.target.0,
         pending: owed.pending as u64,
         refused: owed.refused as u64,

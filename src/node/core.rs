@@ -163,14 +163,10 @@ impl Core {
 
     pub(super) fn coordinator(&self, config: &Config, membership: &Handle) -> Coordinator {
         let quorum = config.client.quorum;
-        let tuning = tuning(config);
         let policy = Policy {
             read_quorum: owners(quorum.read_quorum),
             write_quorum: owners(quorum.write_quorum),
             replication_factor: owners(config.cluster.replication_factor),
-            default_ttl: tuning.default_ttl,
-            hedge_after: tuning.hedge_after,
-            hedge_ratio: tuning.hedge_ratio,
         };
         let surroundings = coordinator::Surroundings {
             boot: Arc::clone(&self.boot),
@@ -183,7 +179,7 @@ impl Core {
             view: membership.view(),
             metrics: Arc::clone(&self.metrics),
         };
-        Coordinator::new(self.own.node_id, policy, surroundings)
+        Coordinator::new(self.own.node_id, policy, tuning(config), surroundings)
     }
 
     pub(super) fn hint_delivery(&self, membership: &Handle, rng: StdRng) -> HintDelivery {

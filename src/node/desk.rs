@@ -130,7 +130,7 @@ impl Desk {
             .filter(|member| member.node_id != self.facts.own)
             .filter(|member| self.transport.reach(member.node_id) == Reach::Down);
         let names = |members: Vec<RingMember>| -> Vec<String> {
-            let named = members.iter().map(|member| name_of(view, member.node_id));
+            let named = members.iter().map(|member| view.name_of(member.node_id));
             named.collect()
         };
         let (absent, unlinked) = (names(absent), names(unlinked.collect()));
@@ -255,17 +255,16 @@ impl Desk {
         let gates = self.ring.gates.load();
         let configuration = gates.configuration(slot)?;
         let owners = configuration.owners();
-        let name = |owner: &RingMember| {
-            let record = view.member(owner.node_id).and_then(|it| it.record.as_ref());
-            record.map_or_else(|| owner.node_id.to_string(), |record| record.name.clone())
-        };
         let id = configuration.id();
         Some(pb::SlotConfiguration {
             root: id.root,
             number: id.number,
             owners: id.owners,
             current: owners.iter().eq(ring.owners(slot).iter()),
-            owner_names: owners.iter().map(name).collect(),
+            owner_names: owners
+                .iter()
+                .map(|owner| view.name_of(owner.node_id))
+                .collect(),
             full: gates.is_full(slot),
         })
     }
@@ -460,7 +459,7 @@ impl ClusterQueries for Desk {
                     .iter()
                     .find(|target| target.target == member.node_id);
                 PeerHints {
-                    peer: name_of(&view, member.node_id),
+                    peer: view.name_of(member.node_id),
                     pending: target.map_or(0, |target| target.pending as u64),
                     pending_bytes: target.map_or(0, |target| target.bytes as u64),
                     oldest_age_seconds: target
@@ -503,7 +502,7 @@ impl ClusterQueries for Desk {
             peers: view
                 .members
                 .iter()
-                .map(|member| (member.node_id, name_of(&view, member.node_id)))
+                .map(|member| (member.node_id, view.name_of(member.node_id)))
                 .collect(),
             hints,
             hints_window_seconds: self.facts.hints_window.as_secs_f64(),
@@ -512,7 +511,7 @@ impl ClusterQueries for Desk {
                 .clocks
                 .ahead_millis(self.clock.monotonic())
                 .into_iter()
-                .map(|(peer, millis)| (name_of(&view, peer), millis as f64 / 1000.0))
+                .map(|(peer, millis)| (view.name_of(peer), millis as f64 / 1000.0))
                 .collect(),
             hot_keys: self
                 .coordinator
@@ -617,13 +616,6 @@ fn views(nodes: &[pb::NodeStatus]) -> Vec<pb::View> {
 pub(super) fn is_present(view: &View, wanted: RingMember) -> bool {
     view.member(wanted.node_id)
         .is_some_and(|member| member.liveness.is_present() && member.boot_id == wanted.boot_id)
-}
-
-pub(super) fn name_of(view: &View, node_id: NodeId) -> String {
-    let record = view
-        .member(node_id)
-        .and_then(|member| member.record.as_deref());
-    record.map_or_else(|| node_id.to_string(), |record| record.name.clone())
 }
 
 fn unreported(member: pb::Member, error: String) -> pb::NodeStatus {

@@ -35,6 +35,13 @@ pub(crate) fn heap() -> Result<Vec<u8>, ProfileError> {
     let mut bytes = Vec::new();
     GzDecoder::new(dumped.as_slice()).read_to_end(&mut bytes)?;
     let mut profile = Profile::parse_from_bytes(&bytes).map_err(std::io::Error::from)?;
+    for mapping in &mut profile.mapping {
+        // Or a reader that has the binary at hand names them again, without their modules.
+        mapping.has_functions = true;
+        mapping.has_filenames = true;
+        mapping.has_line_numbers = true;
+        mapping.has_inline_frames = true;
+    }
     profile.drop_frames = text(&mut profile, ALLOCATOR_FRAMES);
     encoded(&profile)
 }

@@ -8,7 +8,7 @@ use crate::{
     harness::{Cluster, Options, PATIENCE, Room, until},
 };
 
-/// Requests for one key, of which a sixty-fourth is counted.
+/// Requests for one key, of which some are counted.
 const REQUESTS: usize = 4000;
 
 fn names(list: &Value) -> Vec<String> {
