@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use pprof::{ProfilerGuard, ProfilerGuardBuilder};
 
-use super::{ProfileError, encoded};
+use super::{ProfileError, encoded, forget_names};
 
 /// Samples per second of CPU time: not a divisor of what programs do by the clock.
 const FREQUENCY_HZ: i32 = 99;
@@ -28,7 +28,9 @@ impl CpuProfiler {
     /// # Errors
     /// The samples cannot be read.
     pub(crate) fn finish(self, lasted: Duration) -> Result<Vec<u8>, ProfileError> {
-        let mut profile = self.0.report().build()?.pprof()?;
+        let report = self.0.report().build();
+        forget_names();
+        let mut profile = report?.pprof()?;
         // Without the time that it took to begin and to end.
         profile.duration_nanos = i64::try_from(lasted.as_nanos()).unwrap_or(i64::MAX);
         encoded(&profile)

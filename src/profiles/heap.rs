@@ -6,11 +6,11 @@ use flate2::read::GzDecoder;
 use jemalloc_pprof::PROF_CTL;
 use pprof::protos::{Message as _, Profile};
 
-use super::{ProfileError, encoded, text};
+use super::{ProfileError, encoded, forget_names, text};
 
 /// The allocator's own functions, which are on top of every stack. Readers drop them with what they call, so that a
 /// function counts for what it allocates.
-const ALLOCATOR_FRAMES: &str = "_rjem_.*|prof_backtrace_impl|do_rallocx|__rust_.*alloc.*";
+const ALLOCATOR_FRAMES: &str = "_rjem_.*|prof_backtrace_impl|do_rallocx|.*tikv_jemallocator::.*|.*__rust_.*alloc.*";
 
 /// The allocator writes its samples to a file. Where the directory for such may not be written to, as in a container
 /// with nothing that can be, this one still may, which is in memory.
@@ -31,6 +31,7 @@ pub(crate) fn heap() -> Result<Vec<u8>, ProfileError> {
     });
     let profiler = PROF_CTL.as_ref().ok_or(ProfileError::NoSamples)?;
     let dumped = profiler.blocking_lock().dump_pprof();
+    forget_names();
     let dumped = dumped.map_err(|error| ProfileError::Heap(format!("{error:#}")))?;
     let mut bytes = Vec::new();
     GzDecoder::new(dumped.as_slice()).read_to_end(&mut bytes)?;

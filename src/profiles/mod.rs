@@ -40,6 +40,12 @@ fn encoded(profile: &Profile) -> Result<Vec<u8>, ProfileError> {
     Ok(encoder.finish()?)
 }
 
+/// What names functions keeps what it has read of the binary's debug information, some 70 MB: more than a profile is worth
+/// once it is made. The next one reads it again.
+fn forget_names() {
+    backtrace::clear_symbol_cache();
+}
+
 /// The place of a text in a profile's table; it is added if it is not there.
 fn text(profile: &mut Profile, text: &str) -> i64 {
     let table = &mut profile.string_table;
