@@ -10,7 +10,8 @@ use super::{ProfileError, encoded, forget_names, text};
 
 /// The allocator's own functions, which are on top of every stack. Readers drop them with what they call, so that a
 /// function counts for what it allocates.
-const ALLOCATOR_FRAMES: &str = "_rjem_.*|prof_backtrace_impl|do_rallocx|.*tikv_jemallocator::.*|.*__rust_.*alloc.*";
+const ALLOCATOR_FRAMES: &str =
+    "_rjem_.*|prof_backtrace_impl|do_rallocx|.*tikv_jemallocator::.*|.*__rust_.*alloc.*";
 
 /// The allocator writes its samples to a file. Where the directory for such may not be written to, as in a container
 /// with nothing that can be, this one still may, which is in memory.
