@@ -231,6 +231,7 @@ fn link(criterion: &mut Criterion) {
                 terms: Terms {
                     consistency: Consistency::Quorum,
                     degrade: Degrade::Refuse,
+                    arrived: Duration::ZERO,
                     deadline: Duration::from_secs(1 << 30),
                     detail: Detail::Answer,
                 },

@@ -48,6 +48,7 @@ fn every_owner_stores(world: &World, nodes: &[Arc<Node>]) {
         terms: Terms {
             consistency: Consistency::All,
             degrade: Degrade::Refuse,
+            arrived: world.clock(HostId(0)).monotonic(),
             deadline: world.clock(HostId(0)).monotonic() + Duration::from_millis(500),
             detail: Detail::Answer,
         },

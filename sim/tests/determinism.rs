@@ -32,6 +32,7 @@ fn terms(world: &World, host: HostId) -> Terms {
     Terms {
         consistency: Consistency::Quorum,
         degrade: Degrade::Refuse,
+        arrived: world.clock(host).monotonic(),
         deadline: world.clock(host).monotonic() + Duration::from_millis(500),
         detail: Detail::Answer,
     }

@@ -27,7 +27,7 @@ pub(super) async fn get(
     let limits = api.edge().limits;
     let (consistency, degrade) = (request.consistency, request.degrade);
     check(&limits, request.keys.len(), request.encoded_len())?;
-    let deadline = api.deadline(metadata)?;
+    let deadline = api.deadline(api.now(), metadata)?;
     let max = limits.max_batch_bytes;
     let (mut results, mut size) = (Vec::with_capacity(request.keys.len()), 0);
     let mut keys = request.keys.into_iter();
@@ -44,7 +44,7 @@ pub(super) async fn get(
                 degrade,
                 explain: false,
             };
-            api.get_by(metadata, Ok(deadline), one)
+            api.get_by(metadata, api.now(), Ok(deadline), one)
         });
         for answer in join_all(some).await {
             let bytes = answer.as_ref().map_or(0, pb::GetResponse::encoded_len);
@@ -87,7 +87,7 @@ pub(super) async fn set(
         request.items.len(),
         request.encoded_len(),
     )?;
-    let deadline = api.deadline(metadata)?;
+    let deadline = api.deadline(api.now(), metadata)?;
     let one = |item: pb::SetItem| {
         let one = pb::SetRequest {
             key: item.key,
@@ -100,7 +100,7 @@ pub(super) async fn set(
             degrade,
             explain: false,
         };
-        api.set_by(metadata, Ok(deadline), one)
+        api.set_by(metadata, api.now(), Ok(deadline), one)
     };
     let results = in_turn(request.items, one).await.into_iter();
     Ok(pb::SetManyResponse {
@@ -127,7 +127,7 @@ pub(super) async fn delete(
         request.keys.len(),
         request.encoded_len(),
     )?;
-    let deadline = api.deadline(metadata)?;
+    let deadline = api.deadline(api.now(), metadata)?;
     let one = |key| {
         let one = pb::DeleteRequest {
             key,
@@ -135,7 +135,7 @@ pub(super) async fn delete(
             degrade,
             explain: false,
         };
-        api.delete_by(metadata, Ok(deadline), one)
+        api.delete_by(metadata, api.now(), Ok(deadline), one)
     };
     let results = in_turn(request.keys, one).await.into_iter();
     Ok(pb::DeleteManyResponse {

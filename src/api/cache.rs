@@ -1,11 +1,17 @@
 //! `cache.CacheService`: Set, Get, Delete, the same for many keys, Health.
 
-use std::sync::Arc;
+use std::{pin::pin, sync::Arc};
 
 use shard_cache_proto::cache::{self as pb, cache_service_server::CacheService};
 use tonic::{Request, Response, Status, metadata::MetadataMap};
 
-use super::{Refusal, batch, convert, deadline::grpc_timeout, edge::Edge, status::Refused};
+use super::{
+    Refusal, batch,
+    convert::{self, Window},
+    deadline::grpc_timeout,
+    edge::Edge,
+    status::Refused,
+};
 use crate::{
     clock::Monotonic,
     coordinator::{Explanation, Failed, KeyRequest, SetRequest},
@@ -29,31 +35,47 @@ impl CacheApi {
         &self.edge
     }
 
-    /// When a call that arrives now has to be answered.
-    pub(super) fn deadline(&self, metadata: &MetadataMap) -> Result<Monotonic, Refusal> {
-        self.edge.deadline(grpc_timeout(metadata)?)
+    pub(super) fn now(&self) -> Monotonic {
+        self.edge.clock.monotonic()
+    }
+
+    /// When a call that arrived at that time has to be answered.
+    pub(super) fn deadline(
+        &self,
+        arrived: Monotonic,
+        metadata: &MetadataMap,
+    ) -> Result<Monotonic, Refusal> {
+        self.edge.deadline(arrived, grpc_timeout(metadata)?)
     }
 
     /// Carries out one Set with the time that is left.
     pub(super) async fn set_by(
         &self,
         metadata: &MetadataMap,
+        arrived: Monotonic,
         deadline: Result<Monotonic, Refusal>,
         request: pb::SetRequest,
     ) -> Result<pb::SetResponse, Refused> {
         let edge = &self.edge;
-        let detail = edge.detail(request.explain);
         let span = edge.begin_span(Api::Grpc, Op::Set, metadata.as_ref());
         let trace = span.as_deref().map(|span| Arc::clone(span.scope()));
         let mut unanswered = None;
         let why = &mut unanswered;
-        let work = async move {
-            let request = convert::set_request(request, deadline?, detail, &edge.limits)?;
-            let request = SetRequest { trace, ..request };
-            let done = edge.coordinator.set_explained(request).await;
-            done.map_err(|failed| note(failed, why))
+        let outcome = {
+            let work = pin!(async move {
+                let window = Window {
+                    arrived,
+                    deadline: deadline?,
+                };
+                let request = convert::set_request(request, window, &edge.limits)?;
+                let request = SetRequest { trace, ..request };
+                let done = edge.coordinator.set_explained(request).await;
+                done.map_err(|failed| note(failed, why))
+            });
+            edge.carry_out(Api::Grpc, Op::Set, arrived, span, work)
+                .await
         };
-        match edge.carry_out(Api::Grpc, Op::Set, span, work).await {
+        match outcome {
             Ok(written) => Ok(convert::set_response(written, &edge.node, &*edge.clock)),
             Err(refusal) => Err(edge.refused(refusal, unanswered)),
         }
@@ -64,7 +86,9 @@ impl CacheApi {
         metadata: &MetadataMap,
         request: pb::SetRequest,
     ) -> Result<pb::SetResponse, Status> {
-        let answer = self.set_by(metadata, self.deadline(metadata), request);
+        let arrived = self.now();
+        let deadline = self.deadline(arrived, metadata);
+        let answer = self.set_by(metadata, arrived, deadline, request);
         Ok(answer.await?)
     }
 
@@ -72,22 +96,30 @@ impl CacheApi {
     pub(super) async fn get_by(
         &self,
         metadata: &MetadataMap,
+        arrived: Monotonic,
         deadline: Result<Monotonic, Refusal>,
         request: pb::GetRequest,
     ) -> Result<pb::GetResponse, Refused> {
         let edge = &self.edge;
-        let detail = edge.detail(request.explain);
         let span = edge.begin_span(Api::Grpc, Op::Get, metadata.as_ref());
         let trace = span.as_deref().map(|span| Arc::clone(span.scope()));
         let mut unanswered = None;
         let why = &mut unanswered;
-        let work = async move {
-            let request = convert::get_request(request, deadline?, detail, &edge.limits)?;
-            let request = KeyRequest { trace, ..request };
-            let done = edge.coordinator.get_explained(request).await;
-            done.map_err(|failed| note(failed, why))
+        let outcome = {
+            let work = pin!(async move {
+                let window = Window {
+                    arrived,
+                    deadline: deadline?,
+                };
+                let request = convert::get_request(request, window, &edge.limits)?;
+                let request = KeyRequest { trace, ..request };
+                let done = edge.coordinator.get_explained(request).await;
+                done.map_err(|failed| note(failed, why))
+            });
+            edge.carry_out(Api::Grpc, Op::Get, arrived, span, work)
+                .await
         };
-        match edge.carry_out(Api::Grpc, Op::Get, span, work).await {
+        match outcome {
             Ok(read) => Ok(convert::get_response(read, &edge.node, &*edge.clock)),
             Err(refusal) => Err(edge.refused(refusal, unanswered)),
         }
@@ -98,7 +130,9 @@ impl CacheApi {
         metadata: &MetadataMap,
         request: pb::GetRequest,
     ) -> Result<pb::GetResponse, Status> {
-        let answer = self.get_by(metadata, self.deadline(metadata), request);
+        let arrived = self.now();
+        let deadline = self.deadline(arrived, metadata);
+        let answer = self.get_by(metadata, arrived, deadline, request);
         Ok(answer.await?)
     }
 
@@ -106,22 +140,30 @@ impl CacheApi {
     pub(super) async fn delete_by(
         &self,
         metadata: &MetadataMap,
+        arrived: Monotonic,
         deadline: Result<Monotonic, Refusal>,
         request: pb::DeleteRequest,
     ) -> Result<pb::DeleteResponse, Refused> {
         let edge = &self.edge;
-        let detail = edge.detail(request.explain);
         let span = edge.begin_span(Api::Grpc, Op::Delete, metadata.as_ref());
         let trace = span.as_deref().map(|span| Arc::clone(span.scope()));
         let mut unanswered = None;
         let why = &mut unanswered;
-        let work = async move {
-            let request = convert::delete_request(request, deadline?, detail, &edge.limits)?;
-            let request = KeyRequest { trace, ..request };
-            let done = edge.coordinator.delete_explained(request).await;
-            done.map_err(|failed| note(failed, why))
+        let outcome = {
+            let work = pin!(async move {
+                let window = Window {
+                    arrived,
+                    deadline: deadline?,
+                };
+                let request = convert::delete_request(request, window, &edge.limits)?;
+                let request = KeyRequest { trace, ..request };
+                let done = edge.coordinator.delete_explained(request).await;
+                done.map_err(|failed| note(failed, why))
+            });
+            edge.carry_out(Api::Grpc, Op::Delete, arrived, span, work)
+                .await
         };
-        match edge.carry_out(Api::Grpc, Op::Delete, span, work).await {
+        match outcome {
             Ok(written) => Ok(convert::delete_response(written, &edge.node, &*edge.clock)),
             Err(refusal) => Err(edge.refused(refusal, unanswered)),
         }
@@ -132,7 +174,9 @@ impl CacheApi {
         metadata: &MetadataMap,
         request: pb::DeleteRequest,
     ) -> Result<pb::DeleteResponse, Status> {
-        let answer = self.delete_by(metadata, self.deadline(metadata), request);
+        let arrived = self.now();
+        let deadline = self.deadline(arrived, metadata);
+        let answer = self.delete_by(metadata, arrived, deadline, request);
         Ok(answer.await?)
     }
 }

@@ -258,11 +258,17 @@ pub fn ttl(duration: Duration) -> Result<Ttl, Invalid> {
     Ok(Ttl::After(duration))
 }
 
+/// When a request was taken up and when it has to be answered.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Window {
+    pub(super) arrived: Monotonic,
+    pub(super) deadline: Monotonic,
+}
+
 /// A Set request as it came, checked.
 pub(super) fn set_request(
     request: pb::SetRequest,
-    deadline: Monotonic,
-    detail: Detail,
+    window: Window,
     limits: &Limits,
 ) -> Result<SetRequest, Invalid> {
     use pb::set_request::Data;
@@ -279,9 +285,9 @@ pub(super) fn set_request(
         terms: WireTerms {
             consistency: request.consistency,
             degrade: request.degrade,
-            detail,
+            explain: request.explain,
         }
-        .check(deadline, limits)?,
+        .check(window, limits)?,
         trace: None,
     })
 }
@@ -289,22 +295,21 @@ pub(super) fn set_request(
 /// A Get request as it came, checked.
 pub(super) fn get_request(
     request: pb::GetRequest,
-    deadline: Monotonic,
-    detail: Detail,
+    window: Window,
     limits: &Limits,
 ) -> Result<KeyRequest, Invalid> {
     let pb::GetRequest {
         key: name,
         consistency,
         degrade,
-        explain: _,
+        explain,
     } = request;
     let terms = WireTerms {
         consistency,
         degrade,
-        detail,
+        explain,
     }
-    .check(deadline, limits)?;
+    .check(window, limits)?;
     Ok(KeyRequest {
         key: key(name.into(), limits)?,
         terms,
@@ -315,22 +320,21 @@ pub(super) fn get_request(
 /// A Delete request as it came, checked.
 pub(super) fn delete_request(
     request: pb::DeleteRequest,
-    deadline: Monotonic,
-    detail: Detail,
+    window: Window,
     limits: &Limits,
 ) -> Result<KeyRequest, Invalid> {
     let pb::DeleteRequest {
         key: name,
         consistency,
         degrade,
-        explain: _,
+        explain,
     } = request;
     let terms = WireTerms {
         consistency,
         degrade,
-        detail,
+        explain,
     }
-    .check(deadline, limits)?;
+    .check(window, limits)?;
     Ok(KeyRequest {
         key: key(name.into(), limits)?,
         terms,
@@ -343,11 +347,11 @@ pub(super) fn delete_request(
 struct WireTerms {
     consistency: i32,
     degrade: bool,
-    detail: Detail,
+    explain: bool,
 }
 
 impl WireTerms {
-    fn check(self, deadline: Monotonic, limits: &Limits) -> Result<Terms, Invalid> {
+    fn check(self, window: Window, limits: &Limits) -> Result<Terms, Invalid> {
         let consistency = match pb::Consistency::try_from(self.consistency) {
             Ok(pb::Consistency::Unspecified | pb::Consistency::Quorum) => Consistency::Quorum,
             Ok(pb::Consistency::One) => Consistency::One,
@@ -366,8 +370,13 @@ impl WireTerms {
         Ok(Terms {
             consistency,
             degrade,
-            deadline,
-            detail: self.detail,
+            arrived: window.arrived,
+            deadline: window.deadline,
+            detail: if self.explain {
+                Detail::Explained
+            } else {
+                Detail::Answer
+            },
         })
     }
 }

@@ -26,13 +26,15 @@ fn text(value: &str) -> Option<pb::set_request::Data> {
     Some(pb::set_request::Data::Value(value.to_owned()))
 }
 
+fn window(deadline_seconds: u64) -> Window {
+    Window {
+        arrived: Duration::ZERO,
+        deadline: Duration::from_secs(deadline_seconds),
+    }
+}
+
 fn convert(request: pb::SetRequest) -> Result<SetRequest, Invalid> {
-    set_request(
-        request,
-        Duration::from_secs(1),
-        Detail::Answer,
-        &Limits::for_tests(),
-    )
+    set_request(request, window(1), &Limits::for_tests())
 }
 
 fn with_ttl(seconds: i64, nanos: i32) -> Result<Ttl, Invalid> {
@@ -168,7 +170,7 @@ fn terms_follow_the_request_and_then_the_node() {
             degrade,
             explain: false,
         };
-        get_request(request, Duration::ZERO, Detail::Answer, limits).map(|request| request.terms)
+        get_request(request, window(0), limits).map(|request| request.terms)
     };
     let strict = Limits::for_tests();
     assert_eq!(
@@ -287,11 +289,9 @@ fn an_explanation_goes_out_when_it_was_collected() {
         explain: true,
         ..Default::default()
     };
-    let since = Duration::from_secs(5);
-    let detail = Detail::Explained { since };
     let limits = Limits::for_tests();
-    let request = delete_request(request, Duration::ZERO, detail, &limits).expect("legal");
-    assert_eq!(request.terms.detail, detail);
+    let request = delete_request(request, window(0), &limits).expect("legal");
+    assert_eq!(request.terms.detail, Detail::Explained);
     let written = Written {
         version: Version::default(),
         stored: 2,

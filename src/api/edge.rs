@@ -1,7 +1,7 @@
 //! What both faces of the client interface share: admission before anything else, and a measurement
 //! of every request from its arrival to its end, also when the caller goes away first.
 
-use std::{pin::pin, sync::Arc, time::Duration};
+use std::{pin::Pin, sync::Arc, time::Duration};
 
 use super::{
     convert::{self, Limits},
@@ -9,7 +9,7 @@ use super::{
 };
 use crate::{
     clock::{Clock, Monotonic},
-    coordinator::{Coordinator, Detail, Explanation},
+    coordinator::{Coordinator, Explanation},
     overload::{Admission, Class, Overloaded},
     telemetry::{
         Api, Code, Exemplar, Metrics, Op, ShedReason,
@@ -41,19 +41,22 @@ pub struct Edge {
 
 impl Edge {
     /// Does `work`, if there is room for it, and measures it. Dropping the future counts as
-    /// cancelled. `span` is the request's, if it is recorded; it ends with it.
+    /// cancelled. The request was taken up when it `arrived`; `span` is the request's, if it is recorded; it ends with it.
+    ///
+    /// The work stays where its caller has pinned it: an argument that is awaited has two places in a future.
     pub(crate) async fn carry_out<T: Answered>(
         &self,
         api: Api,
         op: Op,
+        arrived: Monotonic,
         span: Option<Box<Span>>,
-        work: impl Future<Output = Result<T, Refusal>>,
+        work: Pin<&mut impl Future<Output = Result<T, Refusal>>>,
     ) -> Result<T, Refusal> {
-        let mut measurement = Measurement::begin(self, api, op, span);
+        let mut measurement = Measurement::begin(self, api, op, arrived, span);
         let outcome = match self.admission.admit(class(op)) {
             // With the place taken, so that a node that leaves either waits for the request or refuses it.
             Ok(_permit) => match self.coordinator.check_admitting() {
-                Ok(()) => traced::under(measurement.span.as_deref(), pin!(work)).await,
+                Ok(()) => traced::under(measurement.span.as_deref(), work).await,
                 Err(draining) => Err(draining.into()),
             },
             Err(overloaded) => {
@@ -70,16 +73,20 @@ impl Edge {
         outcome
     }
 
-    /// When a request that arrives now has to be answered.
+    /// When a request that arrived at that time has to be answered.
     ///
     /// # Errors
     /// [`Refusal::Expired`] when that was before it arrived.
-    pub(crate) fn deadline(&self, caller: Option<Duration>) -> Result<Monotonic, Refusal> {
+    pub(crate) fn deadline(
+        &self,
+        arrived: Monotonic,
+        caller: Option<Duration>,
+    ) -> Result<Monotonic, Refusal> {
         let budget = deadline::budget(caller, &self.limits);
         if budget.is_zero() {
             return Err(Refusal::Expired);
         }
-        Ok(self.clock.monotonic().saturating_add(budget))
+        Ok(arrived.saturating_add(budget))
     }
 
     /// A refusal with how far the request got, if that is known.
@@ -98,16 +105,6 @@ impl Edge {
         Refused {
             refusal,
             explain: explanation.map(told),
-        }
-    }
-
-    /// What a request that arrives now is told of how it is carried out.
-    pub(crate) fn detail(&self, explain: bool) -> Detail {
-        if explain {
-            let since = self.clock.monotonic();
-            Detail::Explained { since }
-        } else {
-            Detail::Answer
         }
     }
 }
@@ -131,19 +128,25 @@ struct Measurement<'a> {
     edge: &'a Edge,
     api: Api,
     op: Op,
-    begun: Monotonic,
+    arrived: Monotonic,
     code: Code,
     span: Option<Box<Span>>,
 }
 
 impl<'a> Measurement<'a> {
-    fn begin(edge: &'a Edge, api: Api, op: Op, span: Option<Box<Span>>) -> Self {
+    fn begin(
+        edge: &'a Edge,
+        api: Api,
+        op: Op,
+        arrived: Monotonic,
+        span: Option<Box<Span>>,
+    ) -> Self {
         edge.metrics.requests_in_flight.get(api).inc();
         Self {
             edge,
             api,
             op,
-            begun: edge.clock.monotonic(),
+            arrived,
             code: Code::Cancelled,
             span,
         }
@@ -156,11 +159,11 @@ impl Drop for Measurement<'_> {
             edge,
             api,
             op,
-            begun,
+            arrived,
             code,
             ref span,
         } = *self;
-        let taken = edge.clock.monotonic().saturating_sub(begun);
+        let taken = edge.clock.monotonic().saturating_sub(arrived);
         edge.metrics.requests_in_flight.get(api).dec();
         edge.metrics.requests.get((api, op, code)).inc();
         edge.metrics.request_duration.get((api, op)).observe(taken);

@@ -45,6 +45,9 @@ pub struct Front {
     pub(super) message_bytes_max: usize,
 }
 
+/// What goes back over a connection.
+type Answered = Result<Response<Pieces<Answer>>, Infallible>;
+
 /// The methods of the cache service of which there are many calls.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum Method {
@@ -54,61 +57,67 @@ enum Method {
 }
 
 impl Front {
-    /// Answers a request that came over a connection.
-    pub(super) async fn answer(
-        self: Arc<Self>,
+    /// Answers a request that came over a connection. Each kind has a future of its own, boxed, because the largest would
+    /// be moved into its task several times, and copied for the smallest.
+    pub(super) fn answer(
+        self: &Arc<Self>,
         from: TcpConnectInfo,
         request: Request<Incoming>,
-    ) -> Result<Response<Pieces<Answer>>, Infallible> {
+    ) -> BoxFuture<Answered> {
+        let front = Arc::clone(self);
         let Some(method) = cache_method(request.uri().path()).map(Method::of) else {
-            return Box::pin(self.answer_other(from, request)).await;
+            return Box::pin(front.answer_other(from, request));
         };
         let (parts, message) = request.into_parts();
         let message = Punctual {
             message,
-            front: Arc::clone(&self),
+            front: Arc::clone(self),
             end: None,
         };
         let method = method
             .filter(|_| parts.method == http::Method::POST && plain::is_plain(&parts.headers));
         let Some(method) = method else {
-            let answer = self.cache.clone().call(Request::from_parts(parts, message));
-            let sent = self.metrics().response_bytes.get(Api::Grpc).clone();
-            return answer.await.map(|answer| general(answer, Some(sent)));
+            let request = Request::from_parts(parts, message);
+            return Box::pin(front.answer_in_general(request));
         };
-        let sent = self.metrics().response_bytes.get(Api::Grpc);
-        let (api, bytes_max) = (&self.api, self.message_bytes_max);
         let metadata = MetadataMap::from_headers(parts.headers);
-        Ok(match method {
-            Method::Set => plain::respond(
-                match plain::receive(message, bytes_max).await {
-                    Ok(request) => api.carry_out_set(&metadata, request).await,
+        let bytes_max = self.message_bytes_max;
+        match method {
+            Method::Set => Box::pin(async move {
+                let answer = match plain::receive(message, bytes_max).await {
+                    Ok(request) => front.api.carry_out_set(&metadata, request).await,
                     Err(refused) => Err(refused),
-                },
-                sent,
-            ),
-            Method::Get => plain::respond(
-                match plain::receive(message, bytes_max).await {
-                    Ok(request) => api.carry_out_get(&metadata, request).await,
+                };
+                Ok(plain::respond(answer, front.bytes_sent()))
+            }),
+            Method::Get => Box::pin(async move {
+                let answer = match plain::receive(message, bytes_max).await {
+                    Ok(request) => front.api.carry_out_get(&metadata, request).await,
                     Err(refused) => Err(refused),
-                },
-                sent,
-            ),
-            Method::Delete => plain::respond(
-                match plain::receive(message, bytes_max).await {
-                    Ok(request) => api.carry_out_delete(&metadata, request).await,
+                };
+                Ok(plain::respond(answer, front.bytes_sent()))
+            }),
+            Method::Delete => Box::pin(async move {
+                let answer = match plain::receive(message, bytes_max).await {
+                    Ok(request) => front.api.carry_out_delete(&metadata, request).await,
                     Err(refused) => Err(refused),
-                },
-                sent,
-            ),
-        })
+                };
+                Ok(plain::respond(answer, front.bytes_sent()))
+            }),
+        }
+    }
+
+    /// Has the generated service answer a call.
+    async fn answer_in_general(self: Arc<Self>, request: Request<Punctual>) -> Answered {
+        let answer = self.cache.clone().call(request).await;
+        answer.map(|answer| general(answer, Some(self.bytes_sent().clone())))
     }
 
     async fn answer_other(
         self: Arc<Self>,
         from: TcpConnectInfo,
         mut request: Request<Incoming>,
-    ) -> Result<Response<Pieces<Answer>>, Infallible> {
+    ) -> Answered {
         request.extensions_mut().insert(from);
         let answer = self
             .others
@@ -126,6 +135,10 @@ impl Front {
 
     fn metrics(&self) -> &Metrics {
         &self.api.edge().metrics
+    }
+
+    fn bytes_sent(&self) -> &Counter {
+        self.metrics().response_bytes.get(Api::Grpc)
     }
 }
 

@@ -135,9 +135,7 @@ pub async fn serve(
                 return;
             };
             let from = connection.connect_info();
-            // Boxed, because what answers a request is large and would be moved into its task several times.
-            let service =
-                service_fn(|request| Box::pin(Arc::clone(&front).answer(from.clone(), request)));
+            let service = service_fn(|request| front.answer(from.clone(), request));
             serve_http2(http2(), WholeWrites(connection), service, closing).await;
         }
     };

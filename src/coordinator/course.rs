@@ -14,7 +14,7 @@ use super::{
     },
     ledger::HeldExchange,
     quorum::{Need, OWNERS_MAX},
-    request::{Detail, Terms},
+    request::Terms,
     traced::ReplicaSpans,
 };
 use crate::{
@@ -86,11 +86,7 @@ impl Course {
         if trace.is_none() && !terms.detail.is_explained() {
             return Self(None);
         }
-        let now = clock.monotonic();
-        let since = match terms.detail {
-            Detail::Answer => now,
-            Detail::Explained { since } => since,
-        };
+        let (now, since) = (clock.monotonic(), terms.arrived);
         Self(Some(Box::new(Notes {
             clock: Arc::clone(clock),
             since,

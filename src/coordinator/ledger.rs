@@ -139,6 +139,15 @@ impl super::pending::Exchange for Exchange {
             Self::Read(_) => false,
         }
     }
+
+    fn is_to_be_settled(&self) -> bool {
+        match self {
+            Self::Write(write) => {
+                write.requests.is_some() || write.is_owed() && write.tally.owed().next().is_some()
+            }
+            Self::Read(read) => read.requests.is_some(),
+        }
+    }
 }
 
 impl Exchange {
@@ -310,28 +319,27 @@ impl Ledger {
 
     /// An answer that rests on a version too far ahead of our clock is refused like any stamp: one owner with a bad clock
     /// must not decide for the others.
-    fn within_drift(&self, answer: Answer) -> Answer {
-        let version = match &answer {
+    fn is_ahead(&self, answer: &Answer) -> bool {
+        let version = match answer {
             Answer::Write(WriteAnswer::Newer { version, .. }) => Some(*version),
             Answer::Read(ReadAnswer::Miss { absence, .. }) => absence.version(),
             Answer::Read(ReadAnswer::Holds { held, .. }) => Some(held.version()),
             Answer::Write(_) | Answer::Read(_) | Answer::Failed(_) => None,
         };
         let Some(version) = version else {
-            return answer;
+            return false;
         };
         let latest = self.clock.wall_millis().saturating_add(DRIFT_MAX_MILLIS);
-        if version.stamp.millis() > latest {
-            self.metrics.hlc_rejected.inc();
-            return Answer::Failed(Failure::Ahead);
-        }
-        answer
+        version.stamp.millis() > latest
     }
 }
 
 impl Completions for Ledger {
-    fn complete(&self, token: u64, answer: Answer) {
-        let answer = self.within_drift(answer);
+    fn complete(&self, token: u64, mut answer: Answer) {
+        if self.is_ahead(&answer) {
+            self.metrics.hlc_rejected.inc();
+            answer = Answer::Failed(Failure::Ahead);
+        }
         if let Some(ended) = self.pending.answer(Token::from_raw(token), answer) {
             self.settle(&ended);
         }
@@ -381,8 +389,8 @@ impl HeldExchange<'_> {
         explained.unwrap_or_default()
     }
 
-    /// Lets go. Returns the owners for whom a hint is kept; `None` while answers are waited for, or when the exchange was
-    /// settled by another.
+    /// Lets go. Returns the owners for whom a hint is kept; `None` while answers are waited for, or when nothing was left to
+    /// settle.
     pub(super) fn let_go(self) -> Option<Positions> {
         self.release()
     }

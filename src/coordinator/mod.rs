@@ -46,7 +46,7 @@ pub use request::{
 };
 
 use crate::{
-    clock::{Clock, Monotonic},
+    clock::Clock,
     coordinator::{
         course::{Course, Event},
         explanation::Stage,
@@ -383,14 +383,14 @@ impl Coordinator {
         )
     }
 
-    /// Counts an operation that was begun at that time.
-    fn count(&self, operation: Op, outcome: OperationOutcome, begun: Monotonic) {
+    /// Counts an operation that has ended.
+    fn count(&self, operation: Op, outcome: OperationOutcome, terms: Terms) {
         let metrics = &self.metrics;
         metrics
             .coordinator_operations
             .get((operation, outcome))
             .inc();
-        let taken = self.clock.monotonic().saturating_sub(begun);
+        let taken = self.clock.monotonic().saturating_sub(terms.arrived);
         metrics.coordinator_duration.get(operation).observe(taken);
     }
 }

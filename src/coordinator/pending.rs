@@ -5,7 +5,7 @@
 //! operation. An entry lives until all its owners have answered *or* its deadline has passed, *and* its caller has let
 //! go of it: so the copies that did not decide the quorum are still accounted for after the caller has its answer.
 //!
-//! Invariants: an entry is handed back exactly once, by the call that ended it; a token of an ended entry is never
+//! Invariants: an entry that is to be settled is handed back exactly once, by the call that ended it; a token of an ended entry is never
 //! matched again (its generation differs); a caller is always woken by what decides its entry.
 
 use std::{
@@ -48,6 +48,9 @@ pub trait Exchange {
 
     /// Whether answers still matter after the caller has let go.
     fn outlives_caller(&self) -> bool;
+
+    /// Whether something is left to do for it once it has ended.
+    fn is_to_be_settled(&self) -> bool;
 }
 
 /// Names an entry of a table and an owner position in it. Travels with the operation and comes back with the answer.
@@ -238,7 +241,8 @@ impl<E: Exchange> PendingTable<E> {
         Occupied { table: self }
     }
 
-    /// Puts an owner's answer in. Returns the exchange if this ended it; a token that matches nothing is ignored.
+    /// Puts an owner's answer in. Returns the exchange if this ended it and it is to be settled; a token that matches nothing
+    /// is ignored.
     pub fn answer(&self, token: Token, answer: E::Answer) -> Option<E> {
         self.update(token, |exchange| exchange.answer(token.owner(), answer))
     }
@@ -260,7 +264,8 @@ impl<E: Exchange> PendingTable<E> {
         Wait { table: self, token }
     }
 
-    /// The caller lets go. Returns the exchange if nothing more is waited for; otherwise whoever ends it gets it.
+    /// The caller lets go. Returns the exchange if nothing more is waited for and it is to be settled; otherwise whoever ends
+    /// it gets it.
     pub fn release(&self, token: Token) -> Option<E> {
         let mut lane = lock(self.lane(token)?);
         let entry = lane.entry(token)?;
@@ -276,7 +281,7 @@ impl<E: Exchange> PendingTable<E> {
     }
 
     /// Ends what is past its deadline and nudges what is past its nudge. Returns the ended exchanges that no caller
-    /// holds. Meant to be called every few milliseconds.
+    /// holds and that are to be settled. Meant to be called every few milliseconds.
     pub fn sweep(&self, now: Monotonic) -> Vec<E> {
         let mut ended = Vec::new();
         for (lane_index, lane) in self.lanes.iter().enumerate() {
@@ -357,11 +362,17 @@ impl<E: Exchange> PendingTable<E> {
 
     fn take(&self, lane: &mut Lane<E>, token: Token) -> Option<E> {
         let cell = lane.cells.get_mut(token.index())?;
-        let entry = cell.entry.take()?;
+        // Most leave nothing to do and are dropped where they are: they are large to hand around.
+        let ended = if cell.entry.as_ref()?.exchange.is_to_be_settled() {
+            cell.entry.take().map(|entry| entry.exchange)
+        } else {
+            cell.entry = None;
+            None
+        };
         cell.generation = cell.generation.wrapping_add(1);
         lane.free.push(token.index());
         self.entries.fetch_sub(1, Ordering::SeqCst);
-        Some(entry.exchange)
+        ended
     }
 
     fn lane(&self, token: Token) -> Option<&Mutex<Lane<E>>> {

@@ -35,14 +35,31 @@ struct Preference {
     late_after: [Option<Duration>; OWNERS_MAX],
 }
 
+/// What the owners answered, taken together. Small, because a request holds it while it waits for more.
+struct Answers {
+    newest: Newest,
+    /// Owners that hold the newest version.
+    holders: u8,
+    answered: u8,
+    is_degraded: bool,
+}
+
+impl Answers {
+    fn of(tally: &ReadTally) -> Self {
+        let newest = tally.newest();
+        Self {
+            holders: newest.version().map_or(0, |version| tally.holders(version)),
+            answered: tally.answered(),
+            is_degraded: tally.is_degraded(),
+            newest,
+        }
+    }
+}
+
 /// What became of asking the owners once.
-#[allow(
-    clippy::large_enum_variant,
-    reason = "lives on the stack for a moment; a box would be an allocation per read"
-)]
 enum Asked {
     /// Enough answered.
-    Answered(ReadTally),
+    Answered(Answers),
     /// The configuration has changed.
     Reconfigured,
 }
@@ -78,7 +95,6 @@ impl Coordinator {
     /// As [`get`](Self::get).
     pub async fn get_explained(&self, request: KeyRequest) -> Result<Read, Failed<ReadError>> {
         self.note_key(&request.key, request.terms);
-        let begun = self.clock.monotonic();
         let mut course = Course::begin(request.terms, request.trace.as_ref(), &self.clock);
         let span = self.begin_span("quorum.read", request.trace.as_ref(), &request.key);
         let scope = span.as_deref().map(Span::scope);
@@ -99,7 +115,7 @@ impl Coordinator {
                 }
                 Err(ReadError::DeadlineExceeded { .. }) => OperationOutcome::Timeout,
             },
-            begun,
+            request.terms,
         );
         if let Ok(read) = &read {
             let found = if read.hit.is_some() {
@@ -138,41 +154,30 @@ impl Coordinator {
                 number: attempts,
                 trace,
             };
-            let tally = match self.ask_owners(attempt, need, course).await? {
-                Asked::Answered(tally) => tally,
-                Asked::Reconfigured
-                    if self
-                        .await_reconfiguration(plan.slot, attempts, terms, course)
-                        .await =>
-                {
-                    continue;
+            let unresolved = match self.ask_owners(attempt, need, course).await? {
+                Asked::Answered(answers) => {
+                    let (answered, degraded) = (answers.answered, answers.is_degraded);
+                    match self.resolve(attempt, answers, course).await? {
+                        Resolved::Answer { hit, version } => {
+                            return Ok(Read {
+                                hit,
+                                version,
+                                degraded,
+                                explain: None,
+                            });
+                        }
+                        Resolved::Again if self.clock.monotonic() < terms.deadline => continue,
+                        Resolved::Again => return Err(late(answered, need)),
+                        Resolved::Reconfigured => late(answered, need),
+                    }
                 }
-                Asked::Reconfigured => return Err(unanswered(0, need)),
+                Asked::Reconfigured => unanswered(0, need),
             };
-            let (hit, version) = match self.resolve(attempt, &tally, course).await? {
-                Resolved::Answer { hit, version } => (hit, version),
-                Resolved::Again if self.clock.monotonic() < terms.deadline => continue,
-                Resolved::Reconfigured
-                    if self
-                        .await_reconfiguration(plan.slot, attempts, terms, course)
-                        .await =>
-                {
-                    continue;
-                }
-                Resolved::Again | Resolved::Reconfigured => {
-                    let answered = tally.answered();
-                    return Err(ReadError::DeadlineExceeded {
-                        answered,
-                        needed: need.required,
-                    });
-                }
-            };
-            return Ok(Read {
-                hit,
-                version,
-                degraded: tally.is_degraded(),
-                explain: None,
-            });
+            // Boxed, as all that is rare, so that a request that waits for its quorum is small.
+            let changed = self.await_reconfiguration(plan.slot, attempts, terms, course);
+            if !Box::pin(changed).await {
+                return Err(unresolved);
+            }
         }
     }
 
@@ -180,12 +185,19 @@ impl Coordinator {
     async fn resolve(
         &self,
         attempt: Attempt<'_>,
-        tally: &ReadTally,
+        answers: Answers,
         course: &mut Course,
     ) -> Result<Resolved, ReadError> {
         let Attempt { plan, terms, .. } = attempt;
+        let Answers {
+            newest,
+            holders,
+            is_degraded,
+            ..
+        } = answers;
+        let newest_version = newest.version();
         let mut is_ghost = false;
-        let record = match tally.newest() {
+        let record = match newest {
             Newest::Nothing | Newest::Unsure => {
                 return Ok(Resolved::Answer {
                     hit: None,
@@ -210,7 +222,7 @@ impl Coordinator {
                 record: None,
                 holder,
             } => {
-                match self.fetch(attempt, holder, course).await {
+                match Box::pin(self.fetch(attempt, holder, course)).await {
                     // Something newer may have arrived meanwhile: it is as good, once a write quorum holds it.
                     Some(record) if record.version >= version => record,
                     // The holder has lost it meanwhile, or broke off: the owners are asked again.
@@ -219,9 +231,15 @@ impl Coordinator {
             }
         };
         let version = Some(record.version);
-        if self.must_write_back(plan, tally, &record, terms) {
+        // What was fetched may be newer than everything that was answered: then nobody is known to hold it.
+        let holders = if version == newest_version {
+            holders
+        } else {
+            0
+        };
+        if !is_degraded && self.must_write_back(plan, holders, terms) {
             self.metrics.read_repairs.get(RepairMode::Blocking).inc();
-            match self.write_back(attempt, &record, course).await {
+            match Box::pin(self.write_back(attempt, &record, course)).await {
                 Some(WriteOutcome::Acknowledged) => {}
                 Some(WriteOutcome::Reconfigured) => return Ok(Resolved::Reconfigured),
                 Some(
@@ -229,7 +247,7 @@ impl Coordinator {
                 )
                 | None => {
                     let need = self.need(plan, terms, self.policy.write_quorum);
-                    return Err(unanswered(tally.holders(record.version), need));
+                    return Err(unanswered(holders, need));
                 }
             }
         }
@@ -239,20 +257,14 @@ impl Coordinator {
     }
 
     /// At QUORUM and ALL, unless a write quorum is known to hold the newest version.
-    fn must_write_back(
-        &self,
-        plan: &Plan,
-        tally: &ReadTally,
-        record: &Record,
-        terms: Terms,
-    ) -> bool {
+    fn must_write_back(&self, plan: &Plan, holders: u8, terms: Terms) -> bool {
         match terms.consistency {
             Consistency::One => false,
             Consistency::Quorum | Consistency::All => {
                 let quorum = self
                     .policy
                     .quorum_of(plan.owner_count(), self.policy.write_quorum);
-                !tally.is_degraded() && tally.holders(record.version) < quorum
+                holders < quorum
             }
         }
     }
@@ -277,8 +289,22 @@ impl Coordinator {
         need: Need,
         course: &mut Course,
     ) -> Result<Asked, ReadError> {
-        let Attempt { plan, terms, .. } = attempt;
-        let preference = self.preference(plan);
+        let preference = self.preference(attempt.plan);
+        let held = self.begin_read(attempt, need, &preference, course)?;
+        let asked = self.await_quorum(&held, attempt, need, &preference, course);
+        let asked = asked.await;
+        course.take(held);
+        asked
+    }
+
+    /// Asks the first owners. Not a part of the future, which would have room for a tally for as long as it waits.
+    fn begin_read(
+        &self,
+        attempt: Attempt<'_>,
+        need: Need,
+        preference: &Preference,
+        course: &mut Course,
+    ) -> Result<HeldExchange<'_>, Unavailable> {
         let first = preference.first(need.required);
         let mut tally = ReadTally::new(need);
         first.iter().for_each(|position| tally.ask(*position));
@@ -293,7 +319,7 @@ impl Coordinator {
             self.clock.monotonic() + after
         });
         let schedule = Schedule {
-            deadline: terms.deadline,
+            deadline: attempt.terms.deadline,
             nudge_at,
         };
         let held = self
@@ -309,10 +335,7 @@ impl Coordinator {
             };
             self.send_read(&held, attempt, *position, want);
         }
-        let asked = self.await_quorum(&held, attempt, need, &preference, course);
-        let asked = asked.await;
-        course.take(held);
-        asked
+        Ok(held)
     }
 
     /// Waits until a read is decided, and turns to other owners where some fail or are late.
@@ -326,21 +349,16 @@ impl Coordinator {
     ) -> Result<Asked, ReadError> {
         loop {
             let woken = held.wait().await;
-            let gone = || ReadError::DeadlineExceeded {
-                answered: 0,
-                needed: need.required,
-            };
+            let gone = || late(0, need);
             if woken == Woken::Expired {
-                let tally = held.read(|read| read.tally.clone()).ok_or_else(gone)?;
-                let answered = tally.answered();
+                let answers = held
+                    .read(|read| Answers::of(&read.tally))
+                    .ok_or_else(gone)?;
                 // Whoever accepts degraded service would rather have what there is than nothing.
-                if need.least < need.required && answered >= need.least {
-                    return Ok(Asked::Answered(tally));
+                if need.least < need.required && answers.answered >= need.least {
+                    return Ok(Asked::Answered(answers));
                 }
-                return Err(ReadError::DeadlineExceeded {
-                    answered,
-                    needed: need.required,
-                });
+                return Err(late(answers.answered, need));
             }
             let outcome = held
                 .read(|read| self.consider_hedge(read, course))
@@ -360,8 +378,10 @@ impl Coordinator {
                     }
                 }
                 ReadOutcome::Answered => {
-                    let tally = held.read(|read| read.tally.clone()).ok_or_else(gone)?;
-                    return Ok(Asked::Answered(tally));
+                    let answers = held
+                        .read(|read| Answers::of(&read.tally))
+                        .ok_or_else(gone)?;
+                    return Ok(Asked::Answered(answers));
                 }
                 ReadOutcome::Reconfigured => return Ok(Asked::Reconfigured),
                 ReadOutcome::Hopeless => {
@@ -531,6 +551,13 @@ fn note_later_choice(read: &mut ReadExchange, next: &[u8], course: &mut Course) 
     course.note(event);
     if let Some(requests) = &mut read.requests {
         requests.asked_later(next, choice);
+    }
+}
+
+const fn late(answered: u8, need: Need) -> ReadError {
+    ReadError::DeadlineExceeded {
+        answered,
+        needed: need.required,
     }
 }
 

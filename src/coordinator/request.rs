@@ -27,6 +27,8 @@ pub struct Terms {
     pub consistency: Consistency,
     /// Whether fewer owners will do when the level cannot be met.
     pub degrade: Degrade,
+    /// When the request was taken up. How long it takes, and times in an explanation, count from here.
+    pub arrived: Monotonic,
     /// When the caller stops waiting.
     pub deadline: Monotonic,
     /// Whether the answer tells how the request was carried out.
@@ -39,10 +41,7 @@ pub enum Detail {
     /// The answer alone; nothing is collected.
     Answer,
     /// The answer and an [`Explanation`].
-    Explained {
-        /// When the request was taken up: what times in the explanation count from.
-        since: Monotonic,
-    },
+    Explained,
 }
 
 impl Detail {
@@ -51,7 +50,7 @@ impl Detail {
     pub const fn is_explained(self) -> bool {
         match self {
             Self::Answer => false,
-            Self::Explained { .. } => true,
+            Self::Explained => true,
         }
     }
 }

@@ -296,10 +296,9 @@ impl World {
         Terms {
             consistency: Consistency::Quorum,
             degrade: Degrade::Refuse,
+            arrived: self.clock.monotonic(),
             deadline: self.clock.monotonic() + Duration::from_millis(millis),
-            detail: Detail::Explained {
-                since: self.clock.monotonic(),
-            },
+            detail: Detail::Explained,
         }
     }
 

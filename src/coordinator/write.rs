@@ -9,7 +9,6 @@ use shard_cache_membership::identity::NodeId;
 #[cfg(feature = "planted-bugs")]
 use crate::planted;
 use crate::{
-    clock::Monotonic,
     coordinator::{
         Attempt, Coordinator, Plan,
         course::{Course, Event},
@@ -39,10 +38,25 @@ struct Change {
     ttl: Option<Duration>,
 }
 
-/// What an attempt came to.
+/// What an attempt came to: no outcome when the deadline came first. Small, because a request holds it while it waits.
 struct Verdict {
     outcome: Option<WriteOutcome>,
-    tally: WriteTally,
+    stored: u8,
+    replaced: bool,
+    may_be_applied: bool,
+    is_degraded: bool,
+}
+
+impl Verdict {
+    fn of(tally: &WriteTally, outcome: Option<WriteOutcome>) -> Self {
+        Self {
+            outcome,
+            stored: tally.stored(),
+            replaced: tally.replaced(),
+            may_be_applied: tally.may_be_applied(),
+            is_degraded: tally.is_degraded(),
+        }
+    }
 }
 
 impl Coordinator {
@@ -69,7 +83,6 @@ impl Coordinator {
             Ttl::After(ttl) => Some(ttl),
         };
         let body = Body::Value(request.value);
-        let begun = self.clock.monotonic();
         let change = Change { body, ttl };
         let mut course = Course::begin(request.terms, request.trace.as_ref(), &self.clock);
         let span = self.begin_span("quorum.write", request.trace.as_ref(), &request.key);
@@ -80,7 +93,7 @@ impl Coordinator {
         let explain = self.explain(&mut course);
         let outcome = written.as_ref().map(|written| written.degraded);
         traced::end(span, &course, outcome.map_err(WriteError::reason));
-        self.count_write(Op::Set, &written, begun);
+        self.count_write(Op::Set, &written, request.terms);
         explained(written, explain)
     }
 
@@ -105,7 +118,6 @@ impl Coordinator {
     ) -> Result<Written, Failed<WriteError>> {
         let KeyRequest { key, terms, trace } = request;
         self.note_key(&key, terms);
-        let begun = self.clock.monotonic();
         let change = Change {
             body: Body::Tombstone,
             ttl: None,
@@ -117,7 +129,7 @@ impl Coordinator {
         let explain = self.explain(&mut course);
         let outcome = written.as_ref().map(|written| written.degraded);
         traced::end(span, &course, outcome.map_err(WriteError::reason));
-        self.count_write(Op::Delete, &written, begun);
+        self.count_write(Op::Delete, &written, terms);
         explained(written, explain)
     }
 
@@ -181,16 +193,21 @@ impl Coordinator {
                 }
                 Err(unavailable) => return Err(unavailable.into()),
             };
-            let stored = verdict.tally.stored();
-            replaced |= verdict.tally.replaced();
-            may_be_applied |= verdict.tally.may_be_applied();
-            match verdict.outcome {
+            let Verdict {
+                outcome,
+                stored,
+                is_degraded,
+                ..
+            } = verdict;
+            replaced |= verdict.replaced;
+            may_be_applied |= verdict.may_be_applied;
+            match outcome {
                 Some(WriteOutcome::Acknowledged) => {
                     return Ok(Written {
                         version: record.version,
                         stored,
                         replaced,
-                        degraded: verdict.tally.is_degraded(),
+                        degraded: is_degraded,
                         explain: None,
                     });
                 }
@@ -203,9 +220,9 @@ impl Coordinator {
                         None => return Err(unacknowledged(may_be_applied, stored, need)),
                     };
                 }
+                // Boxed, as it is rare, so that a request that waits for its quorum is small.
                 Some(WriteOutcome::Reconfigured)
-                    if self
-                        .await_reconfiguration(plan.slot, attempts, terms, course)
+                    if Box::pin(self.await_reconfiguration(plan.slot, attempts, terms, course))
                         .await => {}
                 Some(WriteOutcome::Open) | None => {
                     return Err(WriteError::DeadlineExceeded {
@@ -305,25 +322,20 @@ impl Coordinator {
                 }
                 WriteOutcome::Open | WriteOutcome::Acknowledged | WriteOutcome::Hopeless => {}
             }
-            Verdict {
-                outcome: match woken {
-                    Woken::Actionable => Some(outcome),
-                    // Whoever accepts degraded service would rather have what there is than nothing.
-                    Woken::Expired
-                        if need.least < need.required && write.tally.stored() >= need.least =>
-                    {
-                        Some(WriteOutcome::Acknowledged)
-                    }
-                    Woken::Expired => None,
-                },
-                tally: write.tally.clone(),
-            }
+            let outcome = match woken {
+                Woken::Actionable => Some(outcome),
+                // Whoever accepts degraded service would rather have what there is than nothing.
+                Woken::Expired
+                    if need.least < need.required && write.tally.stored() >= need.least =>
+                {
+                    Some(WriteOutcome::Acknowledged)
+                }
+                Woken::Expired => None,
+            };
+            Verdict::of(&write.tally, outcome)
         });
         course.take(held);
-        Ok(verdict.unwrap_or_else(|| Verdict {
-            outcome: None,
-            tally: WriteTally::new(need, on_newer),
-        }))
+        Ok(verdict.unwrap_or_else(|| Verdict::of(&WriteTally::new(need, on_newer), None)))
     }
 
     /// Peers first, so that they work while this node applies its own copy.
@@ -392,7 +404,7 @@ impl Coordinator {
         Some(self.next_version())
     }
 
-    fn count_write(&self, operation: Op, written: &Result<Written, WriteError>, begun: Monotonic) {
+    fn count_write(&self, operation: Op, written: &Result<Written, WriteError>, terms: Terms) {
         self.count(
             operation,
             match written {
@@ -404,7 +416,7 @@ impl Coordinator {
                 Err(WriteError::Unknown { .. }) => OperationOutcome::Unknown,
                 Err(WriteError::DeadlineExceeded { .. }) => OperationOutcome::Timeout,
             },
-            begun,
+            terms,
         );
     }
 }

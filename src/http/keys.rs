@@ -3,7 +3,7 @@
 //! The key is percent-decoded and must be text, as over gRPC. A body sent as `text/*` that is valid
 //! UTF-8 is stored as text, everything else as bytes; a read answers accordingly. A miss is 404.
 
-use std::{sync::Arc, time::Duration};
+use std::{pin::pin, sync::Arc, time::Duration};
 
 use axum::{
     Json,
@@ -18,6 +18,7 @@ use serde_json::json;
 use super::parameters::Asked;
 use crate::{
     api::{Answered as _, Edge, Invalid, Refusal, convert},
+    clock::Monotonic,
     coordinator::{KeyRequest, Read, SetRequest, Ttl, Written},
     key::Key,
     store::{Form, Value},
@@ -34,32 +35,35 @@ const STORED: HeaderName = HeaderName::from_static("x-shardcache-stored");
 const FOUND: HeaderName = HeaderName::from_static("x-shardcache-found");
 
 pub(super) async fn read(State(edge): State<Arc<Edge>>, request: Request) -> Response {
+    let arrived = edge.clock.monotonic();
     // The body is not wanted, and could not be shared between threads.
     let asked = request.into_parts().0;
     let span = edge.begin_span(Api::Http, Op::Get, &asked.headers);
     let trace = span.as_deref().map(|span| Arc::clone(span.scope()));
-    let work = async {
-        let request = key_request(&edge, &asked.uri)?;
+    let work = pin!(async {
+        let request = key_request(&edge, arrived, &asked.uri)?;
         let request = KeyRequest { trace, ..request };
         Ok(edge.coordinator.get(request).await?)
-    };
+    });
     answer(
         &edge,
-        edge.carry_out(Api::Http, Op::Get, span, work).await,
+        edge.carry_out(Api::Http, Op::Get, arrived, span, work)
+            .await,
         read_answer,
     )
 }
 
 pub(super) async fn store(State(edge): State<Arc<Edge>>, request: Request) -> Response {
     let edge = &*edge;
+    let arrived = edge.clock.monotonic();
     let span = edge.begin_span(Api::Http, Op::Set, request.headers());
     let trace = span.as_deref().map(|span| Arc::clone(span.scope()));
-    let work = async move {
+    let work = pin!(async move {
         let asked = Asked::parse(request.uri())?;
         let ttl = asked.ttl.map_or(Ok(Ttl::Default), convert::ttl)?;
         let key = key(edge, request.uri())?;
         let value = body(edge, request).await?;
-        let terms = asked.terms(edge)?;
+        let terms = asked.terms(edge, arrived)?;
         Ok(edge
             .coordinator
             .set(SetRequest {
@@ -70,26 +74,29 @@ pub(super) async fn store(State(edge): State<Arc<Edge>>, request: Request) -> Re
                 trace,
             })
             .await?)
-    };
+    });
     answer(
         edge,
-        edge.carry_out(Api::Http, Op::Set, span, work).await,
+        edge.carry_out(Api::Http, Op::Set, arrived, span, work)
+            .await,
         |written| written_answer(&written),
     )
 }
 
 pub(super) async fn remove(State(edge): State<Arc<Edge>>, request: Request) -> Response {
+    let arrived = edge.clock.monotonic();
     let asked = request.into_parts().0;
     let span = edge.begin_span(Api::Http, Op::Delete, &asked.headers);
     let trace = span.as_deref().map(|span| Arc::clone(span.scope()));
-    let work = async {
-        let request = key_request(&edge, &asked.uri)?;
+    let work = pin!(async {
+        let request = key_request(&edge, arrived, &asked.uri)?;
         let request = KeyRequest { trace, ..request };
         Ok(edge.coordinator.delete(request).await?)
-    };
+    });
     answer(
         &edge,
-        edge.carry_out(Api::Http, Op::Delete, span, work).await,
+        edge.carry_out(Api::Http, Op::Delete, arrived, span, work)
+            .await,
         |written| {
             let mut response = written_answer(&written);
             response
@@ -100,7 +107,7 @@ pub(super) async fn remove(State(edge): State<Arc<Edge>>, request: Request) -> R
     )
 }
 
-fn key_request(edge: &Edge, uri: &Uri) -> Result<KeyRequest, Refusal> {
+fn key_request(edge: &Edge, arrived: Monotonic, uri: &Uri) -> Result<KeyRequest, Refusal> {
     let asked = Asked::parse(uri)?;
     if asked.ttl.is_some() {
         return Err(Invalid::Parameters {
@@ -110,7 +117,7 @@ fn key_request(edge: &Edge, uri: &Uri) -> Result<KeyRequest, Refusal> {
     }
     Ok(KeyRequest {
         key: key(edge, uri)?,
-        terms: asked.terms(edge)?,
+        terms: asked.terms(edge, arrived)?,
         trace: None,
     })
 }

@@ -9,6 +9,7 @@ use serde::Deserialize;
 
 use crate::{
     api::{Edge, Invalid, Refusal},
+    clock::Monotonic,
     coordinator::{Consistency, Degrade, Detail, Terms},
 };
 
@@ -54,7 +55,7 @@ impl Asked {
         })
     }
 
-    pub(super) fn terms(&self, edge: &Edge) -> Result<Terms, Refusal> {
+    pub(super) fn terms(&self, edge: &Edge, arrived: Monotonic) -> Result<Terms, Refusal> {
         Ok(Terms {
             consistency: self.consistency,
             degrade: if self.degrade {
@@ -62,7 +63,8 @@ impl Asked {
             } else {
                 edge.limits.degrade
             },
-            deadline: edge.deadline(self.timeout)?,
+            arrived,
+            deadline: edge.deadline(arrived, self.timeout)?,
             detail: Detail::Answer,
         })
     }

@@ -39,6 +39,10 @@ impl Exchange for TwoOfThree {
     fn outlives_caller(&self) -> bool {
         true
     }
+
+    fn is_to_be_settled(&self) -> bool {
+        true
+    }
 }
 
 fn check(model: impl Fn() + Send + Sync + Copy + 'static) {

@@ -46,6 +46,10 @@ impl Exchange for Count {
     fn outlives_caller(&self) -> bool {
         self.survives
     }
+
+    fn is_to_be_settled(&self) -> bool {
+        true
+    }
 }
 
 fn two_of_three() -> Count {
