@@ -17,7 +17,10 @@ use tokio::{
 };
 
 use super::peer::PeerParts;
-use crate::transport::{Frames, PREAMBLE, Watch};
+use crate::transport::{Frames, PREAMBLE, Watch, expected};
+
+/// Bytes of a small operation, about.
+const OPERATION_BYTES: usize = 96;
 
 /// Whether a connection begins like one of frames. Nothing is taken from it.
 pub(super) async fn is_framed(connection: &TcpStream) -> io::Result<bool> {
@@ -79,7 +82,11 @@ impl Link {
         if frame.is_empty() {
             return Ok(());
         }
-        let batch = peer::Batch::decode(frame).map_err(io::Error::other)?;
+        let mut batch = peer::Batch {
+            operations: Vec::with_capacity(expected(&frame, OPERATION_BYTES)),
+            ..Default::default()
+        };
+        batch.merge(frame).map_err(io::Error::other)?;
         self.parts.answer(batch, &mut self.ready);
         for replies in self.ready.drain(..) {
             self.frames.send(&replies);

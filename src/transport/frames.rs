@@ -16,7 +16,7 @@ use std::{
 
 use bytes::{Buf as _, BufMut as _, Bytes, BytesMut};
 use futures_core::Stream;
-use prost::Message;
+use prost::{Message, encoding};
 use shard_cache_proto::peer;
 use tokio::{
     io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _},
@@ -30,7 +30,7 @@ use crate::{
     transport::{
         MESSAGE_BYTES_MAX,
         dial::{LinkConnection, Replies},
-        streams::Outgoing,
+        streams::{NextBatch, Outgoing},
     },
 };
 
@@ -40,12 +40,18 @@ pub(crate) const PREAMBLE: [u8; 8] = *b"SCFRAME1";
 const LOOK_INTERVAL: Duration = Duration::from_secs(1);
 /// Looks in a row without a word until the other side is given up.
 const SILENT_LOOKS_MAX: u32 = 2;
+/// `operations` in `Batch`, as in `proto/shardcache/peer/v1/peer.proto`.
+const BATCH_OPERATIONS_TAG: u32 = 4;
 /// Bytes in front of a message.
 const LENGTH_BYTES: usize = 4;
 /// Bytes that are written together; what is queued beyond waits in the link, where it is bounded.
 const WRITE_BYTES_MAX: usize = 256 * 1024;
 /// Room that is made for each read.
 const READ_BYTES: usize = 16 * 1024;
+/// Bytes of a reply to a write, about: the most common one.
+const REPLY_BYTES: usize = 16;
+/// Most operations or replies of a message that room is made for before they are read.
+const EXPECTED_MAX: usize = 64;
 
 /// A connection on which frames go both ways. No message is read while too much waits to be written.
 pub(crate) struct Frames<S> {
@@ -80,6 +86,23 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Frames<S> {
         self.outgoing
             .put_u32(u32::try_from(length).unwrap_or(u32::MAX));
         message.encode_raw(&mut self.outgoing);
+    }
+
+    /// Queues a batch, one operation after the other: nothing holds all of them in their encoded form but the buffer that is
+    /// written.
+    fn send_batch(&mut self, batch: NextBatch) {
+        self.spoke = true;
+        let begin = self.outgoing.len();
+        self.outgoing.put_u32(0);
+        let (head, operations) = batch.parts();
+        head.encode_raw(&mut self.outgoing);
+        for operation in operations {
+            encoding::message::encode(BATCH_OPERATIONS_TAG, &operation, &mut self.outgoing);
+        }
+        // A message is far below 4 GiB: batches are bounded.
+        let length = self.outgoing.len() - begin - LENGTH_BYTES;
+        let length = u32::try_from(length).unwrap_or(u32::MAX).to_be_bytes();
+        self.outgoing[begin..begin + LENGTH_BYTES].copy_from_slice(&length);
     }
 
     /// Whether more should wait until something has been written.
@@ -138,6 +161,11 @@ fn take_frame(incoming: &mut BytesMut) -> io::Result<Option<Bytes>> {
     Ok(Some(incoming.split_to(length).freeze()))
 }
 
+/// For how many parts of a message of about so many bytes room should be made, so that it need not grow while they are read.
+pub(crate) fn expected(frame: &[u8], part_bytes: usize) -> usize {
+    (frame.len() / part_bytes + 1).min(EXPECTED_MAX)
+}
+
 /// A connection of frames to a peer that has said that it is one.
 pub(super) struct FramedConnection {
     socket: TcpStream,
@@ -181,8 +209,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> FramedReplies<S> {
     fn poll_send(&mut self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         loop {
             while !self.frames.is_full() {
-                match Pin::new(&mut self.outgoing).poll_next(context) {
-                    Poll::Ready(Some(batch)) => self.frames.send(&batch),
+                match self.outgoing.poll_batch(context) {
+                    Poll::Ready(Some(batch)) => self.frames.send_batch(batch),
                     Poll::Ready(None) => {
                         return Poll::Ready(Err(io::ErrorKind::NotConnected.into()));
                     }
@@ -209,8 +237,12 @@ impl<S: AsyncRead + AsyncWrite + Unpin> FramedReplies<S> {
                 match frame {
                     Some(Ok(frame)) if frame.is_empty() => continue,
                     Some(Ok(frame)) => {
-                        let batch = peer::ReplyBatch::decode(frame);
-                        return Poll::Ready(Some(batch.map_err(io::Error::other)));
+                        let mut batch = peer::ReplyBatch {
+                            replies: Vec::with_capacity(expected(&frame, REPLY_BYTES)),
+                            ..Default::default()
+                        };
+                        let decoded = batch.merge(frame).map(|()| batch);
+                        return Poll::Ready(Some(decoded.map_err(io::Error::other)));
                     }
                     Some(Err(error)) => return Poll::Ready(Some(Err(error))),
                     None => return Poll::Ready(None),

@@ -16,7 +16,11 @@ use std::{collections::VecDeque, sync::Arc, task::Waker, time::Duration};
 use crate::{
     clock::Monotonic,
     operation::{Answer, Failure, Kind, Operation, ReadAnswer, WriteAnswer},
-    sync::{Mutex, lock},
+    sync::{
+        Mutex,
+        atomic::{AtomicU8, Ordering},
+        lock,
+    },
     telemetry::{PeerRequests, ReplicaOp, ReplicaOutcome},
     transport::{NotSent, Outlook, Reach},
 };
@@ -58,6 +62,8 @@ pub(super) struct Link {
     /// Counts how operations end.
     requests: Arc<PeerRequests>,
     state: Mutex<State>,
+    /// [`State::reach`] as of the last change, for every request to look at.
+    reach: AtomicU8,
 }
 
 #[derive(Default)]
@@ -66,7 +72,7 @@ struct State {
     session: u64,
     connected: bool,
     stalled: bool,
-    queue: VecDeque<Queued>,
+    queue: Vec<Queued>,
     queued_bytes: usize,
     in_flight: VecDeque<InFlight>,
     writer: Option<Waker>,
@@ -88,8 +94,9 @@ enum Probe {
     Sent(Monotonic),
 }
 
-struct Queued {
-    operation: Operation,
+/// An operation that waits to be sent.
+pub(super) struct Queued {
+    pub(super) operation: Operation,
     bytes: usize,
     at: Monotonic,
     reported: bool,
@@ -105,7 +112,7 @@ struct InFlight {
 /// What the writer should do.
 pub(super) enum Drained {
     /// Send these; none, to ask for the peer's clock.
-    Batch(Vec<Operation>),
+    Batch(Vec<Queued>),
     /// Nothing is queued; the waker was kept.
     Empty,
     /// This connection is over.
@@ -132,6 +139,7 @@ impl Link {
             limits,
             requests,
             state: Mutex::new(State::default()),
+            reach: AtomicU8::new(Reach::Down as u8),
         }
     }
 
@@ -152,7 +160,7 @@ impl Link {
             });
         }
         state.queued_bytes += bytes;
-        state.queue.push_back(Queued {
+        state.queue.push(Queued {
             operation,
             bytes,
             at: now,
@@ -175,6 +183,7 @@ impl Link {
     pub(super) fn open(&self) -> (u64, Severed) {
         let mut state = lock(&self.state);
         let severed = state.sever(&self.requests);
+        self.publish(&state);
         state.session += 1;
         (state.session, severed)
     }
@@ -184,6 +193,7 @@ impl Link {
         let mut state = lock(&self.state);
         if state.session == session {
             state.connected = true;
+            self.publish(&state);
         }
     }
 
@@ -194,7 +204,9 @@ impl Link {
             return Severed { tokens: Vec::new() };
         }
         state.session += 1;
-        state.sever(&self.requests)
+        let severed = state.sever(&self.requests);
+        self.publish(&state);
+        severed
     }
 
     /// The next batch for the writer of `session`.
@@ -214,27 +226,36 @@ impl Link {
             }
             return Drained::Empty;
         }
-        let mut batch = Vec::with_capacity(state.queue.len().min(BATCH_OPERATIONS_MAX));
-        let mut batch_bytes = 0;
-        while let Some(queued) = state.queue.front() {
-            let full =
-                batch_bytes + queued.bytes > BATCH_BYTES_MAX || batch.len() >= BATCH_OPERATIONS_MAX;
-            if full && !batch.is_empty() {
+        let State {
+            queue,
+            queued_bytes,
+            in_flight,
+            ..
+        } = &mut *state;
+        let (mut operations, mut batch_bytes) = (0, 0);
+        for queued in queue.iter() {
+            let is_full =
+                batch_bytes + queued.bytes > BATCH_BYTES_MAX || operations >= BATCH_OPERATIONS_MAX;
+            if is_full && operations > 0 {
                 break;
             }
-            let Some(queued) = state.queue.pop_front() else {
-                break;
-            };
+            operations += 1;
             batch_bytes += queued.bytes;
-            state.queued_bytes -= queued.bytes;
-            state.in_flight.push_back(InFlight {
+            in_flight.push_back(InFlight {
                 token: queued.operation.token,
                 kind: kind_of(&queued.operation),
                 at: now,
                 reported: queued.reported,
             });
-            batch.push(queued.operation);
         }
+        *queued_bytes -= batch_bytes;
+        // Nearly always all of it goes: then what is queued changes hands as a whole, and the next will be as many.
+        let rest = if operations == queue.len() {
+            Vec::with_capacity(operations)
+        } else {
+            queue.split_off(operations)
+        };
+        let batch = std::mem::replace(queue, rest);
         Drained::Batch(batch)
     }
 
@@ -261,6 +282,7 @@ impl Link {
                     self.requests.duration.observe(taken);
                     self.count(kind, outcome_of(&answer));
                     state.measure(taken);
+                    self.publish(&state);
                     state.heard = Some(now);
                     quickest = Some(quickest.map_or(taken, |quickest| quickest.min(taken)));
                 }
@@ -333,15 +355,17 @@ impl Link {
     /// Looks whether the peer is late. Returns the tokens that have become late since the last look.
     pub(super) fn tick(&self, now: Monotonic) -> Vec<u64> {
         let mut state = lock(&self.state);
-        let oldest = match (state.in_flight.front(), state.queue.front()) {
+        let oldest = match (state.in_flight.front(), state.queue.first()) {
             (Some(in_flight), _) => in_flight.at,
             (None, Some(queued)) => queued.at,
             (None, None) => {
                 state.stalled = false;
+                self.publish(&state);
                 return Vec::new();
             }
         };
         state.stalled = now.saturating_sub(oldest) > self.limits.stall_timeout;
+        self.publish(&state);
         if !state.stalled {
             return Vec::new();
         }
@@ -362,7 +386,15 @@ impl Link {
     }
 
     pub(super) fn reach(&self) -> Reach {
-        lock(&self.state).reach()
+        match self.reach.load(Ordering::Acquire) {
+            up if up == Reach::Up as u8 => Reach::Up,
+            stalled if stalled == Reach::Stalled as u8 => Reach::Stalled,
+            _ => Reach::Down,
+        }
+    }
+
+    fn publish(&self, state: &State) {
+        self.reach.store(state.reach() as u8, Ordering::Release);
     }
 
     pub(super) fn outlook(&self, now: Monotonic) -> Outlook {

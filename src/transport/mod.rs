@@ -26,7 +26,7 @@ use bytes::Bytes;
 use shard_cache_membership::identity::{BootId, NodeId};
 use thiserror::Error;
 
-pub(crate) use frames::{Frames, PREAMBLE, Watch};
+pub(crate) use frames::{Frames, PREAMBLE, Watch, expected};
 pub use grpc::{GrpcDialer, LinkMode};
 pub use streams::{
     MESSAGE_BYTES_MAX, Outgoing, PeerTarget, StreamTransport, StreamTransportConfig, Surroundings,

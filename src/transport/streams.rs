@@ -12,12 +12,13 @@ use std::{
         Arc,
         atomic::{AtomicU64, Ordering},
     },
-    task::{Context, Poll},
+    task::{Context, Poll, ready},
     time::Duration,
 };
 
 use bytes::Bytes;
 use dashmap::DashMap;
+use foldhash::fast::FixedState;
 use futures_core::Stream;
 use futures_util::StreamExt as _;
 use shard_cache_membership::identity::{BootId, NodeId};
@@ -39,7 +40,7 @@ use crate::{
         CallError, Comparison, Completions, Delivery, NotSent, Outlook, Page, PageRequest,
         PeerTransport, PushPull, Reach, Receipt, SlotExchange,
         dial::{Connection, Dialer},
-        link::{Drained, Link, LinkLimits, Severed, kind_of, outcome_of},
+        link::{Drained, Link, LinkLimits, Queued, Severed, kind_of, outcome_of},
         slots, wire,
     },
     version::{HybridClock, Stamp},
@@ -88,7 +89,8 @@ pub struct PeerTarget {
 /// The transport over one stream per peer.
 pub struct StreamTransport {
     shared: Arc<Shared>,
-    peers: DashMap<NodeId, Arc<PeerLink>>,
+    /// Hashed alike in every run, so that simulated ones repeat.
+    peers: DashMap<NodeId, Arc<PeerLink>, FixedState>,
 }
 
 /// The parts of a node that the transport works with.
@@ -176,7 +178,7 @@ impl StreamTransport {
                 reborn,
                 complaints: Complaints::default(),
             }),
-            peers: DashMap::new(),
+            peers: DashMap::with_hasher(FixedState::default()),
         }
     }
 
@@ -256,9 +258,8 @@ impl PeerTransport for StreamTransport {
             shared.completions.complete(operation.token, answer);
             return Ok(());
         }
-        // The guard is dropped at the end of the statement; the link's own lock is taken after that.
-        let link = self.peer(peer).ok_or(NotSent::Disconnected)?;
-        link.link
+        let peer = self.peers.get(&peer).ok_or(NotSent::Disconnected)?;
+        peer.link
             .submit(operation, shared.clock.monotonic())
             .inspect_err(|refusal| {
                 if matches!(refusal, NotSent::QueueFull { .. }) {
@@ -563,16 +564,19 @@ impl Shared {
             self.metrics.hlc_rejected.inc();
         }
         self.metrics.link_batches.get(Direction::Received).inc();
-        let answers = batch
-            .replies
-            .into_iter()
-            .map(wire::decode_answer)
-            .collect::<Result<Vec<_>, _>>()?;
+        let mut malformed = None;
+        let answers = batch.replies.into_iter().map_while(|reply| {
+            let answer = wire::decode_answer(reply);
+            answer.map_err(|error| malformed = Some(error)).ok()
+        });
         let round_trip = peer
             .link
             .answered(answers, now.monotonic, |token, answer| {
                 self.completions.complete(token, answer);
             })?;
+        if let Some(malformed) = malformed {
+            return Err(malformed.into());
+        }
         // Zero stands for "unknown" on the wire.
         if let Some(round_trip) = round_trip.filter(|_| batch.wall_millis > 0) {
             let sample = Sample::of_reply(batch.wall_millis, now, round_trip);
@@ -633,34 +637,61 @@ pub struct Outgoing {
     sender: u64,
 }
 
+/// What goes out next.
+pub(super) struct NextBatch {
+    head: peer::Batch,
+    queued: Vec<Queued>,
+    now: Monotonic,
+}
+
+impl NextBatch {
+    /// The batch without its operations, and these, in order.
+    pub(super) fn parts(self) -> (peer::Batch, impl Iterator<Item = peer::Operation>) {
+        let Self { head, queued, now } = self;
+        let queued = queued.into_iter();
+        let operations = queued.map(move |it| wire::encode_operation(it.operation, now));
+        (head, operations)
+    }
+}
+
+impl Outgoing {
+    /// The next batch, or none once this connection is over.
+    pub(super) fn poll_batch(&self, context: &mut Context<'_>) -> Poll<Option<NextBatch>> {
+        let now = self.clock.now();
+        let link = &self.peer.link;
+        match link.drain(self.session, context.waker(), now.monotonic) {
+            Drained::Closed => Poll::Ready(None),
+            Drained::Empty => Poll::Pending,
+            Drained::Batch(queued) => {
+                self.metrics.link_batches.get(Direction::Sent).inc();
+                let operations = self.metrics.link_operations.get(Direction::Sent);
+                operations.inc_by(queued.len() as u64);
+                Poll::Ready(Some(NextBatch {
+                    head: peer::Batch {
+                        sender: self.sender,
+                        receiver: self.peer.target.boot_id.0,
+                        clock: self.hybrid.now(now.wall_millis).raw(),
+                        operations: Vec::new(),
+                    },
+                    queued,
+                    now: now.monotonic,
+                }))
+            }
+        }
+    }
+}
+
 impl Stream for Outgoing {
     type Item = peer::Batch;
 
     fn poll_next(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<peer::Batch>> {
-        let now = self.clock.now();
-        match self
-            .peer
-            .link
-            .drain(self.session, context.waker(), now.monotonic)
-        {
-            Drained::Closed => Poll::Ready(None),
-            Drained::Empty => Poll::Pending,
-            Drained::Batch(operations) => {
-                self.metrics.link_batches.get(Direction::Sent).inc();
-                self.metrics
-                    .link_operations
-                    .get(Direction::Sent)
-                    .inc_by(operations.len() as u64);
-                Poll::Ready(Some(peer::Batch {
-                    sender: self.sender,
-                    receiver: self.peer.target.boot_id.0,
-                    clock: self.hybrid.now(now.wall_millis).raw(),
-                    operations: operations
-                        .into_iter()
-                        .map(|operation| wire::encode_operation(operation, now.monotonic))
-                        .collect(),
-                }))
+        let next = ready!(self.poll_batch(context));
+        Poll::Ready(next.map(|next| {
+            let (head, operations) = next.parts();
+            peer::Batch {
+                operations: operations.collect(),
+                ..head
             }
-        }
+        }))
     }
 }

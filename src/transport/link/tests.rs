@@ -63,7 +63,7 @@ fn up() -> (Link, u64) {
 
 fn drained(link: &Link, session: u64, now: Monotonic) -> Vec<u64> {
     match link.drain(session, Waker::noop(), now) {
-        Drained::Batch(batch) => batch.iter().map(|operation| operation.token).collect(),
+        Drained::Batch(batch) => batch.iter().map(|queued| queued.operation.token).collect(),
         Drained::Empty | Drained::Closed => Vec::new(),
     }
 }
