@@ -4,7 +4,7 @@ use super::{
     Applied, Store,
     entry::{Entry, Keyed as _, Probe},
     record::{Body, Record},
-    shard::{Ghost, Passing, Shard, Standing, Warmth, is_past},
+    shard::{Ghost, Met, Passing, Shard, Standing, Warmth, is_past},
     totals::{Amount, Lack},
 };
 #[cfg(feature = "planted-bugs")]
@@ -80,10 +80,11 @@ impl Store {
         source: Source,
     ) -> Applied {
         let mut shard = lock(self.shard(probe.position().slot()));
-        if let Some(answer) = rejection(&mut shard, probe, version, source) {
+        let met = shard.meet(probe, version, now_millis);
+        if let Some(answer) = rejection(met.standing, &mut shard, probe, source) {
             return answer;
         }
-        let replaced = shard.is_live(probe, now_millis);
+        let replaced = met.is_live;
         let (value, tombstone) = shard.give_up(probe, Ghost::heard_of(version, passing));
         self.totals.values.sub(value);
         self.totals.tombstones.sub(tombstone);
@@ -113,12 +114,16 @@ impl Store {
         let mut room = Amount::default();
         loop {
             let mut shard = lock(&self.shards[home]);
-            if let Some(answer) = rejection(&mut shard, probe, version, source) {
+            let Met {
+                standing,
+                held: before,
+                is_live: replaced,
+            } = shard.meet(probe, version, now_millis);
+            if let Some(answer) = rejection(standing, &mut shard, probe, source) {
                 drop(shard);
                 self.totals.values.sub(room);
                 return answer;
             }
-            let before = shard.value_held(probe);
             let need = after.without(before);
             let lack = if is_possible {
                 self.make_room(&mut shard, probe, need, &mut room, source)
@@ -126,7 +131,6 @@ impl Store {
                 Some(Lack::Bytes)
             };
             let Some(lack) = lack else {
-                let replaced = shard.is_live(probe, now_millis);
                 let unburied = shard.put(probe, entry, source.warmth());
                 room += before;
                 // Before the lock is released, so that no other thread evicts for room that is
@@ -202,7 +206,8 @@ impl Store {
         source: Source,
     ) -> Applied {
         let mut shard = lock(self.shard(probe.position().slot()));
-        let answer = rejection(&mut shard, probe, version, source);
+        let standing = shard.standing(probe, version);
+        let answer = rejection(standing, &mut shard, probe, source);
         if answer.is_none() {
             let (superseded, tombstone) =
                 shard.give_up(probe, Ghost::own(version, Passing::Evicted));
@@ -227,10 +232,11 @@ impl Store {
     ) -> Applied {
         let home = self.home(probe.position().slot());
         let mut shard = lock(&self.shards[home]);
-        if let Some(answer) = rejection(&mut shard, probe, version, source) {
+        let met = shard.meet(probe, version, now_millis);
+        if let Some(answer) = rejection(met.standing, &mut shard, probe, source) {
             return answer;
         }
-        let replaced = shard.is_live(probe, now_millis);
+        let replaced = met.is_live;
         let buried = shard.bury(probe, version);
         // Before the lock is released, so that nobody takes away what is not yet counted.
         self.totals.tombstones.add(buried.added);
@@ -251,10 +257,11 @@ impl Store {
         source: Source,
     ) -> Applied {
         let mut shard = lock(self.shard(probe.position().slot()));
-        if let Some(answer) = rejection(&mut shard, probe, version, source) {
+        let met = shard.meet(probe, version, now_millis);
+        if let Some(answer) = rejection(met.standing, &mut shard, probe, source) {
             return answer;
         }
-        let replaced = shard.is_live(probe, now_millis);
+        let replaced = met.is_live;
         let (value, tombstone) = shard.drop_key(probe);
         self.totals.values.sub(value);
         self.totals.tombstones.sub(tombstone);
@@ -292,12 +299,12 @@ impl Store {
 /// The answer to a record whose version is not above what is held; a client's resend still counts
 /// as an access.
 fn rejection(
+    standing: Standing,
     shard: &mut Shard,
     probe: &Probe<'_>,
-    version: Version,
     source: Source,
 ) -> Option<Applied> {
-    match (shard.standing(probe, version), source) {
+    match (standing, source) {
         (Standing::Higher, _) => None,
         #[cfg(feature = "planted-bugs")]
         (Standing::Lower(_), _) if planted::Bug::StaleWins.is_planted() => None,

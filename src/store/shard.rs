@@ -104,6 +104,16 @@ pub(super) enum Standing {
     GivenUp,
 }
 
+/// What a write meets at its key.
+pub(super) struct Met {
+    /// How its version stands to what is there.
+    pub(super) standing: Standing,
+    /// What the value there costs, zero without one.
+    pub(super) held: Amount,
+    /// Whether a read would be served by it.
+    pub(super) is_live: bool,
+}
+
 /// Where a new value enters the order of recency.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum Warmth {
@@ -198,14 +208,25 @@ impl Shard {
         slot ^ entry.map_or(0, |entry| entry.value_bytes() as u64)
     }
 
-    /// Whether a read would be served.
-    pub(super) fn is_live(&self, probe: &Probe<'_>, now_millis: u64) -> bool {
-        matches!(self.peek(probe, now_millis), Found::Value(_))
-    }
-
     /// How `version` stands to what is held for the key, and to what is known of what was.
     pub(super) fn standing(&self, probe: &Probe<'_>, version: Version) -> Standing {
-        let value = self.values.peek(probe as &dyn Keyed).map(Entry::version);
+        let value = self.values.peek(probe as &dyn Keyed);
+        self.standing_to(probe, value, version)
+    }
+
+    /// The same with all else that a write has to know of its key, in one look.
+    pub(super) fn meet(&self, probe: &Probe<'_>, version: Version, now_millis: u64) -> Met {
+        let value = self.values.peek(probe as &dyn Keyed);
+        let floor = self.floor(probe.position());
+        Met {
+            standing: self.standing_to(probe, value, version),
+            held: value.map_or_else(Amount::default, |entry| cost(probe, entry)),
+            is_live: value.is_some_and(|entry| dead_as_of(entry, floor, now_millis).is_none()),
+        }
+    }
+
+    fn standing_to(&self, probe: &Probe<'_>, value: Option<&Entry>, version: Version) -> Standing {
+        let value = value.map(Entry::version);
         let held = value.or_else(|| self.tombstones.get(probe as &dyn Keyed).copied());
         let floor = self.floor(probe.position());
         if let Some(floor) = floor.filter(|floor| version <= *floor) {
@@ -236,16 +257,14 @@ impl Shard {
     /// What the key's value costs, zero without one.
     pub(super) fn value_held(&self, probe: &Probe<'_>) -> Amount {
         let held = self.values.peek(probe as &dyn Keyed);
-        held.map_or_else(Amount::default, |entry| {
-            Amount::one(entry.cost(probe.bytes().len()))
-        })
+        held.map_or_else(Amount::default, |entry| cost(probe, entry))
     }
 
     /// Puts a value in the place of whatever is held for the key; returns the tombstone that it
     /// removed. The caller has checked the version and the room.
     pub(super) fn put(&mut self, probe: &Probe<'_>, entry: Entry, warmth: Warmth) -> Amount {
-        let unburied = self.unbury(probe);
-        self.values_held += Amount::one(entry.cost(probe.bytes().len()));
+        let mut unburied = Amount::default();
+        self.values_held += cost(probe, &entry);
         self.mark(probe.position(), entry.version());
         let held = match warmth {
             Warmth::Hot => self.values.get_key_value_mut(probe as &dyn Keyed),
@@ -260,6 +279,7 @@ impl Shard {
                 self.forget(probe, &awaited);
             }
             None => {
+                unburied = self.unbury(probe);
                 self.lay_ghost(probe.position());
                 self.enter(probe, entry, warmth);
             }
@@ -555,13 +575,21 @@ impl Shard {
     }
 }
 
+fn cost(probe: &Probe<'_>, entry: &Entry) -> Amount {
+    Amount::one(entry.cost(probe.bytes().len()))
+}
+
 /// What a read makes of a value.
 fn judge(entry: &Entry, floor: Option<Version>, now_millis: u64) -> Found {
-    if Some(entry.version()) <= floor {
-        Found::Miss(floor.map_or(Absence::Untraced, Absence::Gone))
-    } else if entry.is_expired(now_millis) {
-        Found::Miss(Absence::Gone(entry.version()))
-    } else {
-        Found::Value(entry.clone())
+    match dead_as_of(entry, floor, now_millis) {
+        Some(version) => Found::Miss(Absence::Gone(version)),
+        None => Found::Value(entry.clone()),
     }
+}
+
+/// The version by which a value may not be served any more; none, if it may.
+fn dead_as_of(entry: &Entry, floor: Option<Version>, now_millis: u64) -> Option<Version> {
+    let sunk = floor.filter(|floor| entry.version() <= *floor);
+    let expired = || entry.is_expired(now_millis).then(|| entry.version());
+    sunk.or_else(expired)
 }
