@@ -154,7 +154,7 @@ impl Measure {
         let seconds = if self.quick { 0.5 } else { self.seconds };
         Ok(Effort {
             keys: if self.quick { 10_000 } else { 100_000 },
-            keys_etcd: if self.quick { 1_000 } else { 20_000 },
+            keys_etcd: if self.quick { 1_000 } else { 100_000 },
             warm_up: Duration::from_millis(if self.quick { 100 } else { 300 }),
             duration: Duration::try_from_secs_f64(seconds)
                 .with_context(|| format!("--seconds {seconds} is no time"))?,
