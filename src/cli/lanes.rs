@@ -6,7 +6,7 @@ use std::thread;
 use tokio::runtime::{Builder, Handle};
 use tokio_util::sync::{CancellationToken, DropGuard};
 
-use super::exit::Failure;
+use super::{exit::Failure, give_way::give_way};
 
 /// Running threads. They are told to end when this is dropped, and not waited for.
 pub(super) struct Lanes {
@@ -38,6 +38,7 @@ fn start_lane(lane: usize, ended: CancellationToken) -> Result<Handle, Failure> 
     let failed = |error| Failure::system("cannot start a thread for connections", &error);
     let runtime = Builder::new_current_thread()
         .enable_all()
+        .on_thread_park(give_way())
         .build()
         .map_err(failed)?;
     let handle = runtime.handle().clone();

@@ -14,6 +14,7 @@ mod del;
 mod exit;
 mod explain;
 mod get;
+mod give_way;
 mod healthcheck;
 mod hints;
 mod lanes;

@@ -11,6 +11,7 @@ use tokio::{
 
 use super::{
     exit::{Exit, Failure},
+    give_way::give_way,
     lanes::Lanes,
     output,
 };
@@ -163,6 +164,7 @@ fn init_logs(telemetry: &TelemetryConfig) -> Result<(), Failure> {
 fn runtime() -> Result<Runtime, Failure> {
     Builder::new_current_thread()
         .enable_all()
+        .on_thread_park(give_way())
         .build()
         .map_err(|error| Failure::system("cannot start the runtime", &error))
 }
