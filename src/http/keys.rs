@@ -63,7 +63,8 @@ pub(super) async fn store(State(edge): State<Arc<Edge>>, request: Request) -> Re
         let ttl = asked.ttl.map_or(Ok(Ttl::Default), convert::ttl)?;
         let key = key(edge, request.uri())?;
         let value = body(edge, request).await?;
-        let terms = asked.terms(edge, arrived)?;
+        // How long the body takes is the caller's affair.
+        let terms = asked.terms(edge, edge.clock.monotonic())?;
         Ok(edge
             .coordinator
             .set(SetRequest {
