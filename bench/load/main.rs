@@ -113,6 +113,7 @@ fn main() -> ExitCode {
 fn block_on(work: impl Future<Output = Result<()>>) -> Result<()> {
     tokio::runtime::Builder::new_current_thread()
         .enable_all()
+        .on_thread_park(std::thread::yield_now)
         .build()?
         .block_on(work)
 }
@@ -154,7 +155,6 @@ impl Measure {
         let seconds = if self.quick { 0.5 } else { self.seconds };
         Ok(Effort {
             keys: if self.quick { 10_000 } else { 100_000 },
-            keys_etcd: if self.quick { 1_000 } else { 100_000 },
             warm_up: Duration::from_millis(if self.quick { 100 } else { 300 }),
             duration: Duration::try_from_secs_f64(seconds)
                 .with_context(|| format!("--seconds {seconds} is no time"))?,

@@ -150,14 +150,13 @@ impl Document<'_> {
         let _ = write!(
             text,
             "\n## Conditions\n\n`{}`: {} repetitions, {:.1} s for each row in each of them after {:.1} s of warm-up; all \
-             systems run all the\ntime, rows alternate within a repetition. {} keys of 32 bytes (etcd: {}). One process \
+             systems run all the\ntime, rows alternate within a repetition. {} keys of 32 bytes. One process \
              makes the load, on one thread.\n\n| | |\n|---|---|\n",
             self.command,
             self.repetitions,
             self.effort.duration.as_secs_f64(),
             self.effort.warm_up.as_secs_f64(),
             self.effort.keys,
-            self.effort.keys_etcd,
         );
         for (name, value) in &self.machine {
             let _ = writeln!(text, "| {name} | {value} |");

@@ -195,7 +195,6 @@ pub(crate) const ROWS: [Row; 32] = [
 #[derive(Clone, Copy, PartialEq, Debug)]
 pub(crate) struct Effort {
     pub(crate) keys: u64,
-    pub(crate) keys_etcd: u64,
     pub(crate) warm_up: Duration,
     pub(crate) duration: Duration,
 }
@@ -217,10 +216,6 @@ impl Row {
 
     /// The plan of one measurement, still without nodes.
     pub(crate) fn plan(&self, effort: Effort) -> Plan {
-        let keys = match self.system {
-            Name::Etcd => effort.keys_etcd,
-            _ => effort.keys,
-        };
         Plan {
             mix: if self.reads { Mix::Get } else { Mix::Set },
             pace: self.rate.map_or(Pace::Closed, |rate| Pace::Open { rate }),
@@ -228,7 +223,7 @@ impl Row {
             in_flight: Some(self.in_flight),
             duration: effort.duration,
             warm_up: effort.warm_up,
-            keys,
+            keys: effort.keys,
             value_size: SizeRange {
                 least: self.value_bytes,
                 most: self.value_bytes,
@@ -253,7 +248,6 @@ mod tests {
     fn rows_have_names_of_their_own_and_plans_that_can_be_carried_out() {
         let effort = Effort {
             keys: 1000,
-            keys_etcd: 100,
             warm_up: Duration::ZERO,
             duration: Duration::from_secs(1),
         };
