@@ -86,7 +86,7 @@ struct Measure {
     /// right to do so.
     #[arg(long)]
     realtime: bool,
-    /// Where RESULTS.md and RESULTS.json go.
+    /// The directory for RESULTS.md and RESULTS.json; made if it is not there.
     #[arg(long, default_value = "bench")]
     output: PathBuf,
     /// Set by itself once it runs under SCHED_RR.
@@ -192,6 +192,9 @@ async fn measure(arguments: &Measure) -> Result<()> {
         arguments.binary.display()
     );
     let machine = machine::describe(&binary, arguments.realtime);
+    // Now, and not when minutes of measuring would be lost.
+    std::fs::create_dir_all(&arguments.output)
+        .with_context(|| format!("{} cannot be written to", arguments.output.display()))?;
     let room = Room::new()?;
     let stage = Stage {
         binary,
