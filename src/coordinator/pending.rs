@@ -5,8 +5,8 @@
 //! operation. An entry lives until all its owners have answered *or* its deadline has passed, *and* its caller has let
 //! go of it: so the copies that did not decide the quorum are still accounted for after the caller has its answer.
 //!
-//! Invariants: an entry that is to be settled is handed back exactly once, by the call that ended it; a token of an ended entry is never
-//! matched again (its generation differs); a caller is always woken by what decides its entry.
+//! Invariants: an entry that is to be settled is handed back exactly once, by the call that ended it; a token of an ended
+//! entry is never matched again (its generation differs); a caller is always woken by what decides its entry.
 
 use std::{
     future::Future,

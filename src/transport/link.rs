@@ -72,7 +72,7 @@ struct State {
     session: u64,
     connected: bool,
     stalled: bool,
-    queue: Vec<Queued>,
+    queue: VecDeque<Queued>,
     queued_bytes: usize,
     in_flight: VecDeque<InFlight>,
     writer: Option<Waker>,
@@ -112,7 +112,7 @@ struct InFlight {
 /// What the writer should do.
 pub(super) enum Drained {
     /// Send these; none, to ask for the peer's clock.
-    Batch(Vec<Queued>),
+    Batch(VecDeque<Queued>),
     /// Nothing is queued; the waker was kept.
     Empty,
     /// This connection is over.
@@ -160,7 +160,7 @@ impl Link {
             });
         }
         state.queued_bytes += bytes;
-        state.queue.push(Queued {
+        state.queue.push_back(Queued {
             operation,
             bytes,
             at: now,
@@ -218,7 +218,7 @@ impl Link {
         if state.queue.is_empty() {
             if let Probe::Wanted = state.probe {
                 state.probe = Probe::Sent(now);
-                return Drained::Batch(Vec::new());
+                return Drained::Batch(VecDeque::new());
             }
             match &mut state.writer {
                 Some(writer) => writer.clone_from(waker),
@@ -249,14 +249,13 @@ impl Link {
             });
         }
         *queued_bytes -= batch_bytes;
-        // Nearly always all of it goes: then what is queued changes hands as a whole, and the next will be as many.
-        let rest = if operations == queue.len() {
-            Vec::with_capacity(operations)
+        // Nearly always all of it goes: then what is queued changes hands as a whole, and the next will be as many. What is
+        // left of a long queue stays where it is.
+        Drained::Batch(if operations == queue.len() {
+            std::mem::replace(queue, VecDeque::with_capacity(operations))
         } else {
-            queue.split_off(operations)
-        };
-        let batch = std::mem::replace(queue, rest);
-        Drained::Batch(batch)
+            queue.drain(..operations).collect()
+        })
     }
 
     /// Takes answers of the peer, in order, and hands each to `complete`. No answers are those to an empty batch. Returns
@@ -355,7 +354,7 @@ impl Link {
     /// Looks whether the peer is late. Returns the tokens that have become late since the last look.
     pub(super) fn tick(&self, now: Monotonic) -> Vec<u64> {
         let mut state = lock(&self.state);
-        let oldest = match (state.in_flight.front(), state.queue.first()) {
+        let oldest = match (state.in_flight.front(), state.queue.front()) {
             (Some(in_flight), _) => in_flight.at,
             (None, Some(queued)) => queued.at,
             (None, None) => {

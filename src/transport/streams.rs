@@ -5,7 +5,7 @@
 //! more, so that everything queued goes out in one message.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, VecDeque},
     net::SocketAddr,
     pin::Pin,
     sync::{
@@ -640,7 +640,7 @@ pub struct Outgoing {
 /// What goes out next.
 pub(super) struct NextBatch {
     head: peer::Batch,
-    queued: Vec<Queued>,
+    queued: VecDeque<Queued>,
     now: Monotonic,
 }
 
