@@ -13,8 +13,8 @@ use crate::{
 
 /// Values that are evicted before others have their turn on the thread.
 const STEP_VALUES: usize = 2048;
-/// Steps between two readings.
-const STEPS_MAX: usize = 64;
+/// Steps between two readings: what they take together is about the interval of readings.
+const STEPS_MAX: usize = 8;
 const STEP_PAUSE: Duration = Duration::from_millis(1);
 
 /// Watches resident memory for as long as the node runs.
@@ -29,12 +29,17 @@ impl MemoryWatch {
     /// Where resident memory cannot be read, the limit stays what it is.
     pub(super) async fn run(mut self) {
         let mut guard = MemoryGuard::new(self.limit_bytes);
+        let mut pause = INTERVAL;
         loop {
-            self.clock.sleep(INTERVAL).await;
+            self.clock.sleep(pause).await;
             if let Some(resident) = self.source.resident_bytes() {
                 self.observe(&mut guard, resident);
             }
-            self.shrink().await;
+            pause = if self.shrink().await {
+                INTERVAL
+            } else {
+                STEP_PAUSE
+            };
         }
     }
 
@@ -54,13 +59,15 @@ impl MemoryWatch {
         }
     }
 
-    async fn shrink(&mut self) {
+    /// Whether the store has come down to what it is allowed.
+    async fn shrink(&mut self) -> bool {
         for _ in 0..STEPS_MAX {
             if self.store.shrink(STEP_VALUES) < STEP_VALUES {
-                return;
+                return true;
             }
             self.clock.sleep(STEP_PAUSE).await;
         }
+        false
     }
 }
 

@@ -1,29 +1,38 @@
 //! How many bytes entries may count, by what the process has resident. Pure: readings in, an allowance out.
 //!
 //! Entries count what they cost on average. What the allocator cannot reuse after the sizes of values changed, hints and
-//! buffers come on top. Where that is more than a share and a constant above the limit, entries make up for it: the
-//! allowance falls by twice the excess at once, because a node may take its whole limit anew within two seconds, and rises slowly
-//! once there is room again.
+//! buffers come on top. Where that is more than a share and a constant above the limit, entries make up for it at once.
+//!
+//! How much by: entries of a size that is not written any more lie on pages with others of theirs, and no such page is free
+//! before the last of them has gone. So in the worst case nothing is given back until all that was there has been evicted,
+//! and what is written meanwhile comes on top. The allowance therefore falls in proportion: all of it within two thirds of
+//! what lies between the mark and the bound that is promised. It rises by a part of the room that there is.
 
 /// How often resident memory is looked at.
-pub const INTERVAL: std::time::Duration = std::time::Duration::from_millis(50);
+pub const INTERVAL: std::time::Duration = std::time::Duration::from_millis(20);
 
-/// Resident bytes are held below the limit, a fortieth of it and this. What is promised is twice that share and 64 MiB: the
-/// rest is for what happens between two readings, which is less where the limit is small.
+/// What is promised of resident bytes: no more than a twentieth of the limit and this above it.
+const BOUND_BYTES: u64 = 64 << 20;
+const BOUND_SHARE: u64 = 20;
+/// Entries begin to make up for what is resident at half that share and this above the limit: the rest is for what comes
+/// while they do, which is less where the limit is small.
 const BESIDE_BYTES: u64 = 16 << 20;
 const BESIDE_BYTES_SMALL: u64 = 48 << 20;
 /// What part of the limit that is taken for.
 const BETWEEN_SHARE: u64 = 8;
-const BESIDE_SHARE: u64 = 40;
+const BESIDE_SHARE: u64 = 2 * BOUND_SHARE;
 /// Most that the allowance falls in one step, and least, as parts of the limit.
 const FALL_MOST: u64 = 4;
 const FALL_LEAST: u64 = 256;
-/// How much it rises in one step, as a part of the limit.
-const RISE: u64 = 2048;
+/// It falls by at least so many times the excess, because part of what is freed lies between what stays.
+const FALL_TIMES: u64 = 2;
+/// What part of the room it rises by in one step, and most, as a part of the limit.
+const RISE: u64 = 128;
+const RISE_MOST: u64 = 1024;
 /// How far below the mark resident bytes must be before it rises, as a part of the limit.
 const GAP: u64 = 32;
 /// For so many steps after a fall only what was added since counts: the allocator gives back what is free within a second.
-const SETTLE: u32 = 20;
+const SETTLE: u32 = 50;
 /// It never falls below this part of the limit: what takes more beside entries is not theirs to make up for.
 const FLOOR: u64 = 4;
 
@@ -59,35 +68,46 @@ impl MemoryGuard {
             } else {
                 mark
             };
-            // An earlier step that is still being carried out is waited for.
-            if used <= self.allowed && resident > known {
+            if resident > known {
                 self.covered = known + self.fall(resident - known, used);
                 self.settling = SETTLE;
             }
-        } else if resident < mark - self.limit / GAP {
-            let rise = (self.limit / RISE).max(1);
+        } else {
+            let room = mark
+                .saturating_sub(self.limit / GAP)
+                .saturating_sub(resident);
+            let rise = (room / RISE).min((self.limit / RISE_MOST).max(1));
             self.allowed = self.allowed.saturating_add(rise).min(self.limit);
         }
         self.allowed
     }
 
-    /// Returns how much of the excess that makes up for. Twice as much is evicted, because part of what is freed lies
-    /// between what stays.
+    /// Returns how much of the excess that makes up for.
     fn fall(&mut self, excess: u64, used: u64) -> u64 {
+        let times = (self.limit / (self.beyond_mark() * 2 / 3).max(1)).max(FALL_TIMES);
         let least = (self.limit / FALL_LEAST).max(1);
         let fall = excess
-            .saturating_mul(2)
+            .saturating_mul(times)
             .clamp(least, (self.limit / FALL_MOST).max(least));
         // What entries have not taken yet is no room.
         let next = self.allowed.min(used).saturating_sub(fall);
         self.allowed = next.max(self.limit / FLOOR).min(self.allowed);
-        excess.min(fall.div_ceil(2))
+        excess.min(fall.div_ceil(times))
     }
 
     /// Whether entries may count less than the limit.
     #[must_use]
     pub const fn is_lowered(&self) -> bool {
         self.allowed < self.limit
+    }
+
+    /// Bytes between the mark and the bound that is promised.
+    const fn beyond_mark(&self) -> u64 {
+        let bound = self
+            .limit
+            .saturating_add(self.limit / BOUND_SHARE)
+            .saturating_add(BOUND_BYTES);
+        bound.saturating_sub(self.mark())
     }
 
     /// Resident bytes above which the allowance falls.
@@ -141,27 +161,39 @@ mod tests {
         while guard.step(allowed, allowed) < LIMIT {
             steps += 1;
         }
-        assert!((8..RISE).contains(&steps), "{steps}");
+        assert!((100..2000).contains(&steps), "{steps}");
         assert!(!guard.is_lowered());
     }
 
     #[test]
-    fn a_step_is_bounded_and_waits_for_the_one_before() {
+    fn a_step_is_bounded_and_what_it_made_up_for_is_waited_for() {
         let mut guard = MemoryGuard::new(LIMIT);
         let mark = guard.mark();
         let first = guard.step(mark + 40 * MIB, LIMIT);
         assert_eq!(first, LIMIT - LIMIT / FALL_MOST);
-        let under_way = guard.step(mark + 40 * MIB, first + 1);
-        assert_eq!(under_way, first, "an earlier fall is under way");
-        let rest = guard.step(mark + 40 * MIB, first);
-        assert_eq!(rest, first - 16 * MIB, "what the first did not cover");
+        let covered = guard.covered;
+        assert!(covered > mark && covered < mark + 40 * MIB);
         for _ in 1..SETTLE {
-            assert_eq!(guard.step(mark + 40 * MIB, rest), rest, "not given back");
+            assert_eq!(guard.step(covered, first), first, "not given back yet");
         }
-        let second = guard.step(mark + MIB, rest);
-        assert_eq!(second, rest - 2 * MIB, "it was not given back");
-        let third = guard.step(mark + 4 * MIB, second);
-        assert_eq!(third, second - 6 * MIB, "still growing");
+        let second = guard.step(mark + MIB, first);
+        assert!(second < first, "it was not given back");
+        let third = guard.step(mark + 2 * MIB, second);
+        assert_eq!(first - second, second - third, "still growing");
+    }
+
+    #[test]
+    fn all_that_may_go_has_gone_before_the_bound_is_reached_though_nothing_is_given_back() {
+        for limit in [LIMIT, 32 * LIMIT] {
+            let mut guard = MemoryGuard::new(limit);
+            let (mut resident, mut used) = (guard.mark(), limit);
+            while used > limit / FLOOR {
+                resident += MIB / 2;
+                used = guard.step(resident, used);
+            }
+            let bound = limit + limit / BOUND_SHARE + BOUND_BYTES;
+            assert!(resident < bound - guard.beyond_mark() / 4, "{limit}");
+        }
     }
 
     #[test]

@@ -137,6 +137,7 @@ impl Store {
                 // free.
                 self.totals.values.sub(room.without(after));
                 self.totals.tombstones.sub(unburied);
+                self.shrink_for(&mut shard, probe, after.bytes);
                 drop(shard);
                 return Applied::Stored { replaced };
             };
