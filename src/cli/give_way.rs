@@ -5,11 +5,12 @@
 //! to wake it, which costs the writer more than the write, and it finds more to do at once. Giving way more than
 //! once costs more than it saves.
 //!
-//! A thread that has much to compute takes a whole slice of the scheduler's for it, which requests should not wait for:
-//! after that nothing is given for a while.
+//! A thread that has much to compute takes a whole slice of the scheduler's each time, which requests should not wait for:
+//! when that has happened a few times in a row, nothing is given for a while. Once means little: several of our kind may
+//! have had their turns one after the other.
 
 use std::{
-    sync::atomic::{AtomicU64, Ordering},
+    sync::atomic::{AtomicU32, AtomicU64, Ordering},
     thread,
     time::Duration,
 };
@@ -18,7 +19,9 @@ use crate::clock::{Clock as _, SystemClock};
 
 /// Threads of our kind are done sooner; a slice of the scheduler's is longer.
 const GIVEN_MAX: Duration = Duration::from_millis(1);
-/// So long nothing is given after more was taken.
+/// How many times in a row more may be taken.
+const TAKEN_MAX: u32 = 3;
+/// So long nothing is given then.
 const PAUSE: Duration = Duration::from_secs(1);
 
 /// To be called before a thread sleeps.
@@ -38,6 +41,8 @@ pub(super) fn give_way() -> impl Fn() + Send + Sync + 'static {
 struct Pause {
     /// Microseconds of the monotonic clock.
     until: AtomicU64,
+    /// How many times in a row more was taken.
+    taken: AtomicU32,
 }
 
 impl Pause {
@@ -46,9 +51,19 @@ impl Pause {
     }
 
     fn consider(&self, begun: Duration, ended: Duration) {
-        if ended.saturating_sub(begun) > GIVEN_MAX {
+        // Lanes share this: a count that another one sets back is as good as any.
+        if ended.saturating_sub(begun) <= GIVEN_MAX {
+            self.forget();
+        } else if self.taken.fetch_add(1, Ordering::Relaxed) + 1 >= TAKEN_MAX {
             let until = micros(ended.saturating_add(PAUSE));
             self.until.store(until, Ordering::Relaxed);
+            self.forget();
+        }
+    }
+
+    fn forget(&self) {
+        if self.taken.load(Ordering::Relaxed) > 0 {
+            self.taken.store(0, Ordering::Relaxed);
         }
     }
 }
@@ -68,8 +83,14 @@ mod tests {
         pause.consider(at(0), at(1));
         assert!(pause.is_over(at(1)), "little was taken");
         pause.consider(at(10), at(12));
-        assert!(!pause.is_over(at(12)));
-        assert!(!pause.is_over(at(1_011)));
-        assert!(pause.is_over(at(1_012)));
+        pause.consider(at(20), at(22));
+        pause.consider(at(30), at(30));
+        pause.consider(at(40), at(42));
+        pause.consider(at(50), at(52));
+        assert!(pause.is_over(at(52)), "not in a row");
+        pause.consider(at(60), at(62));
+        assert!(!pause.is_over(at(62)));
+        assert!(!pause.is_over(at(1_061)));
+        assert!(pause.is_over(at(1_062)));
     }
 }
