@@ -210,7 +210,7 @@ async fn an_owner_that_was_just_killed_is_told_with_its_failure_the_hint_and_the
 async fn an_owner_that_stands_still_is_told_with_the_hedge_and_times_are_what_the_caller_measures()
 {
     let options = Options::default().setting("client.hedging.ratio", 1);
-    let cluster = Cluster::start(3, options, Room::shared().await).await;
+    let cluster = Cluster::start(3, options, Room::alone().await).await;
     let client = cluster[0].client_with(DEADLINE).await;
     set(&client, &CallOptions::default()).await;
     let (frozen, other) = until("a read hedges", PATIENCE, async || {
