@@ -36,7 +36,7 @@ pub(super) fn give_way() -> impl Fn() + Send + Sync + 'static {
     }
 }
 
-/// Whether and until when nothing is given.
+/// Whether and until when nothing is given. One thread uses it: atomic because runtimes take nothing that cannot be shared.
 #[derive(Default)]
 struct Pause {
     /// Microseconds of the monotonic clock.
@@ -51,20 +51,18 @@ impl Pause {
     }
 
     fn consider(&self, begun: Duration, ended: Duration) {
-        // Lanes share this: a count that another one sets back is as good as any.
-        if ended.saturating_sub(begun) <= GIVEN_MAX {
-            self.forget();
-        } else if self.taken.fetch_add(1, Ordering::Relaxed) + 1 >= TAKEN_MAX {
+        let taken = if ended.saturating_sub(begun) > GIVEN_MAX {
+            self.taken.load(Ordering::Relaxed) + 1
+        } else {
+            0
+        };
+        let is_too_much = taken >= TAKEN_MAX;
+        if is_too_much {
             let until = micros(ended.saturating_add(PAUSE));
             self.until.store(until, Ordering::Relaxed);
-            self.forget();
         }
-    }
-
-    fn forget(&self) {
-        if self.taken.load(Ordering::Relaxed) > 0 {
-            self.taken.store(0, Ordering::Relaxed);
-        }
+        let taken = if is_too_much { 0 } else { taken };
+        self.taken.store(taken, Ordering::Relaxed);
     }
 }
 
